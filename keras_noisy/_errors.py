@@ -1,0 +1,29 @@
+"""The one form in which this package says that an argument is wrong."""
+
+
+def message(owner, argument, expected, value, mend=""):
+    """Return ``owner: `argument` must be expected. Received: argument=value. mend``.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        argument: Name of the argument that is wrong.
+        expected: What it must be, to follow "must be".
+        value: What came; a string is quoted, everything else shown by `repr`.
+        mend: A sentence that says how to mend it.
+    """
+    text = f"{owner}: `{argument}` must be {expected}. Received: {argument}={value!r}."
+    return f"{text} {mend}".rstrip()
+
+
+def check_number(owner, argument, value, *, low, high, mend=""):
+    """Return `value` as a float, or raise unless it is in [`low`, `high`].
+
+    NaN fails every comparison and is therefore refused as well.
+    """
+    expected = f"a number in [{low:g}, {high:g}]"
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(message(owner, argument, expected, value, mend))
+    number = float(value)
+    if not low <= number <= high:
+        raise ValueError(message(owner, argument, expected, number, mend))
+    return number
