@@ -1,0 +1,401 @@
+"""What every loss shares: labels, log-probabilities and the `Loss` class.
+
+A loss of this package is a formula in a label distribution `q` and a
+`Prediction` `p`. `per_example` turns what users pass (class ids or
+distributions, probabilities or logits, any leading dimensions) into these two.
+"""
+
+import functools
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors
+
+HALF_PRECISION = ("float16", "bfloat16")
+
+
+class Prediction:
+    """The softmax of `logits`, kept as the row sums that losses are made of.
+
+    `exp(shifted)` is computed once; cross-entropy and entropy are sums over it,
+    which XLA fuses into a single pass over the classes. Subtracting the largest
+    logit first keeps every sum finite, and both terms of the entropy are
+    non-negative, so nothing cancels.
+
+    Args:
+        logits: Tensor of shape `(..., num_classes)`.
+    """
+
+    def __init__(self, logits):
+        largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+        self.shifted = logits - largest
+        self.exp = ops.exp(self.shifted)
+        self.total = ops.sum(self.exp, axis=-1)
+        self.log_total = ops.log(self.total)
+        self.num_classes = logits.shape[-1]
+
+    @property
+    def probabilities(self):
+        """`p`, shape `(..., num_classes)`."""
+        return self.exp / self.total[..., None]
+
+    def cross_entropy(self, q):
+        """`H(q, p) = -sum_k q_k log p_k`, shape `(...,)`."""
+        return self.log_total * ops.sum(q, axis=-1) - ops.sum(q * self.shifted, axis=-1)
+
+    def entropy(self):
+        """`H(p, p)` with its gradient through both `p`, shape `(...,)`."""
+        return self.log_total - ops.sum(self.exp * self.shifted, axis=-1) / self.total
+
+    def uniform_cross_entropy(self):
+        """`H(u, p)` with `u` uniform, shape `(...,)`."""
+        return self.log_total - ops.mean(self.shifted, axis=-1)
+
+    def argmax_cross_entropy(self):
+        """`H(onehot(argmax p), p)` with the argmax a constant, shape `(...,)`.
+
+        The argmax is found by comparing with the maximum, which is known to be
+        zero here: an argmax reduction costs XLA almost another cross-entropy.
+        Ties go to the lowest class, as in `argmax`.
+        """
+        classes = ops.arange(self.num_classes, dtype="int32")
+        is_largest = ops.stop_gradient(self.shifted) >= 0
+        first = ops.min(
+            ops.where(is_largest, classes, self.num_classes), axis=-1, keepdims=True
+        )
+        chosen = ops.cast(ops.equal(classes, first), self.shifted.dtype)
+        return self.log_total - ops.sum(chosen * self.shifted, axis=-1)
+
+    def local_trust(self):
+        """`1 - H(p) / H(u)` in [0, 1], shape `(...,)`."""
+        trust = 1.0 - self.entropy() / float(np.log(self.num_classes))
+        # Rounding alone can leave the interval.
+        return ops.clip(trust, 0.0, 1.0)
+
+
+def per_example(owner, y_true, y_pred, from_logits, formula):
+    """Apply `formula(q, prediction)` to what a user passed to a loss.
+
+    Args:
+        owner: Name of the loss, for errors.
+        y_true: Class ids of shape `y_pred.shape[:-1]` or that with a last
+            dimension of one, or distributions of the shape of `y_pred`.
+        y_pred: Probabilities or logits, shape `(..., num_classes)`.
+        from_logits: Whether `y_pred` holds logits.
+        formula: Function of the label distribution and the `Prediction` that
+            returns a tensor of shape `(...,)`.
+
+    Returns:
+        Tensor of shape `y_pred.shape[:-1]`, of the dtype of `y_pred` but at
+        least float32. NaN where a class id is not in `[0, num_classes)`, which
+        only compiled code can meet: outside of it such an id is an error.
+    """
+    y_pred = as_tensor(y_pred)
+    p = prediction(owner, y_pred, from_logits)
+    q, is_valid = _label_distribution(owner, y_true, y_pred.shape, p.shifted.dtype)
+    loss = formula(q, p)
+    if is_valid is None:
+        return loss
+    # `where` and not a product: the bad row shows as NaN in the loss, while
+    # its gradient is zero and the weights survive.
+    return ops.where(is_valid, loss, ops.cast(float("nan"), loss.dtype))
+
+
+def prediction(owner, y_pred, from_logits):
+    """Return the `Prediction` for what a user passed as `y_pred`."""
+    y_pred = as_tensor(y_pred)
+    _check_prediction_shape(owner, y_pred)
+    return Prediction(to_logits(owner, y_pred, from_logits))
+
+
+def as_tensor(x):
+    """Return `x` unchanged if it is a tensor (attributes survive), else convert."""
+    return x if ops.is_tensor(x) else ops.convert_to_tensor(x)
+
+
+def to_logits(owner, y_pred, from_logits):
+    """Return log-probabilities up to a constant per example, at least float32.
+
+    Probabilities that come from a softmax whose input can still be reached are
+    replaced by that input, so that saturated outputs lose nothing; else their
+    logarithm is taken, clipped at the smallest normal number.
+    """
+    hidden = _softmax_input(y_pred)
+    if hidden is not None:
+        if from_logits:
+            warnings.warn(
+                f"{owner} received `from_logits=True`, but `y_pred` comes from a "
+                "softmax. Its input is used. Remove the softmax or "
+                "`from_logits=True`.",
+                stacklevel=2,
+            )
+        return _at_least_float32(hidden)
+    y_pred = _at_least_float32(y_pred)
+    if from_logits:
+        return y_pred
+    tiny = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).tiny)
+    return ops.log(ops.maximum(y_pred, tiny))
+
+
+def _softmax_input(y_pred):
+    """Return the input of the softmax that made `y_pred`, or None.
+
+    Keras leaves it as an attribute on TensorFlow and torch tensors. In a
+    TensorFlow graph the softmax can also be found by walking back from
+    `y_pred`; mixed precision puts a cast in between. JAX has neither.
+    """
+    logits = getattr(y_pred, "_keras_logits", None)
+    if logits is not None:
+        return logits
+    op = getattr(y_pred, "op", None)
+    while op is not None and op.type in ("Cast", "Identity"):
+        logits = getattr(op.inputs[0], "_keras_logits", None)
+        if logits is not None:
+            return logits
+        op = op.inputs[0].op
+    return op.inputs[0] if op is not None and op.type == "Softmax" else None
+
+
+def _at_least_float32(x):
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    is_low = dtype in HALF_PRECISION or not dtype.startswith("float")
+    return ops.cast(x, "float32") if is_low else x
+
+
+def _check_prediction_shape(owner, y_pred):
+    shape = _static_shape(owner, "y_pred", y_pred)
+    if len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
+        raise ValueError(
+            f"{owner}: `y_pred` must have shape (batch, ..., num_classes) with at "
+            f"least two classes. Received: y_pred.shape={shape}. A model with one "
+            "sigmoid output needs a second output, one for each class."
+        )
+    if 0 in shape:
+        raise ValueError(
+            f"{owner}: `y_pred` must hold at least one example. Received: "
+            f"y_pred.shape={shape}. Drop empty batches before the loss."
+        )
+
+
+def _static_shape(owner, argument, x):
+    try:
+        return tuple(x.shape)
+    except ValueError:  # A TensorFlow tensor of unknown rank.
+        raise ValueError(
+            f"{owner}: `{argument}` must have a known rank. Received a tensor of "
+            "unknown shape. Set it in the pipeline with `tf.ensure_shape`."
+        ) from None
+
+
+def _label_distribution(owner, y_true, pred_shape, dtype):
+    """Return `(q, is_valid)`; `is_valid` is None where labels are distributions."""
+    pred_shape = tuple(pred_shape)
+    num_classes = pred_shape[-1]
+    if not hasattr(y_true, "shape"):
+        y_true = np.asarray(y_true)
+    shape = _static_shape(owner, "y_true", y_true)
+    is_column = len(shape) == len(pred_shape) and shape[-1] == 1
+    is_ids = len(shape) == len(pred_shape) - 1 or is_column
+    leading = shape[:-1] if len(shape) == len(pred_shape) else shape
+    is_distribution = not is_ids and (
+        len(shape) == len(pred_shape) and shape[-1] in (None, num_classes)
+    )
+    if not (is_ids or is_distribution) or not _same(leading, pred_shape[:-1]):
+        raise ValueError(
+            f"{owner}: `y_true` must hold class ids of shape {pred_shape[:-1]} or "
+            f"{pred_shape[:-1] + (1,)}, or distributions of shape {pred_shape}, to "
+            f"go with y_pred.shape={pred_shape}. Received: y_true.shape={shape}."
+        )
+    if is_distribution:
+        return ops.cast(as_tensor(y_true), dtype), None
+    _check_concrete_ids(owner, y_true, num_classes)
+    ids = as_tensor(y_true)
+    if is_column:
+        ids = ops.squeeze(ids, axis=-1)
+    return _one_hot(ids, num_classes, dtype)
+
+
+def _same(shape, other):
+    return len(shape) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(shape, other, strict=True)
+    )
+
+
+def _one_hot(ids, num_classes, dtype):
+    """Return one-hot rows, and which ids are whole numbers in range.
+
+    A comparison, not `ops.one_hot`: XLA fuses it into the sums that use it, and
+    an id that is out of range leaves a row of zeros on every backend instead of
+    an exception, a NaN or a neighbour's class.
+    """
+    ids_dtype = keras.backend.standardize_dtype(ids.dtype)
+    if ids_dtype.startswith("uint"):
+        # JAX has no 64-bit integers by default; a wrapped id turns negative.
+        ids = ops.cast(ids, "int32" if _is_jax() else "int64")
+        ids_dtype = keras.backend.standardize_dtype(ids.dtype)
+    elif ids_dtype in ("int8", "int16", "bool", *HALF_PRECISION):
+        ids_dtype = "float32" if ids_dtype in HALF_PRECISION else "int32"
+        ids = ops.cast(ids, ids_dtype)
+    is_valid = ops.logical_and(ids >= 0, ids < num_classes)
+    if "float" in ids_dtype:
+        is_valid = ops.logical_and(is_valid, ops.equal(ids, ops.floor(ids)))
+    classes = ops.arange(num_classes, dtype=ids_dtype)
+    return ops.cast(ops.equal(classes, ids[..., None]), dtype), is_valid
+
+
+def _check_concrete_ids(owner, y_true, num_classes):
+    """Raise on ids that are out of range, where their values can be seen."""
+    ids = _concrete(y_true)
+    if ids is None or ids.size == 0:
+        return
+    # The extremes first, because they cost nothing; NaN fails the comparison.
+    low, high = ids.min(), ids.max()
+    if not (low >= 0 and high < num_classes):
+        raise ValueError(
+            f"{owner}: `y_true` must hold class ids in [0, {num_classes}), because "
+            f"y_pred has {num_classes} classes. Received ids from {low} to {high}. "
+            "Mark examples without a label by `sample_weight=0` and any valid id."
+        )
+    if ids.dtype.kind == "f" and not np.array_equal(ids, np.floor(ids)):
+        raise ValueError(
+            f"{owner}: `y_true` must hold whole numbers where its shape says class "
+            f"ids. Received: y_true.shape={ids.shape} with fractions. Distributions "
+            f"have a last dimension of {num_classes}."
+        )
+
+
+def _concrete(x):
+    """Return `x` as a NumPy array, or None inside compiled code.
+
+    A torch tensor on an accelerator counts as not visible too: looking at it
+    would make every step wait for the device.
+    """
+    backend = keras.backend.backend()
+    if not ops.is_tensor(x):
+        return x if isinstance(x, np.ndarray) else None
+    if backend == "jax":
+        import jax
+
+        return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
+    if backend == "torch":
+        import torch
+
+        if torch.compiler.is_compiling() or x.device.type != "cpu":
+            return None
+        x = x.detach()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    return x.numpy() if hasattr(x, "numpy") else None
+
+
+@functools.cache
+def _is_jax():
+    return keras.backend.backend() == "jax"
+
+
+class NoisyLabelLoss(keras.losses.Loss):
+    """Base of the loss classes: a pure function and the arguments to call it with.
+
+    A subclass sets `function` and `hyperparameters`, and stores each
+    hyperparameter as an attribute of that name in its constructor.
+
+    Args:
+        from_logits: Whether `y_pred` holds logits instead of probabilities.
+        reduction: As in `keras.losses.Loss`.
+        name: Name of the loss; by default that of the function.
+        dtype: As in `keras.losses.Loss`. With float16 or bfloat16 the loss is
+            nevertheless computed, and reduced, in float32: class ids and sums
+            over a batch do not fit into half precision.
+    """
+
+    function = None
+    hyperparameters = ()
+
+    def __init__(
+        self,
+        *,
+        from_logits=False,
+        reduction="sum_over_batch_size",
+        name=None,
+        dtype=None,
+    ):
+        policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+        is_half = policy.compute_dtype in HALF_PRECISION
+        super().__init__(
+            name=name or type(self).function.__name__,
+            reduction=reduction,
+            dtype="float32" if is_half else policy,
+        )
+        if not isinstance(from_logits, bool):
+            raise TypeError(
+                _errors.message(
+                    type(self).__name__, "from_logits", "a bool", from_logits
+                )
+            )
+        self.from_logits = from_logits
+        self._requested_dtype = dtype
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Return the reduced loss, as `keras.losses.Loss` does."""
+        return super().__call__(
+            y_true, self._cast_keeping_logits(y_pred), sample_weight
+        )
+
+    def call(self, y_true, y_pred):
+        """Return one loss per example."""
+        return type(self).function(
+            y_true, y_pred, from_logits=self.from_logits, **self._own_config()
+        )
+
+    def _own_config(self):
+        return {name: getattr(self, name) for name in self.hyperparameters}
+
+    def _cast_keeping_logits(self, y_pred):
+        """Cast to the loss's dtype without losing what Keras hung on the tensor.
+
+        `Loss.__call__` casts too. It would drop the softmax's logits, and under
+        mixed precision a saturated output would then look like a clipped one.
+        """
+        y_pred = as_tensor(y_pred)
+        if keras.backend.standardize_dtype(y_pred.dtype) == self.dtype:
+            return y_pred
+        cast = ops.cast(y_pred, self.dtype)
+        for attribute in ("_keras_logits", "_keras_mask"):
+            value = getattr(y_pred, attribute, None)
+            if value is not None:
+                setattr(cast, attribute, value)
+        return cast
+
+    def get_config(self):
+        """Return the constructor arguments."""
+        dtype = self._requested_dtype
+        if isinstance(dtype, keras.DTypePolicy):
+            dtype = keras.dtype_policies.serialize(dtype)
+        return {
+            **super().get_config(),
+            "from_logits": self.from_logits,
+            "dtype": dtype,
+            **self._own_config(),
+        }
+
+
+class EpsilonLoss(NoisyLabelLoss):
+    """Base of the losses whose one hyperparameter is a weight in [0, 1].
+
+    Args:
+        epsilon: The weight, in [0, 1]; each loss says of what.
+        **kwargs: `from_logits`, `reduction`, `name`, `dtype`.
+    """
+
+    hyperparameters = ("epsilon",)
+
+    def __init__(self, *, epsilon, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = check_epsilon(type(self).__name__, epsilon)
+
+
+def check_epsilon(owner, epsilon):
+    """Return the weight `epsilon` as a float, or raise unless it is in [0, 1]."""
+    return _errors.check_number(owner, "epsilon", epsilon, low=0, high=1)

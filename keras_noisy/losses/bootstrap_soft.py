@@ -1,0 +1,68 @@
+"""Soft bootstrapping, or label correction."""
+
+import keras
+
+from keras_noisy.losses import _base
+
+
+def bootstrap_soft(y_true, y_pred, *, epsilon, from_logits=False):
+    """Cross-entropy to labels mixed with the prediction.
+
+    The target is `(1 - epsilon) q + epsilon p`. The `p` in the target carries
+    gradient, which is what rewards a low entropy:
+
+        loss = (1 - epsilon) H(q, p) + epsilon H(p, p)
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        epsilon: Weight of the prediction, in [0, 1].
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `epsilon` is outside [0, 1], shapes do not fit, or a class
+            id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.bootstrap_soft([1], [[0.25, 0.75]], epsilon=0.2)
+        >>> round(float(loss[0]), 4)
+        0.3426
+
+    Note:
+        `epsilon` is the weight of the prediction. Reed et al. give the weight of
+        the label, `beta = 1 - epsilon`; their soft variant uses 0.95.
+
+    Reference:
+        Reed et al., "Training Deep Neural Networks on Noisy Labels with
+        Bootstrapping", 2015; as label correction in
+        Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    epsilon = _base.check_epsilon("bootstrap_soft", epsilon)
+    return _base.per_example(
+        "bootstrap_soft",
+        y_true,
+        y_pred,
+        from_logits,
+        lambda q, p: (1 - epsilon) * p.cross_entropy(q) + epsilon * p.entropy(),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class BootstrapSoft(_base.EpsilonLoss):
+    """Cross-entropy to labels mixed with the prediction.
+
+    See `keras_noisy.losses.bootstrap_soft` for the formula and the label forms.
+
+    Args:
+        epsilon: Weight of the prediction, in [0, 1].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(bootstrap_soft)

@@ -1,0 +1,63 @@
+"""Confidence penalty."""
+
+import keras
+
+from keras_noisy.losses import _base
+
+
+def confidence_penalty(y_true, y_pred, *, epsilon, from_logits=False):
+    """Cross-entropy less a reward for the entropy of the prediction.
+
+    The target is `(1 - epsilon) q - epsilon p`; the loss can be negative:
+
+        loss = (1 - epsilon) H(q, p) - epsilon H(p, p)
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        epsilon: Weight of the entropy, in [0, 1].
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `epsilon` is outside [0, 1], shapes do not fit, or a class
+            id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.confidence_penalty([1], [[0.25, 0.75]], epsilon=0.2)
+        >>> round(float(loss[0]), 4)
+        0.1177
+
+    Reference:
+        Pereyra et al., "Regularizing Neural Networks by Penalizing Confident
+        Output Distributions", 2017; as in
+        Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    epsilon = _base.check_epsilon("confidence_penalty", epsilon)
+    return _base.per_example(
+        "confidence_penalty",
+        y_true,
+        y_pred,
+        from_logits,
+        lambda q, p: (1 - epsilon) * p.cross_entropy(q) - epsilon * p.entropy(),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class ConfidencePenalty(_base.EpsilonLoss):
+    """Cross-entropy less a reward for the entropy of the prediction.
+
+    See `keras_noisy.losses.confidence_penalty` for the formula and the label forms.
+
+    Args:
+        epsilon: Weight of the entropy, in [0, 1].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(confidence_penalty)

@@ -1,0 +1,84 @@
+"""Knowledge distillation."""
+
+import math
+
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def knowledge_distillation(
+    y_true, y_pred, *, teacher_pred, epsilon, temperature=1.0, from_logits=False
+):
+    """Cross-entropy to labels mixed with the prediction of a teacher.
+
+    With `s` the temperature and `p^s` the softmax of the logits divided by `s`:
+
+        loss = (1 - epsilon) H(q, p) + epsilon s^2 H(p_teacher^s, p^s)
+
+    which at `s = 1` is cross-entropy to `(1 - epsilon) q + epsilon p_teacher`.
+    The teacher is a constant.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        teacher_pred: The teacher's prediction, of the shape and the kind
+            (probabilities or logits) of `y_pred`.
+        epsilon: Weight of the teacher, in [0, 1].
+        temperature: `s`, positive. The factor `s^2` keeps the size of the
+            teacher's gradient.
+        from_logits: Whether `y_pred` and `teacher_pred` hold logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `epsilon` is outside [0, 1], `temperature` is not positive
+            and finite, shapes do not fit, or a class id is out of range (inside
+            compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.knowledge_distillation(
+        ...     [1], [[0.25, 0.75]], teacher_pred=[[0.5, 0.5]], epsilon=0.2
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.3975
+
+    Reference:
+        Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; as in
+        Table 1 of Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    owner = "knowledge_distillation"
+    epsilon = _base.check_epsilon(owner, epsilon)
+    temperature = _errors.check_number(
+        owner, "temperature", temperature, low=0, high=math.inf
+    )
+    if temperature == 0 or math.isinf(temperature):
+        raise ValueError(
+            _errors.message(
+                owner, "temperature", "positive and finite", temperature, "Try 2.0."
+            )
+        )
+    y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)
+    if tuple(teacher_pred.shape) != tuple(y_pred.shape):
+        raise ValueError(
+            f"{owner}: `teacher_pred` must have the shape of y_pred, "
+            f"{tuple(y_pred.shape)}. Received: "
+            f"teacher_pred.shape={tuple(teacher_pred.shape)}."
+        )
+    label_loss = _base.per_example(
+        owner, y_true, y_pred, from_logits, lambda q, p: p.cross_entropy(q)
+    )
+    teacher = _softened(owner, teacher_pred, from_logits, temperature)
+    student = _softened(owner, y_pred, from_logits, temperature)
+    teacher_loss = student.cross_entropy(ops.stop_gradient(teacher.probabilities))
+    return (1 - epsilon) * label_loss + epsilon * temperature**2 * teacher_loss
+
+
+def _softened(owner, y_pred, from_logits, temperature):
+    logits = _base.to_logits(owner, y_pred, from_logits)
+    return _base.Prediction(logits / temperature)

@@ -1,0 +1,65 @@
+"""Label smoothing."""
+
+import keras
+
+from keras_noisy.losses import _base
+
+
+def label_smoothing(y_true, y_pred, *, epsilon, from_logits=False):
+    """Cross-entropy to labels mixed with the uniform distribution.
+
+    The target is `(1 - epsilon) q + epsilon u`, with `u` uniform:
+
+        loss = (1 - epsilon) H(q, p) + epsilon H(u, p)
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        epsilon: Weight of the uniform distribution, in [0, 1].
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `epsilon` is outside [0, 1], shapes do not fit, or a class
+            id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.label_smoothing([1], [[0.25, 0.75]], epsilon=0.2)
+        >>> round(float(loss[0]), 4)
+        0.3975
+
+    Reference:
+        Szegedy et al., "Rethinking the Inception Architecture for Computer
+        Vision", CVPR 2016; as in Eq. 3 of
+        Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    epsilon = _base.check_epsilon("label_smoothing", epsilon)
+    return _base.per_example(
+        "label_smoothing",
+        y_true,
+        y_pred,
+        from_logits,
+        lambda q, p: (
+            (1 - epsilon) * p.cross_entropy(q) + epsilon * p.uniform_cross_entropy()
+        ),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class LabelSmoothing(_base.EpsilonLoss):
+    """Cross-entropy to labels mixed with the uniform distribution.
+
+    See `keras_noisy.losses.label_smoothing` for the formula and the label forms.
+
+    Args:
+        epsilon: Weight of the uniform distribution, in [0, 1].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(label_smoothing)

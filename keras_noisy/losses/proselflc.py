@@ -1,0 +1,276 @@
+"""ProSelfLC: progressive self label correction."""
+
+import warnings
+import weakref
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _clock, _errors
+from keras_noisy.losses import _base
+
+
+def global_trust(progress, *, exp_base=10.0, transit_time_ratio=0.5):
+    """Trust in a network that has done `progress` of its training.
+
+        g = 1 / (1 + exp(-exp_base (progress - transit_time_ratio)))
+
+    Args:
+        progress: `t / Gamma`, iterations done over iterations planned: a number
+            or a tensor of any shape.
+        exp_base: Sharpness `B` of the transition, positive. The paper searches
+            {8, 10, 12, 14, 16}; the first arXiv version is `B = 1`.
+        transit_time_ratio: The progress at which trust is one half, in [0, 1];
+            0.5 in the paper.
+
+    Returns:
+        `g`, a float tensor in (0, 1) of the shape of `progress`.
+
+    Raises:
+        ValueError: If `exp_base` is not positive and finite or
+            `transit_time_ratio` is outside [0, 1].
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> round(float(losses.global_trust(0.75)), 4)
+        0.9241
+
+    Reference:
+        Eq. 7 of Wang et al., "ProSelfLC: Progressive Self Label Correction for
+        Training Robust Deep Neural Networks", CVPR 2021.
+    """
+    exp_base, transit_time_ratio = _check_trust(
+        "global_trust", exp_base, transit_time_ratio
+    )
+    if not ops.is_tensor(progress):
+        progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
+    return ops.sigmoid(exp_base * (progress - transit_time_ratio))
+
+
+def local_trust(y_pred, *, from_logits=False):
+    """Trust in one prediction: its confidence `1 - H(p) / H(u)`.
+
+    Args:
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        `l` in [0, 1], shape `y_pred.shape[:-1]`: 0 for a uniform prediction, 1
+        for a certain one. It carries gradient; `proselflc` stops it.
+
+    Raises:
+        ValueError: If `y_pred` has fewer than two classes or no example.
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> round(float(losses.local_trust([[0.25, 0.75]])[0]), 4)
+        0.1887
+
+    Reference:
+        Eq. 7 of Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    return _base.prediction("local_trust", y_pred, from_logits).local_trust()
+
+
+def proselflc(
+    y_true, y_pred, *, global_trust, from_logits=False, stop_target_gradient=False
+):
+    """Cross-entropy to labels corrected as far as the network can be trusted.
+
+    The target is `(1 - e) q + e p` with `e = g l(p)`, global trust times local
+    trust (see `global_trust` and `local_trust`):
+
+        loss = (1 - e) H(q, p) + e H(p, p)
+
+    `e` is a constant for the gradient; the `p` in the target is not, so that a
+    trusted prediction is rewarded for a low entropy.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        global_trust: `g`, a scalar in [0, 1]: a number or a tensor.
+        from_logits: Whether `y_pred` holds logits.
+        stop_target_gradient: Whether the target as a whole is a constant. The
+            paper's is not; one of the authors' two code bases stops it.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `global_trust` is a number outside [0, 1], shapes do not
+            fit, or a class id is out of range (inside compiled code: NaN for that
+            example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.proselflc([1], [[0.25, 0.75]], global_trust=0.5)
+        >>> round(float(loss[0]), 4)
+        0.3136
+
+    Reference:
+        Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
+        Robust Deep Neural Networks", CVPR 2021, Eq. 6 and 7.
+    """
+    if not ops.is_tensor(global_trust):
+        global_trust = _errors.check_number(
+            "proselflc", "global_trust", global_trust, low=0, high=1
+        )
+
+    def formula(q, p):
+        trust = ops.stop_gradient(p.local_trust())
+        e = ops.cast(global_trust, trust.dtype) * trust
+        if stop_target_gradient:
+            own = p.cross_entropy(ops.stop_gradient(p.probabilities))
+        else:
+            own = p.entropy()
+        return (1 - e) * p.cross_entropy(q) + e * own
+
+    return _base.per_example("proselflc", y_true, y_pred, from_logits, formula)
+
+
+def _check_trust(owner, exp_base, transit_time_ratio):
+    exp_base = _errors.check_number(
+        owner, "exp_base", exp_base, low=0, high=1e6, mend="The paper uses 8 to 16."
+    )
+    if exp_base == 0:
+        raise ValueError(
+            _errors.message(
+                owner, "exp_base", "positive", exp_base, "The paper uses 8 to 16."
+            )
+        )
+    transit_time_ratio = _errors.check_number(
+        owner, "transit_time_ratio", transit_time_ratio, low=0, high=1
+    )
+    return exp_base, transit_time_ratio
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class ProSelfLC(_base.NoisyLabelLoss):
+    """Cross-entropy to labels corrected as far as the network can be trusted.
+
+    See `keras_noisy.losses.proselflc` for the formula and the label forms. Global
+    trust follows the training time, which `keras_noisy.callbacks.GlobalTrust`
+    counts:
+
+        model.compile(optimizer, loss=ProSelfLC(exp_base=10.0))
+        model.fit(x, noisy_labels, callbacks=[GlobalTrust()])
+
+    Trained without that callback, the loss warns and stays at the time it knows:
+    that of the file it was loaded from, else the beginning. In a training loop of
+    your own, call the function with `global_trust` instead.
+
+    Args:
+        exp_base: Sharpness `B` of the transition from labels to predictions,
+            positive. The paper searches {8, 10, 12, 14, 16}.
+        transit_time_ratio: Share of the training at which global trust is one
+            half, in [0, 1].
+        stop_target_gradient: Whether the target is a constant for the gradient.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(proselflc)
+    hyperparameters = ("exp_base", "transit_time_ratio", "stop_target_gradient")
+
+    def __init__(
+        self,
+        *,
+        exp_base=10.0,
+        transit_time_ratio=0.5,
+        stop_target_gradient=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.exp_base, self.transit_time_ratio = _check_trust(
+            type(self).__name__, exp_base, transit_time_ratio
+        )
+        self.stop_target_gradient = bool(stop_target_gradient)
+        # The iterations done and planned when the loss was saved.
+        self._saved_time = (0, 0)
+        # Weak, and thereby out of sight of Keras's saving, which would write the
+        # clock under the loss instead of under the model that owns it.
+        self._clock = None
+        self._has_warned = False
+
+    def call(self, y_true, y_pred):
+        """Return one loss per example."""
+        clock = self._find_clock()
+        loss = proselflc(
+            y_true,
+            y_pred,
+            global_trust=self.global_trust(self._progress(clock)),
+            from_logits=self.from_logits,
+            stop_target_gradient=self.stop_target_gradient,
+        )
+        return loss if clock is not None else self._warn_if_differentiated(loss)
+
+    def global_trust(self, progress):
+        """Return `g` at `progress`, with the arguments of this loss."""
+        return global_trust(
+            progress,
+            exp_base=self.exp_base,
+            transit_time_ratio=self.transit_time_ratio,
+        )
+
+    def _find_clock(self):
+        """Return the clock of the step that is running, else the last one seen."""
+        running = _clock.current()
+        if running is not None:
+            self._clock = weakref.ref(running)
+            running.register(self)
+            return running
+        return self._clock() if self._clock is not None else None
+
+    def _progress(self, clock):
+        if clock is not None:
+            return clock.progress()
+        done, planned = self._saved_time
+        return done / planned if planned else 0.0
+
+    def _warn_if_differentiated(self, loss):
+        """Return `loss`, which warns once when a gradient is taken through it.
+
+        Keras traces a loss before any callback exists, and evaluates it without
+        one; only training takes its gradient, on every backend.
+        """
+
+        @ops.custom_gradient
+        def watched(loss):
+            def gradient(*args, upstream=None):
+                self._warn_without_clock()
+                return args[0] if upstream is None else upstream
+
+            # A copy: torch wants an output that is not the input itself.
+            return loss * 1.0, gradient
+
+        return watched(loss)
+
+    def _warn_without_clock(self):
+        if self._has_warned:
+            return
+        self._has_warned = True
+        warnings.warn(
+            "ProSelfLC is being trained without its clock: time stays at iteration "
+            f"{self._saved_time[0]} and trust does not grow as training proceeds. Add "
+            "`callbacks=[keras_noisy.callbacks.GlobalTrust()]` to `fit`, or in a "
+            "loop of your own call `losses.proselflc(..., global_trust=...)`.",
+            stacklevel=2,
+        )
+
+    def save_own_variables(self, store):
+        """Save the time, so that a loaded model evaluates to the same loss."""
+        clock = self._clock() if self._clock is not None else None
+        done, planned = self._saved_time if clock is None else clock.time()
+        store["iterations"] = done
+        store["total"] = planned
+
+    def load_own_variables(self, store):
+        """Restore the time; a file that has none leaves it as it is."""
+        if "iterations" in store.keys() and "total" in store.keys():  # noqa: SIM118
+            self._saved_time = tuple(
+                int(np.asarray(store[key])) for key in ("iterations", "total")
+            )
