@@ -1,0 +1,37 @@
+"""What all tests share: seeds, and what only TensorFlow can run."""
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+
+
+def pytest_configure(config):
+    """Give TensorFlow two logical CPUs, before anything initialises it."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        one = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [one, one])
+
+
+def pytest_collection_modifyitems(items):
+    if BACKEND == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason=f"needs TensorFlow, and the backend is {BACKEND}")
+    for item in items:
+        if item.get_closest_marker("tensorflow_only"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def backend():
+    """Name of the Keras backend."""
+    return BACKEND
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Start every test from the same random state."""
+    keras.utils.set_random_seed(0)

@@ -1,0 +1,116 @@
+"""Losses and gradients in NumPy, from the definitions, and tools to compare with.
+
+Nothing here shares a formula with the package: targets are built explicitly and
+`-sum q~ log p` is taken of them, in the widest float that NumPy has.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+BACKEND = keras.backend.backend()
+# JAX has no float64 by default.
+FLOATS = ["float32"] if BACKEND == "jax" else ["float32", "float64"]
+TOLERANCE = {
+    "float32": dict(rtol=2e-5, atol=2e-6),
+    "float64": dict(rtol=1e-12, atol=1e-12),
+}
+NUM_CLASSES = 5
+
+rng = np.random.default_rng(7)
+# The last rows are confident, right or wrong.
+LOGITS = np.concatenate(
+    [2 * rng.normal(size=(8, NUM_CLASSES)), 12 * rng.normal(size=(8, NUM_CLASSES))]
+).astype("float32")
+IDS = rng.integers(0, NUM_CLASSES, len(LOGITS))
+ONE_HOT = np.eye(NUM_CLASSES)[IDS]
+SOFT = rng.dirichlet(np.ones(NUM_CLASSES), len(LOGITS))
+TEACHER = (3 * rng.normal(size=LOGITS.shape)).astype("float32")
+
+
+def log_softmax(logits):
+    """`log p` in long double."""
+    logits = np.asarray(logits, "longdouble")
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits):
+    """`p` in long double."""
+    return np.exp(log_softmax(logits))
+
+
+def cross_entropy(target, logits):
+    """`-sum_k target_k log p_k` per example."""
+    return -(np.asarray(target, "longdouble") * log_softmax(logits)).sum(axis=-1)
+
+
+def entropy(logits):
+    """`H(p)` per example."""
+    return cross_entropy(softmax(logits), logits)
+
+
+def entropy_gradient(logits):
+    """Derivative of `H(p)` in the logits: `-p (log p + H(p))`."""
+    log_p = log_softmax(logits)
+    return -np.exp(log_p) * (log_p + entropy(logits)[..., None])
+
+
+def one_hot_argmax(logits):
+    """One-hot rows of the predicted class, ties to the lowest."""
+    return np.eye(logits.shape[-1])[np.argmax(logits, axis=-1)]
+
+
+def to_numpy(x):
+    """Return a tensor of any backend as a NumPy array."""
+    return ops.convert_to_numpy(x)
+
+
+def tensor(x, dtype=None):
+    """Return a tensor of the backend."""
+    return ops.convert_to_tensor(np.asarray(x), dtype=dtype)
+
+
+def gradient(function, x):
+    """Gradient of `sum(function(x))` in the array `x`, on whichever backend runs."""
+    x = tensor(x)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = ops.sum(function(x))
+        result = tape.gradient(value, x)
+    elif BACKEND == "jax":
+        import jax
+
+        result = jax.grad(lambda x: ops.sum(function(x)))(x)
+    else:
+        x = x.detach().requires_grad_(True)
+        ops.sum(function(x)).backward()
+        result = x.grad
+    return to_numpy(result)
+
+
+def compiled(function):
+    """Return `function` compiled by XLA; by its tracer only with torch."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    import torch
+
+    # Without Inductor, which needs a C++ toolchain and minutes.
+    return torch.compile(function, backend="eager")
+
+
+def assert_close(actual, expected, dtype="float32"):
+    """Compare with the tolerance of `dtype`."""
+    actual = to_numpy(actual)
+    assert actual.dtype == dtype
+    expected = np.asarray(expected, "float64")
+    np.testing.assert_allclose(actual, expected, **TOLERANCE[dtype])
