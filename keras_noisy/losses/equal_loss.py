@@ -9,6 +9,9 @@ from keras_noisy import _errors
 from keras_noisy.losses import _base
 
 SMALLEST_EPSILON = 1e-37
+# The loss at this relaxation differs from its limit by less than float64 can hold,
+# and `(1 - p) / epsilon` is still far above the numbers that float32 flushes to 0.
+LARGEST_EPSILON = 1e20
 
 
 def equal_loss(y_true, y_pred, *, epsilon, from_logits=False):
@@ -60,7 +63,11 @@ def equal_loss(y_true, y_pred, *, epsilon, from_logits=False):
             "equal_loss", y_true, y_pred, from_logits, lambda q, p: p.cross_entropy(q)
         )
     return _base.per_example(
-        "equal_loss", y_true, y_pred, from_logits, _relaxed_cross_entropy(epsilon)
+        "equal_loss",
+        y_true,
+        y_pred,
+        from_logits,
+        _relaxed_cross_entropy(min(epsilon, LARGEST_EPSILON)),
     )
 
 
