@@ -21,9 +21,17 @@ def check_number(owner, argument, value, *, low, high, mend=""):
     NaN fails every comparison and is therefore refused as well.
     """
     expected = f"a number in [{low:g}, {high:g}]"
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    is_scalar = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
+    if isinstance(value, bool) or not is_scalar:
         raise TypeError(message(owner, argument, expected, value, mend))
     number = float(value)
     if not low <= number <= high:
         raise ValueError(message(owner, argument, expected, number, mend))
     return number
+
+
+def check_bool(owner, argument, value):
+    """Return `value`, or raise unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(message(owner, argument, "a bool", value))
+    return value

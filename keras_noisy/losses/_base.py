@@ -52,7 +52,9 @@ class Prediction:
 
     def uniform_cross_entropy(self):
         """`H(u, p)` with `u` uniform, shape `(...,)`."""
-        return self.log_total - ops.mean(self.shifted, axis=-1)
+        # Not `ops.mean`, which computes float64 in float32 on torch.
+        total = ops.sum(self.shifted, axis=-1)
+        return self.log_total - total / self.num_classes
 
     def argmax_cross_entropy(self):
         """`H(onehot(argmax p), p)` with the argmax a constant, shape `(...,)`.
@@ -136,8 +138,10 @@ def to_logits(owner, y_pred, from_logits):
     y_pred = _at_least_float32(y_pred)
     if from_logits:
         return y_pred
-    tiny = float(np.finfo(keras.backend.standardize_dtype(y_pred.dtype)).tiny)
-    return ops.log(ops.maximum(y_pred, tiny))
+    dtype = keras.backend.standardize_dtype(y_pred.dtype)
+    tiny = ops.convert_to_tensor(float(np.finfo(dtype).tiny), dtype=dtype)
+    # Not `ops.maximum`, which computes float64 in float32 on torch, where tiny is 0.
+    return ops.log(ops.where(y_pred < tiny, tiny, y_pred))
 
 
 def _softmax_input(y_pred):
@@ -218,6 +222,17 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
     return _one_hot(ids, num_classes, dtype)
 
 
+def check_same_shape(owner, argument, x, y_pred):
+    """Raise if `x` is known to have another shape than `y_pred`."""
+    shape = _static_shape(owner, argument, x)
+    pred_shape = _static_shape(owner, "y_pred", y_pred)
+    if not _same(shape, pred_shape):
+        raise ValueError(
+            f"{owner}: `{argument}` must have the shape of y_pred, {pred_shape}. "
+            f"Received: {argument}.shape={shape}."
+        )
+
+
 def _same(shape, other):
     return len(shape) == len(other) and all(
         a is None or b is None or a == b for a, b in zip(shape, other, strict=True)
@@ -251,6 +266,11 @@ def _check_concrete_ids(owner, y_true, num_classes):
     ids = _concrete(y_true)
     if ids is None or ids.size == 0:
         return
+    if ids.dtype.kind in "OSU":
+        raise TypeError(
+            f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
+            f"{ids.dtype}. `keras.layers.StringLookup` makes class ids of strings."
+        )
     # The extremes first, because they cost nothing; NaN fails the comparison.
     low, high = ids.min(), ids.max()
     if not (low >= 0 and high < num_classes):
@@ -328,13 +348,9 @@ class NoisyLabelLoss(keras.losses.Loss):
             reduction=reduction,
             dtype="float32" if is_half else policy,
         )
-        if not isinstance(from_logits, bool):
-            raise TypeError(
-                _errors.message(
-                    type(self).__name__, "from_logits", "a bool", from_logits
-                )
-            )
-        self.from_logits = from_logits
+        self.from_logits = _errors.check_bool(
+            type(self).__name__, "from_logits", from_logits
+        )
         self._requested_dtype = dtype
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -373,6 +389,9 @@ class NoisyLabelLoss(keras.losses.Loss):
         dtype = self._requested_dtype
         if isinstance(dtype, keras.DTypePolicy):
             dtype = keras.dtype_policies.serialize(dtype)
+        elif dtype is not None and not isinstance(dtype, (str, dict)):
+            # Such as `np.float32`, which JSON cannot hold.
+            dtype = keras.backend.standardize_dtype(dtype)
         return {
             **super().get_config(),
             "from_logits": self.from_logits,

@@ -45,6 +45,8 @@ def global_trust(progress, *, exp_base=10.0, transit_time_ratio=0.5):
     )
     if not ops.is_tensor(progress):
         progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
+    elif not keras.backend.is_float_dtype(progress.dtype):
+        progress = ops.cast(progress, keras.config.floatx())
     return ops.sigmoid(exp_base * (progress - transit_time_ratio))
 
 
@@ -115,14 +117,17 @@ def proselflc(
         Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
         Robust Deep Neural Networks", CVPR 2021, Eq. 6 and 7.
     """
-    if not ops.is_tensor(global_trust):
+    is_tensor = ops.is_tensor(global_trust)
+    if not is_tensor:
         global_trust = _errors.check_number(
             "proselflc", "global_trust", global_trust, low=0, high=1
         )
 
     def formula(q, p):
         trust = ops.stop_gradient(p.local_trust())
-        e = ops.cast(global_trust, trust.dtype) * trust
+        # A plain number keeps its digits; cast, it would pass through float32.
+        g = ops.cast(global_trust, trust.dtype) if is_tensor else global_trust
+        e = g * trust
         if stop_target_gradient:
             own = p.cross_entropy(ops.stop_gradient(p.probabilities))
         else:
@@ -188,7 +193,9 @@ class ProSelfLC(_base.NoisyLabelLoss):
         self.exp_base, self.transit_time_ratio = _check_trust(
             type(self).__name__, exp_base, transit_time_ratio
         )
-        self.stop_target_gradient = bool(stop_target_gradient)
+        self.stop_target_gradient = _errors.check_bool(
+            type(self).__name__, "stop_target_gradient", stop_target_gradient
+        )
         # The iterations done and planned when the loss was saved.
         self._saved_time = (0, 0)
         # Weak, and thereby out of sight of Keras's saving, which would write the
