@@ -1,0 +1,26 @@
+"""Label noise: transition matrices, corruption of arrays, and a layer for streams."""
+
+from keras_noisy.noise.corrupt_labels import corrupt_labels
+from keras_noisy.noise.label_noise import LabelNoise, add_label_noise
+from keras_noisy.noise.noisy_labels import NoisyLabels
+from keras_noisy.noise.transition_matrices import (
+    CIFAR10_FLIPS_ONE_WAY,
+    CIFAR10_FLIPS_TWO_WAY,
+    asymmetric,
+    pair_flip,
+    symmetric,
+    within_groups,
+)
+
+__all__ = [
+    "CIFAR10_FLIPS_ONE_WAY",
+    "CIFAR10_FLIPS_TWO_WAY",
+    "LabelNoise",
+    "NoisyLabels",
+    "add_label_noise",
+    "asymmetric",
+    "corrupt_labels",
+    "pair_flip",
+    "symmetric",
+    "within_groups",
+]

@@ -1,0 +1,183 @@
+"""Class-conditional label noise on an array of labels."""
+
+import math
+
+import numpy as np
+
+from keras_noisy._errors import message
+from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
+from keras_noisy.noise._checks import (
+    Described,
+    check_class_ids,
+    check_sample_ids,
+    check_seed,
+    describe_array,
+)
+from keras_noisy.noise._hashing import (
+    STREAM_BERNOULLI,
+    STREAM_EXACT,
+    STREAM_TIES,
+    derive_keys,
+    hash_numpy,
+)
+from keras_noisy.noise.noisy_labels import NoisyLabels
+from keras_noisy.noise.transition_matrices import check_transition_matrix
+
+_OWNER = "corrupt_labels"
+_CHUNK = 1 << 15
+
+
+def corrupt_labels(
+    labels, transition_matrix, *, seed=None, exact=True, sample_ids=None
+):
+    """Replace labels at random, as a transition matrix says.
+
+    A sample's noisy label is decided once: it follows from the seed, the sample's id
+    and its clean label (with `exact=True` also from the other samples of its class),
+    and is the same in every process and on every machine, for every integer dtype.
+
+    With `exact=True`, of the `n_i` examples of class `i` exactly
+    `floor(r_i * n_i + 1/2)` flip, where `r_i = 1 - T[i, i]`. They are shared among the
+    other classes in proportion to `T[i, j]` by largest remainder; equal remainders are
+    served in an order that the seed shuffles. The seed also decides which examples
+    flip; for the same seed, those of a lower rate are among those of a higher one.
+
+    With `exact=False` every label is drawn from row `T[i]` on its own, so counts
+    scatter as a binomial does. This is what `LabelNoise` does in a stream, and the
+    result is the same, sample by sample.
+
+    Args:
+        labels: Clean class ids, shape `(n,)` or `(n, 1)`, any integer dtype that can
+            hold `C - 1`.
+        transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`; see
+            `symmetric`, `pair_flip`, `asymmetric` and `within_groups`.
+        seed: Integer in [0, 2**63).
+        exact: Whether the numbers of flips are exact or random.
+        sample_ids: Non-negative integers, one per label, all different; by default
+            the position `0 ... n - 1`. Pass the ids of the original data set to give
+            the samples of a subset or of a shuffled copy the same draws.
+
+    Returns:
+        `NoisyLabels`, with arrays of shape `(n,)` and of the dtype of `labels`.
+
+    Example:
+    >>> result = corrupt_labels([0, 0, 0, 0, 1, 1], pair_flip(2, 0.5), seed=0)
+    >>> result.rate
+    0.5
+    >>> result.transition_matrix
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    matrix = check_transition_matrix(_OWNER, transition_matrix)
+    num_classes = len(matrix)
+    seed = check_seed(_OWNER, seed)
+    clean = _check_labels(labels, num_classes)
+    if sample_ids is not None:
+        sample_ids = np.asarray(sample_ids)
+        check_sample_ids(_OWNER, "sample_ids", sample_ids)
+        if sample_ids.shape != clean.shape:
+            expected = f"of shape {clean.shape}, one id per label"
+            received = describe_array(sample_ids)
+            raise ValueError(message(_OWNER, "sample_ids", expected, received))
+    if exact:
+        noisy = _flip_exactly(clean, matrix, seed, sample_ids)
+    else:
+        noisy = _draw_each(clean, matrix, seed, sample_ids)
+    return NoisyLabels._of_fresh_arrays(noisy, clean, num_classes)
+
+
+def _check_labels(labels, num_classes):
+    """Return a new contiguous array `(n,)` of valid class ids, or raise."""
+    array = np.asarray(labels)
+    if array.size == 0 and array.ndim == 1 and not hasattr(labels, "dtype"):
+        array = array.astype(np.int64)  # An empty list has no dtype of its own.
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        expected = "class ids of shape (n,) or (n, 1)"
+        mend = "Turn one-hot labels into class ids with labels.argmax(axis=-1)."
+        raise ValueError(
+            message(_OWNER, "labels", expected, describe_array(array), mend)
+        )
+    check_class_ids(_OWNER, "labels", array, num_classes)
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _draw_each(clean, matrix, seed, sample_ids):
+    table = build_alias_table(matrix)
+    keys = derive_keys(seed, STREAM_BERNOULLI)
+    noisy = np.empty_like(clean)
+    for start in range(0, clean.size, _CHUNK):
+        part = slice(start, min(start + _CHUNK, clean.size))
+        if sample_ids is None:
+            ids = np.arange(part.start, part.stop)
+        else:
+            ids = sample_ids[part]
+        noisy[part] = draw_numpy(table, hash_numpy(ids, keys), clean[part])
+    return noisy
+
+
+def _flip_exactly(clean, matrix, seed, sample_ids):
+    num_classes = len(matrix)
+    noisy = clean.copy()
+    # NumPy sorts 16-bit integers by radix, in linear time.
+    compact = clean.astype(np.uint16 if num_classes <= 1 << 16 else np.int64)
+    sizes = np.zeros(num_classes, dtype=np.int64)
+    for start in range(0, compact.size, _CHUNK):
+        sizes += np.bincount(compact[start : start + _CHUNK], minlength=num_classes)
+    by_class = np.argsort(compact, kind="stable")
+    del compact
+    ends = np.cumsum(sizes)
+    counts = _target_counts(matrix, sizes, seed)
+    keys = derive_keys(seed, STREAM_EXACT)
+    for label in np.flatnonzero(counts.any(axis=1)):
+        members = by_class[ends[label] - sizes[label] : ends[label]]
+        ids = members if sample_ids is None else sample_ids[members]
+        lottery = hash_numpy(ids, keys)
+        order = np.argsort(lottery)
+        if sample_ids is not None:
+            # Different ids have different hashes.
+            drawn = lottery[order]
+            same = np.flatnonzero(drawn[1:] == drawn[:-1])
+            if same.size:
+                repeated = int(ids[order[same[0]]])
+                expected = "different for every label when exact=True"
+                received = Described(f"array with {repeated} more than once")
+                raise ValueError(message(_OWNER, "sample_ids", expected, received))
+        targets = np.flatnonzero(counts[label])
+        flipped = np.repeat(targets, counts[label, targets])
+        noisy[members[order[: flipped.size]]] = flipped
+    return noisy
+
+
+def _target_counts(matrix, sizes, seed):
+    """Return how many examples of each class (row) flip to each class (column)."""
+    num_classes = len(matrix)
+    off_diagonal = matrix.copy()
+    np.fill_diagonal(off_diagonal, 0.0)
+    # fsum is exact, so that the counts do not depend on the machine.
+    flip_mass = np.array([math.fsum(row) for row in off_diagonal.tolist()])
+    rates = flip_mass / (flip_mass + matrix.diagonal())
+    # The small term makes 1 - (1 - 0.15) times 10 the half that was meant.
+    num_flips = np.floor(rates * sizes * (1 + 1e-12) + (0.5 + 1e-9)).astype(np.int64)
+    num_flips = np.where(rates > 0, np.minimum(num_flips, sizes), 0)
+
+    scale = num_flips / np.where(flip_mass > 0, flip_mass, 1.0)
+    quotas = off_diagonal * scale[:, None]
+    counts = np.floor(quotas).astype(np.int64)
+    missing = num_flips - counts.sum(axis=1)
+    # One sortable integer: 30 bits of the remainder, descending (values that differ by
+    # rounding alone are equal), then 34 random bits.
+    remainders = np.rint((quotas - counts) * (1 << 29)).astype(np.uint64)
+    lottery = hash_numpy(
+        np.arange(num_classes**2).reshape(num_classes, num_classes),
+        derive_keys(seed, STREAM_TIES),
+    )
+    priority = (np.uint64(1 << 29) - remainders) << np.uint64(34)
+    priority |= lottery >> np.uint64(30)
+    priority[off_diagonal == 0] = np.iinfo(np.uint64).max
+    served = np.argsort(priority, axis=1)
+    is_served = np.arange(num_classes) < missing[:, None]
+    rows = np.broadcast_to(np.arange(num_classes)[:, None], served.shape)
+    counts[rows[is_served], served[is_served]] += 1
+    return counts

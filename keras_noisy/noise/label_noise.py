@@ -1,0 +1,339 @@
+"""Label noise in a stream: a layer for tf.data and other data pipelines."""
+
+import sys
+
+import keras
+import numpy as np
+
+from keras_noisy._errors import message
+from keras_noisy.noise._alias_tables import (
+    build_alias_table,
+    draw_numpy,
+    draw_tensorflow,
+)
+from keras_noisy.noise._checks import (
+    Described,
+    check_class_ids,
+    check_sample_ids,
+    check_seed,
+    is_integer,
+)
+from keras_noisy.noise._hashing import (
+    STREAM_BERNOULLI,
+    derive_keys,
+    hash_numpy,
+    hash_tensorflow,
+)
+from keras_noisy.noise.transition_matrices import check_transition_matrix
+
+_OWNER = "LabelNoise"
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class LabelNoise(keras.layers.Layer):
+    """Draws the noisy label of a sample from a transition matrix, once and for all.
+
+    The noisy label is a function of (`seed`, sample id, clean label) and of nothing
+    else: it is the same at every epoch, after every shuffle, for every batch size,
+    number of parallel calls, shard and replica, in NumPy and in tf.data, on every
+    machine and Keras backend. For ids `0 ... n - 1` it is what
+    `corrupt_labels(labels, transition_matrix, seed=seed, exact=False)` gives.
+
+    Like Keras's preprocessing layers it works inside `tf.data.Dataset.map` on every
+    backend. On NumPy arrays, Python integers and eager tensors it computes on the
+    host, for torch data loaders, grain and generators. It belongs in the data
+    pipeline: it does not take the symbolic inputs of a functional model.
+
+    Number the samples before anything shuffles or repeats them, and apply the layer to
+    batches, where it costs next to nothing:
+
+    ```python
+    layer = LabelNoise(symmetric(10, 0.4), seed=0)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).enumerate()
+    dataset = dataset.shuffle(50_000).batch(128)
+    dataset = dataset.map(lambda i, xy: (xy[0], layer(i, xy[1])))
+    ```
+
+    The layer builds a table of 8 to 16 times `C**2` bytes.
+
+    Args:
+        transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`.
+        seed: Integer in [0, 2**63).
+        **kwargs: Base layer arguments, such as `name`.
+
+    Call arguments:
+        sample_id: Non-negative integers of any integer dtype, one per label.
+        label: Clean class ids of any integer dtype that can hold `C - 1`, of the shape
+            of `sample_id` or with one more axis of size one at the end.
+
+    Returns:
+        Noisy class ids of the shape, dtype and kind (Python, NumPy, tensor) of `label`.
+
+    Raises:
+        ValueError: On a label or an id out of range. Inside `map`, where values are
+            only known later, it is a `tf.errors.InvalidArgumentError`.
+    """
+
+    def __init__(self, transition_matrix, *, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.transition_matrix = check_transition_matrix(_OWNER, transition_matrix)
+        self.transition_matrix.flags.writeable = False
+        self.seed = check_seed(_OWNER, seed)
+        self.num_classes = len(self.transition_matrix)
+        self._table = build_alias_table(self.transition_matrix)
+        self._keys = derive_keys(self.seed, STREAM_BERNOULLI)
+        self.built = True
+
+    def __call__(self, sample_id, label):
+        """Return the noisy labels; see the class."""
+        # Not `super().__call__`: it would convert integers to tensors of the Keras
+        # backend, which fails inside tf.data when that is JAX or torch, and cuts JAX's
+        # to 32 bits.
+        return self.call(sample_id, label)
+
+    def call(self, sample_id, label):
+        """Return the noisy labels; see the class."""
+        if isinstance(sample_id, keras.KerasTensor) or isinstance(
+            label, keras.KerasTensor
+        ):
+            argument, value = "label", label
+            if isinstance(sample_id, keras.KerasTensor):
+                argument, value = "sample_id", sample_id
+            expected = "an array or a tensor with values"
+            mend = "Apply the layer in the data pipeline, not inside a model."
+            raise TypeError(message(_OWNER, argument, expected, value, mend))
+        if _is_symbolic_tensorflow(sample_id) or _is_symbolic_tensorflow(label):
+            return self._call_in_graph(sample_id, label)
+        ids, labels = _to_numpy(sample_id), _to_numpy(label)
+        check_sample_ids(_OWNER, "sample_id", ids)
+        check_class_ids(_OWNER, "label", labels, self.num_classes)
+        _check_shapes(ids.shape, labels.shape)
+        bits = hash_numpy(ids.reshape(labels.shape), self._keys)
+        noisy = draw_numpy(self._table, bits, labels).astype(labels.dtype)
+        return _like(noisy, label)
+
+    def _call_in_graph(self, sample_id, label):
+        import tensorflow as tf
+
+        ids, labels = tf.convert_to_tensor(sample_id), tf.convert_to_tensor(label)
+        for argument, tensor in (("sample_id", ids), ("label", labels)):
+            if not tensor.dtype.is_integer:
+                expected = "a tensor of an integer dtype"
+                mend = "Cast it to int64."
+                raise TypeError(message(_OWNER, argument, expected, tensor, mend))
+        if labels.dtype.max < self.num_classes - 1:
+            expected = f"of a dtype that can hold class {self.num_classes - 1}"
+            raise ValueError(
+                message(_OWNER, "label", expected, labels, "Cast it to int64.")
+            )
+        if ids.shape.rank is not None and labels.shape.rank is not None:
+            _check_shapes(ids.shape, labels.shape)
+        counters = tf.cast(ids, tf.uint64)
+        rows = tf.cast(labels, tf.int64)
+        # As unsigned numbers, negative ones are large.
+        valid = tf.bitcast(rows, tf.uint64) < tf.constant(self.num_classes, tf.uint64)
+        valid = tf.reduce_all(valid)
+        if ids.dtype.min < 0:
+            valid &= tf.reduce_all(counters < tf.constant(1 << 63, tf.uint64))
+        if not (ids.shape.is_fully_defined() and ids.shape == labels.shape):
+            # `reshape` does not see to it: graph optimisation may remove it, and one
+            # id would be broadcast to many labels in silence.
+            valid &= tf.equal(tf.size(ids), tf.size(labels))
+            counters = tf.reshape(counters, tf.shape(labels))
+        # `tf.debugging.Assert` would wrap this in a conditional, which costs more than
+        # the rest of the layer.
+        check = tf.raw_ops.Assert(
+            condition=valid,
+            data=[
+                f"{_OWNER}: `label` must be class ids in [0, {self.num_classes}) and "
+                "`sample_id` non-negative integers, one per label. Received: label=",
+                labels,
+                "sample_id=",
+                ids,
+            ],
+            summarize=8,
+        )
+        with tf.control_dependencies([check]):
+            rows = tf.identity(rows)
+        bits = hash_tensorflow(counters, self._keys)
+        return tf.cast(draw_tensorflow(self._table, bits, rows), labels.dtype)
+
+    def compute_output_shape(self, sample_id_shape, label_shape):
+        """Return the shape of the labels."""
+        return label_shape
+
+    def get_config(self):
+        """Return the arguments of the constructor, ready for JSON."""
+        config = super().get_config()
+        config["transition_matrix"] = self.transition_matrix.tolist()
+        config["seed"] = self.seed
+        return config
+
+
+def add_label_noise(
+    dataset, transition_matrix, *, seed=None, start_id=0, batched=False, **map_options
+):
+    """Add label noise to a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
+
+    The sample ids are the positions in `dataset`. Call it therefore **before**
+    `shuffle` and `repeat` (both are refused where they can be seen) and before
+    anything else that changes the order or the number of samples, and on a data set
+    that comes in the same order every time. For other cases carry ids of your own
+    through the pipeline and map `LabelNoise` yourself. That is also the fastest way:
+    on single samples the arithmetic is quick but TensorFlow's overhead per operation
+    is not, so prefer `batched=True` or `LabelNoise` after `batch`.
+
+    Args:
+        dataset: `tf.data.Dataset` whose elements are tuples, `y` being class ids of
+            shape `()` or `(1,)`, in a batched data set `(batch,)` or `(batch, 1)`.
+        transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`.
+        seed: Integer in [0, 2**63).
+        start_id: Id of the first sample; non-zero for a later part of a data set.
+        batched: Whether the elements are batches (of any, even varying, size).
+        **map_options: Passed to `Dataset.map`, for instance
+            `num_parallel_calls=tf.data.AUTOTUNE`.
+
+    Returns:
+        A data set of the same structure.
+
+    Example:
+    ```python
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    dataset = add_label_noise(dataset, symmetric(10, 0.4), seed=0)
+    dataset = dataset.shuffle(50_000).batch(128)
+    ```
+    """
+    import tensorflow as tf
+
+    owner = "add_label_noise"
+    layer = LabelNoise(
+        check_transition_matrix(owner, transition_matrix),
+        seed=check_seed(owner, seed),
+    )
+    if not is_integer(start_id) or not 0 <= start_id < 2**63:
+        error = ValueError if is_integer(start_id) else TypeError
+        raise error(message(owner, "start_id", "an integer in [0, 2**63)", start_id))
+    _check_dataset(owner, dataset, batched)
+
+    def with_noise(sample_id, element):
+        x, y, *rest = element
+        return x, layer(sample_id, y), *rest
+
+    if not batched:
+        numbered = dataset.enumerate(start=start_id)
+        return numbered.map(with_noise, **map_options)
+
+    def number(first, element):
+        after = first + tf.shape(element[1], out_type=tf.int64)[0]
+        return after, (tf.range(first, after), element)
+
+    numbered = dataset.scan(tf.constant(start_id, tf.int64), number)
+    return numbered.map(with_noise, **map_options)
+
+
+def _check_dataset(owner, dataset, batched):
+    spec = getattr(dataset, "element_spec", None)
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"
+        received = dataset if spec is None else Described(f"data set of {spec}")
+        mend = "For other structures map `LabelNoise` yourself."
+        raise TypeError(message(owner, "dataset", expected, received, mend))
+    shape = spec[1].shape
+    if shape.rank is not None:
+        if batched:
+            fits = shape.rank == 1 or (shape.rank == 2 and shape[1] == 1)
+            expected = "a data set of batches with class ids (batch,) or (batch, 1)"
+            mend = "Leave out batched=True if the data set is not batched."
+        else:
+            fits = shape.rank == 0 or shape.as_list() == [1]
+            expected = "a data set of single samples, each with one class id"
+            mend = "Pass batched=True if the data set is batched."
+        if not fits:
+            mend += " Turn one-hot labels into class ids with tf.argmax."
+            received = Described(f"data set with labels of {spec[1]}")
+            raise ValueError(message(owner, "dataset", expected, received, mend))
+    operation = _find_reordering(dataset)
+    if operation:
+        expected = "in its original order"
+        received = Described(f"data set after `{operation}`")
+        mend = (
+            "Positions would differ from epoch to epoch, and with them the noise. Add "
+            f"the noise before `{operation}`, or map `LabelNoise` over ids of your own."
+        )
+        raise ValueError(message(owner, "dataset", expected, received, mend))
+
+
+def _find_reordering(dataset):
+    """Return the name of an operation upstream that makes positions meaningless.
+
+    tf.data has no public way to look upstream. Where this one ceases to work nothing
+    is refused any more, and nothing else changes.
+    """
+    if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
+        return "repeat"
+    names = {
+        "_ShuffleDataset": "shuffle",
+        "_RepeatDataset": "repeat",
+        "RepeatDataset": "repeat",
+        "ShuffleDataset": "shuffle",
+    }
+    waiting = [dataset]
+    while waiting:
+        current = waiting.pop()
+        if type(current).__name__ in names:
+            return names[type(current).__name__]
+        inputs = getattr(current, "_inputs", None)
+        if callable(inputs):
+            waiting.extend(inputs())
+    return None
+
+
+def _check_shapes(id_shape, label_shape):
+    """Raise unless the shapes agree; sizes of None, known later, agree with all."""
+    ids, labels = tuple(id_shape), tuple(label_shape)
+    if len(labels) == len(ids) + 1 and labels[-1] in (1, None):
+        labels = labels[:-1]
+    agree = len(ids) == len(labels) and all(
+        a == b or a is None or b is None for a, b in zip(ids, labels, strict=True)
+    )
+    if not agree:
+        expected = f"of the shape of `sample_id`, {tuple(id_shape)}, or with a last 1"
+        received = Described(f"array of shape {tuple(label_shape)}")
+        mend = "Turn one-hot labels into class ids with argmax."
+        raise ValueError(message(_OWNER, "label", expected, received, mend))
+
+
+def _is_symbolic_tensorflow(value):
+    if "tensorflow" not in sys.modules:
+        return False
+    import tensorflow as tf
+
+    return tf.is_tensor(value) and not hasattr(value, "numpy")
+
+
+def _to_numpy(value):
+    if hasattr(value, "detach"):  # A torch tensor, with any Keras backend.
+        value = value.detach().cpu()
+    return np.asarray(value)
+
+
+def _like(array, template):
+    """Return `array` as what `template` is: Python, NumPy, or a backend's tensor."""
+    if isinstance(template, int):
+        return int(array)
+    if hasattr(template, "detach"):
+        import torch
+
+        return torch.as_tensor(array).to(template.device)
+    kind = type(template).__module__.partition(".")[0]
+    if kind == "tensorflow":
+        import tensorflow as tf
+
+        return tf.constant(array)
+    if kind in ("jax", "jaxlib"):
+        import jax
+
+        return jax.numpy.asarray(array)
+    if isinstance(template, np.generic):
+        return array[()]
+    return array

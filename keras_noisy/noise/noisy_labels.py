@@ -1,0 +1,190 @@
+"""The record of what an injector did to the labels."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import uuid
+
+import numpy as np
+
+from keras_noisy._errors import message
+from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
+
+_FORMAT = "keras_noisy.NoisyLabels/1"
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class NoisyLabels:
+    """Noisy labels beside the clean ones, and what a paper says about them.
+
+    `corrupt_labels` makes it. The arrays are read-only copies, so that the digest
+    stays true; `noisy.copy()` gives an array that can be changed.
+
+    Args:
+        noisy: Class ids after the noise, `(n,)`, any integer dtype.
+        clean: Class ids before it, of the same shape and dtype.
+        num_classes: Number of classes `C`.
+    """
+
+    noisy: np.ndarray
+    clean: np.ndarray
+    num_classes: int
+
+    def __post_init__(self):
+        num_classes = check_num_classes("NoisyLabels", self.num_classes)
+        object.__setattr__(self, "num_classes", num_classes)
+        for name in ("noisy", "clean"):
+            array = np.array(getattr(self, name))
+            if array.ndim != 1:
+                received = describe_array(array)
+                raise ValueError(
+                    message("NoisyLabels", name, "of shape (n,)", received)
+                )
+            check_class_ids("NoisyLabels", name, array, num_classes)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        if (self.noisy.shape, self.noisy.dtype) != (self.clean.shape, self.clean.dtype):
+            expected = f"of the shape {self.noisy.shape} and dtype {self.noisy.dtype}"
+            raise ValueError(
+                message(
+                    "NoisyLabels",
+                    "clean",
+                    expected + " of `noisy`",
+                    describe_array(self.clean),
+                )
+            )
+
+    @classmethod
+    def _of_fresh_arrays(cls, noisy, clean, num_classes):
+        """Wrap arrays that are checked and that nobody else holds, without copies."""
+        self = object.__new__(cls)
+        for array in (noisy, clean):
+            array.flags.writeable = False
+        object.__setattr__(self, "noisy", noisy)
+        object.__setattr__(self, "clean", clean)
+        object.__setattr__(self, "num_classes", num_classes)
+        return self
+
+    @functools.cached_property
+    def is_corrupted(self):
+        """Mask `(n,)`: where the noisy label differs from the clean one."""
+        mask = self.noisy != self.clean
+        mask.flags.writeable = False
+        return mask
+
+    @functools.cached_property
+    def rate(self):
+        """Realised noise rate: the share of wrong labels. NaN without labels."""
+        if self.noisy.size == 0:
+            return float("nan")
+        return int(np.count_nonzero(self.is_corrupted)) / self.noisy.size
+
+    @functools.cached_property
+    def transition_matrix(self):
+        """Realised transition matrix, float64 `(C, C)`: counts divided by row sums.
+
+        The row of a class that has no example is NaN: nothing is known about it.
+        """
+        num_classes = self.num_classes
+        counts = np.zeros(num_classes * num_classes, dtype=np.int64)
+        for start in range(0, self.noisy.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            cells = self.clean[part].astype(np.int64) * num_classes
+            cells += self.noisy[part].astype(np.int64)
+            if counts.size <= _CHUNK:
+                counts += np.bincount(cells, minlength=counts.size)
+            else:
+                np.add.at(counts, cells, 1)
+        counts = counts.reshape(num_classes, num_classes)
+        sizes = counts.sum(axis=1, keepdims=True)
+        matrix = np.full(counts.shape, np.nan)
+        np.divide(counts, sizes, out=matrix, where=sizes > 0)
+        matrix.flags.writeable = False
+        return matrix
+
+    @functools.cached_property
+    def digest(self):
+        """SHA-256 of the noisy labels, 64 hexadecimal digits, for a paper to quote.
+
+        It does not depend on dtype or machine. Without this package:
+        `hashlib.sha256(str(noisy.shape).encode() + noisy.astype("<i8").tobytes())`.
+        """
+        return _digest(self.noisy)
+
+    def save(self, path):
+        """Write everything to `path`, a compressed `.npz` file without pickles.
+
+        The file appears under its name only when it is complete: what was there
+        before survives an interruption.
+        """
+        path = os.fspath(path)
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(temporary, "xb") as file:
+                np.savez_compressed(
+                    file,
+                    format=np.array(_FORMAT),
+                    noisy=self.noisy,
+                    clean=self.clean,
+                    num_classes=np.array(self.num_classes),
+                    digest=np.array(self.digest),
+                    clean_digest=np.array(_digest(self.clean)),
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote, and verify its digests.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged or is something else.
+        """
+        path = os.fspath(path)
+        with open(path, "rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    if str(archive["format"]) != _FORMAT:
+                        raise ValueError(f"its format is {str(archive['format'])!r}")
+                    result = cls(
+                        archive["noisy"],
+                        archive["clean"],
+                        int(archive["num_classes"]),
+                    )
+                    digests = (str(archive["digest"]), str(archive["clean_digest"]))
+                if digests != (result.digest, _digest(result.clean)):
+                    raise ValueError("its labels do not match its digest")
+            except MemoryError:
+                raise
+            # zipfile, zlib and NumPy raise half a dozen types on damaged bytes.
+            except Exception as error:
+                expected = "an undamaged file that `NoisyLabels.save` wrote"
+                mend = (
+                    f"({type(error).__name__}: {error}) Copy the file again, or make "
+                    "the labels again from the same seed."
+                )
+                raise ValueError(
+                    message("NoisyLabels.load", "path", expected, path, mend)
+                ) from error
+        return result
+
+    def __repr__(self):
+        return (
+            f"NoisyLabels(n={self.noisy.size}, num_classes={self.num_classes}, "
+            f"rate={self.rate:.6g}, digest='{self.digest}')"
+        )
+
+
+def _digest(labels):
+    state = hashlib.sha256(str(labels.shape).encode())
+    for start in range(0, labels.size, _CHUNK):
+        state.update(labels[start : start + _CHUNK].astype("<i8").tobytes())
+    return state.hexdigest()
