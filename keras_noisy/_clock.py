@@ -39,6 +39,8 @@ class Clock(keras.metrics.Metric):
         total: Training steps planned, `Gamma`.
         epoch_length: Steps of the last whole epoch, 0 before it.
         is_fitting: Whether `fit` is between steps; the callback says so.
+        own_steps: The model's `train_step` and `test_step` before they were
+            wrapped.
     """
 
     def __init__(self, name="global_trust"):
@@ -58,6 +60,7 @@ class Clock(keras.metrics.Metric):
         self.total = counter("total")
         self.epoch_length = counter("epoch_length")
         self.is_fitting = False
+        self.own_steps = ()
         self._trusts = {}
 
     def progress(self):
@@ -67,7 +70,7 @@ class Clock(keras.metrics.Metric):
 
     def time(self):
         """Return iterations done and planned as integers."""
-        return int(self.iterations), int(self.total)
+        return _to_int(self.iterations), _to_int(self.total)
 
     def register(self, loss):
         """Take note of a loss that reads this clock, for the logs."""
@@ -126,17 +129,24 @@ class Clock(keras.metrics.Metric):
             super().load_own_variables(store)
 
 
+def _to_int(variable):
+    return int(ops.convert_to_numpy(variable))
+
+
 def attach(model):
     """Return the clock of `model`, giving it one if it has none."""
     clock = getattr(model, ATTRIBUTE, None)
     if clock is None:
         clock = _create(model)
-        _wrap_steps(model, clock)
+        clock.own_steps = (model.train_step, model.test_step)
         # They may hold a trace in which no clock was running.
         model.train_function = None
         model.test_function = None
     if model.train_function is None:
+        # New wrappers for a new trace: JAX would find the old trace, and the loss
+        # of an earlier `compile` in it, under the old function.
         clock.forget_losses()
+        _wrap_steps(model, clock)
     return clock
 
 
@@ -159,7 +169,7 @@ def _create(model):
 
 def _wrap_steps(model, clock):
     """Run the model's own steps under `clock`, and advance it when they train."""
-    train_step, test_step = model.train_step, model.test_step
+    train_step, test_step = clock.own_steps
 
     @functools.wraps(train_step)
     def timed_train_step(*args, **kwargs):

@@ -95,12 +95,12 @@ class GlobalTrust(keras.callbacks.Callback):
             # Here and not earlier: BackupAndRestore moves the first epoch.
             self._time.iterations.assign(epoch * self._steps_per_epoch(epoch))
             self._is_first_epoch = False
-        self._epoch_start = int(self._time.iterations)
+        self._epoch_start, _ = self._time.time()
 
     def _steps_per_epoch(self, epoch):
         """Return the steps that an epoch before this one has taken."""
         steps = self.params.get("steps")
-        seen = int(self._time.epoch_length)
+        seen = int(keras.ops.convert_to_numpy(self._time.epoch_length))
         if steps and seen != self._rounded_up(steps):
             return steps
         if not seen and epoch:
@@ -119,7 +119,7 @@ class GlobalTrust(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Check that the clock moved, and learn the true length of an epoch."""
-        length = int(self._time.iterations) - self._epoch_start
+        length = self._time.time()[0] - self._epoch_start
         if length == 0:
             raise RuntimeError(
                 "GlobalTrust: the clock did not move during an epoch, because the "

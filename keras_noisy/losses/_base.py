@@ -5,7 +5,6 @@ A loss of this package is a formula in a label distribution `q` and a
 distributions, probabilities or logits, any leading dimensions) into these two.
 """
 
-import functools
 import warnings
 
 import keras
@@ -214,7 +213,11 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
             f"go with y_pred.shape={pred_shape}. Received: y_true.shape={shape}."
         )
     if is_distribution:
-        return ops.cast(as_tensor(y_true), dtype), None
+        q = ops.cast(as_tensor(y_true), dtype)
+        if shape[-1] is None:
+            # A column of ids would broadcast in silence; it cannot be reshaped.
+            q = ops.reshape(q, (*ops.shape(q)[:-1], num_classes))
+        return q, None
     _check_concrete_ids(owner, y_true, num_classes)
     ids = as_tensor(y_true)
     if is_column:
@@ -249,7 +252,8 @@ def _one_hot(ids, num_classes, dtype):
     ids_dtype = keras.backend.standardize_dtype(ids.dtype)
     if ids_dtype.startswith("uint"):
         # JAX has no 64-bit integers by default; a wrapped id turns negative.
-        ids = ops.cast(ids, "int32" if _is_jax() else "int64")
+        is_jax = keras.backend.backend() == "jax"
+        ids = ops.cast(ids, "int32" if is_jax else "int64")
         ids_dtype = keras.backend.standardize_dtype(ids.dtype)
     elif ids_dtype in ("int8", "int16", "bool", *HALF_PRECISION):
         ids_dtype = "float32" if ids_dtype in HALF_PRECISION else "int32"
@@ -310,11 +314,6 @@ def _concrete(x):
     return x.numpy() if hasattr(x, "numpy") else None
 
 
-@functools.cache
-def _is_jax():
-    return keras.backend.backend() == "jax"
-
-
 class NoisyLabelLoss(keras.losses.Loss):
     """Base of the loss classes: a pure function and the arguments to call it with.
 
@@ -373,15 +372,19 @@ class NoisyLabelLoss(keras.losses.Loss):
 
         `Loss.__call__` casts too. It would drop the softmax's logits, and under
         mixed precision a saturated output would then look like a clipped one.
+        Without logits the cast is left to it, because it reads the mask first,
+        which in a traced JAX array is no attribute that could be copied.
         """
         y_pred = as_tensor(y_pred)
-        if keras.backend.standardize_dtype(y_pred.dtype) == self.dtype:
+        logits = getattr(y_pred, "_keras_logits", None)
+        is_cast = keras.backend.standardize_dtype(y_pred.dtype) == self.dtype
+        if logits is None or is_cast:
             return y_pred
         cast = ops.cast(y_pred, self.dtype)
-        for attribute in ("_keras_logits", "_keras_mask"):
-            value = getattr(y_pred, attribute, None)
-            if value is not None:
-                setattr(cast, attribute, value)
+        cast._keras_logits = logits
+        mask = getattr(y_pred, "_keras_mask", None)
+        if mask is not None:
+            cast._keras_mask = mask
         return cast
 
     def get_config(self):
