@@ -1,0 +1,379 @@
+"""Compare plain cross-entropy with losses made for noisy labels.
+
+Trains the same small network with each loss on data whose training labels are
+partly wrong, prints a table and draws the learning curves:
+
+    python examples/quickstart.py
+
+By default the data are scikit-learn's handwritten digits, which need no download,
+with 40 % symmetric noise. Finished runs are kept in the output folder; the same
+command continues where it was stopped.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import matplotlib
+import numpy as np
+
+from keras_noisy import __version__, callbacks, losses, noise
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+METHODS = {
+    "cross_entropy": lambda rate: keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True
+    ),
+    "label_smoothing": lambda rate: losses.LabelSmoothing(
+        epsilon=0.1, from_logits=True
+    ),
+    "bootstrap_soft": lambda rate: losses.BootstrapSoft(epsilon=0.3, from_logits=True),
+    "proselflc": lambda rate: losses.ProSelfLC(exp_base=10.0, from_logits=True),
+    # The paper sets epsilon to the noise rate.
+    "equal_loss": lambda rate: losses.EqualLoss(epsilon=rate, from_logits=True),
+}
+TITLES = {
+    "cross_entropy": "cross-entropy",
+    "label_smoothing": "label smoothing",
+    "bootstrap_soft": "soft bootstrapping",
+    "proselflc": "ProSelfLC",
+    "equal_loss": "Equal Loss",
+}
+QUANTITIES = {
+    "final": "final test accuracy",
+    "best": "best test accuracy",
+    "wrong_label_fit": "wrong-label fit",
+    "semantic_correction": "semantic correction",
+}
+# Okabe and Ito's colours, told apart by colour-blind readers.
+COLOURS = ["#000000", "#E69F00", "#009E73", "#D55E00", "#0072B2"]
+
+
+def parse_arguments(arguments=None):
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        default="digits",
+        choices=["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"],
+        help="digits is embedded in scikit-learn, the others are downloaded",
+    )
+    parser.add_argument(
+        "--source",
+        default="keras",
+        choices=["keras", "tfds"],
+        help="where to download from: keras.datasets or TensorFlow Datasets",
+    )
+    parser.add_argument(
+        "--npz", metavar="FILE", help="own data: x_train, y_train, x_test, y_test"
+    )
+    parser.add_argument(
+        "--noise",
+        default="symmetric",
+        choices=["symmetric", "symmetric_included", "pair_flip", "asymmetric"],
+        help="symmetric_included may draw the true class again; asymmetric is "
+        "CIFAR-10's two-way class pairs",
+    )
+    parser.add_argument("--rate", type=float, default=0.4, help="noise rate")
+    parser.add_argument(
+        "--noisy-labels",
+        metavar="FILE[:KEY]",
+        help="published noisy labels of the training set (.npz or .npy) instead",
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), choices=list(METHODS)
+    )
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--train-size", type=int, help="use so many examples only")
+    parser.add_argument("--out", type=pathlib.Path, default="runs/quickstart")
+    parser.add_argument("--verbose", type=int, default=1, choices=[0, 1, 2])
+    return parser.parse_args(arguments)
+
+
+def load_data(args):
+    """Return `(x_train, y_train), (x_test, y_test)` with images in [0, 1]."""
+    if args.npz:
+        with np.load(args.npz) as data:
+            train = data["x_train"], data["y_train"]
+            test = data["x_test"], data["y_test"]
+    elif args.data == "digits":
+        train, test = load_digits()
+    elif args.source == "tfds":
+        train, test = load_tfds(args.data)
+    else:
+        train, test = getattr(keras.datasets, args.data).load_data()
+    if args.train_size:
+        # The first examples are not a random part of every data set.
+        chosen = np.random.default_rng(0).permutation(len(train[1]))[: args.train_size]
+        train = train[0][chosen], train[1][chosen]
+    return [(as_images(x), np.asarray(y).reshape(-1)) for x, y in (train, test)]
+
+
+def load_digits():
+    """Return scikit-learn's 1,797 digits, a random quarter of them for testing."""
+    import sklearn.datasets
+    import sklearn.model_selection
+
+    x, y = sklearn.datasets.load_digits(return_X_y=True)
+    x = (x.reshape(-1, 8, 8) * (255 / 16)).astype("uint8")
+    x_train, x_test, y_train, y_test = sklearn.model_selection.train_test_split(
+        x, y, test_size=0.25, random_state=0, stratify=y
+    )
+    return (x_train, y_train), (x_test, y_test)
+
+
+def load_tfds(name):
+    """Return a data set of TensorFlow Datasets, in its order."""
+    import tensorflow_datasets as tfds
+
+    data = tfds.load(name, batch_size=-1, as_supervised=True)
+    return [tfds.as_numpy(data[split]) for split in ("train", "test")]
+
+
+def as_images(x):
+    """Return `uint8` images as float32 in [0, 1] with a channel axis."""
+    x = np.asarray(x, dtype="float32") / 255
+    return x[..., None] if x.ndim == 3 else x
+
+
+def make_noisy(args, labels, num_classes, seed):
+    """Return the training labels with noise, as `noise.NoisyLabels`."""
+    if args.noisy_labels:
+        return noise.NoisyLabels(read_labels(args.noisy_labels, len(labels)), labels)
+    if args.noise == "asymmetric":
+        if num_classes != 10:
+            raise SystemExit("--noise asymmetric is defined for CIFAR-10's classes")
+        matrix = noise.asymmetric(10, noise.CIFAR10_FLIPS_TWO_WAY, args.rate)
+    elif args.noise == "pair_flip":
+        matrix = noise.pair_flip(num_classes, args.rate)
+    else:
+        included = args.noise == "symmetric_included"
+        matrix = noise.symmetric(num_classes, args.rate, include_original=included)
+    return noise.corrupt_labels(labels, matrix, seed=seed)
+
+
+def read_labels(name, length):
+    """Return the label array `name`, which is FILE or FILE:KEY."""
+    path, _, key = name.partition(":")
+    content = np.load(path)
+    if not isinstance(content, np.ndarray):
+        if key not in content:
+            raise SystemExit(f"--noisy-labels: name one of {content.files} as FILE:KEY")
+        content = content[key]
+    if content.shape != (length,):
+        raise SystemExit(
+            f"--noisy-labels: expected {length} labels, received {content.shape}"
+        )
+    return content.astype("int64")
+
+
+def make_model(shape, num_classes):
+    """Return a small convolutional network with logits as outputs."""
+    layers = keras.layers
+    pool = [layers.MaxPooling2D()] if shape[0] > 16 else []
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            *pool,
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(num_classes),
+        ]
+    )
+
+
+def train(method, seed, args, data, labels):
+    """Train once and return the run's record, ready for JSON."""
+    (x_train, _), (x_test, y_test) = data
+    keras.utils.set_random_seed(seed)
+    model = make_model(x_train.shape[1:], int(labels.clean.max()) + 1)
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=METHODS[method](labels.rate if args.noisy_labels else args.rate),
+        metrics=["accuracy"],
+    )
+    watch = [
+        callbacks.LearningDynamics(
+            x_train, labels.noisy, labels.clean, batch_size=512, from_logits=True
+        )
+    ]
+    if method == "proselflc":
+        watch.append(callbacks.GlobalTrust())
+    start = time.perf_counter()
+    history = model.fit(
+        x_train,
+        labels.noisy,
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        validation_data=(x_test, y_test),
+        validation_batch_size=512,
+        callbacks=watch,
+        verbose=args.verbose,
+    ).history
+    return {
+        "method": method,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 1),
+        "noise_rate": labels.rate,
+        "noise_digest": labels.digest,
+        "final": history["val_accuracy"][-1],
+        "best": max(history["val_accuracy"]),
+        "wrong_label_fit": history["wrong_label_fit"][-1],
+        "semantic_correction": history["semantic_correction"][-1],
+        "history": {key: [float(v) for v in values] for key, values in history.items()},
+    }
+
+
+def settings_of(args, data):
+    """Return what a run depends on, besides method and seed."""
+    digest = hashlib.sha256()
+    for x, y in data:
+        digest.update(np.ascontiguousarray(x).tobytes())
+        digest.update(np.ascontiguousarray(y).astype("<i8").tobytes())
+    return {
+        "data": pathlib.Path(args.npz).name if args.npz else args.data,
+        "data_digest": digest.hexdigest()[:16],
+        "noise": args.noisy_labels and pathlib.Path(args.noisy_labels).name,
+        **({} if args.noisy_labels else {"noise": args.noise, "rate": args.rate}),
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "train_size": args.train_size,
+        "versions": {
+            "keras_noisy": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def read_runs(path, settings):
+    """Return the finished runs in `path` that were made with `settings`."""
+    if not path.exists():
+        return {}
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            print(f"{path}: left out a line that was cut off")
+    return {
+        (record["method"], record["seed"]): record
+        for record in records
+        if record["settings"] == settings
+    }
+
+
+def run_all(args, data):
+    """Train what is not yet in the output folder, and return all runs."""
+    settings = settings_of(args, data)
+    path = args.out / "runs.jsonl"
+    args.out.mkdir(parents=True, exist_ok=True)
+    done = read_runs(path, settings)
+    (_, y_train), _ = data
+    wanted = [(method, seed) for seed in args.seeds for method in args.methods]
+    for number, (method, seed) in enumerate(wanted, start=1):
+        heading = f"[{number}/{len(wanted)}] {TITLES[method]}, seed {seed}"
+        if (method, seed) in done:
+            print(f"{heading}: done before, in {path}")
+            continue
+        labels = make_noisy(args, y_train, int(y_train.max()) + 1, seed)
+        print(f"{heading}: {labels.rate:.1%} of {len(y_train)} labels are wrong")
+        record = {**train(method, seed, args, data, labels), "settings": settings}
+        done[method, seed] = record
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+    return [done[key] for key in wanted]
+
+
+def make_table(runs, methods):
+    """Return a Markdown table, mean and standard deviation over the seeds."""
+    lines = [
+        "| method | " + " | ".join(QUANTITIES.values()) + " |",
+        "|---|" + "---|" * len(QUANTITIES),
+    ]
+    for method in methods:
+        cells = [TITLES[method]]
+        for quantity in QUANTITIES:
+            values = [run[quantity] for run in runs if run["method"] == method]
+            cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(runs, methods, title, path):
+    """Draw the learning curves, mean over the seeds with their range."""
+    panels = {
+        "val_accuracy": "accuracy on clean test data",
+        "wrong_label_fit": "share of wrong labels fitted",
+        "semantic_correction": "share of wrong labels corrected",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    for axis, (key, label) in zip(axes, panels.items(), strict=True):
+        for method in methods:
+            colour = COLOURS[list(METHODS).index(method)]
+            curves = np.array(
+                [run["history"][key] for run in runs if run["method"] == method]
+            )
+            epochs = np.arange(1, curves.shape[1] + 1)
+            axis.plot(epochs, curves.mean(axis=0), color=colour, label=TITLES[method])
+            axis.fill_between(
+                epochs,
+                curves.min(axis=0),
+                curves.max(axis=0),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+        axis.set(xlabel="epoch", ylabel=label, ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(methods),
+    )
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments=None):
+    """Run the comparison."""
+    args = parse_arguments(arguments)
+    data = load_data(args)
+    runs = run_all(args, data)
+    kind = (
+        args.noisy_labels and pathlib.Path(args.noisy_labels).name
+    ) or f"{args.noise} noise"
+    name = pathlib.Path(args.npz).stem if args.npz else args.data
+    rate = np.mean([run["noise_rate"] for run in runs])
+    title = (
+        f"{name}, {kind}, {rate:.0%} wrong labels, {args.epochs} epochs, "
+        f"seeds {', '.join(map(str, args.seeds))}"
+    )
+    table = make_table(runs, args.methods)
+    picture = args.out / "learning_curves.png"
+    draw(runs, args.methods, title, picture)
+    (args.out / "table.md").write_text(f"{title}\n\n{table}\n", encoding="utf-8")
+    print(f"\n{title}\n\n{table}\n\nLearning curves: {picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""How far a network has fitted, or corrected, wrong labels."""
+
+import numpy as np
+
+from keras_noisy import _errors
+
+
+def wrong_label_fit(predictions, noisy, clean):
+    """Share of the corrupted examples whose prediction is the wrong label.
+
+    Args:
+        predictions: Probabilities or logits `(n, num_classes)`, or predicted
+            class ids `(n,)`.
+        noisy: Given labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`. An example is corrupted where the
+            two differ.
+
+    Returns:
+        A float in [0, 1]; NaN where no example is corrupted.
+
+    Raises:
+        ValueError: If lengths or shapes do not fit, or predictions hold NaN.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> analysis.wrong_label_fit([0, 1, 2, 2], [0, 1, 1, 2], [0, 0, 2, 0])
+        0.6666666666666666
+
+    Reference:
+        Fig. 3b of Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    classes, noisy, clean = _check("wrong_label_fit", predictions, noisy, clean)
+    return _share(classes == noisy, noisy != clean)
+
+
+def semantic_correction(predictions, noisy, clean):
+    """Share of the corrupted examples whose prediction is the true label.
+
+    Args:
+        predictions: Probabilities or logits `(n, num_classes)`, or predicted
+            class ids `(n,)`.
+        noisy: Given labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`. An example is corrupted where the
+            two differ.
+
+    Returns:
+        A float in [0, 1]; NaN where no example is corrupted.
+
+    Raises:
+        ValueError: If lengths or shapes do not fit, or predictions hold NaN.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> analysis.semantic_correction([0, 1, 2, 2], [0, 1, 1, 2], [0, 0, 2, 0])
+        0.3333333333333333
+
+    Reference:
+        Fig. 3c of Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    classes, noisy, clean = _check("semantic_correction", predictions, noisy, clean)
+    return _share(classes == clean, noisy != clean)
+
+
+def normalized_entropy(predictions):
+    """Entropy of each prediction as a share of that of the uniform one.
+
+    Args:
+        predictions: Probabilities `(n, num_classes)` that sum to one.
+
+    Returns:
+        `H(p) / H(u)` per example, float64 `(n,)` in [0, 1].
+
+    Raises:
+        ValueError: If the predictions are not distributions over at least two
+            classes.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> analysis.normalized_entropy([[0.5, 0.5], [1.0, 0.0]])
+        array([1., 0.])
+
+    Reference:
+        Fig. 3d and 3e of Wang et al., "ProSelfLC", CVPR 2021.
+    """
+    p = np.asarray(predictions, dtype="float64")
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise ValueError(
+            "normalized_entropy: `predictions` must have shape (n, num_classes) with "
+            f"at least two classes. Received: predictions.shape={p.shape}."
+        )
+    # A softmax in half precision sums to one within about a hundredth.
+    if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 0.02)):
+        raise ValueError(
+            "normalized_entropy: `predictions` must be distributions: non-negative "
+            "rows that sum to one. Received rows that are not. Apply a softmax to "
+            "logits first."
+        )
+    positive = np.where(p > 0, p, 1.0)
+    return np.clip(-(p * np.log(positive)).sum(axis=1) / np.log(p.shape[1]), 0.0, 1.0)
+
+
+def _check(owner, predictions, noisy, clean):
+    """Return predicted classes, noisy and clean labels of one length."""
+    predictions = np.asarray(predictions)
+    if predictions.ndim == 2:
+        if np.isnan(predictions).any():
+            raise ValueError(
+                f"{owner}: `predictions` must be numbers. Received NaN. The training "
+                "has diverged."
+            )
+        predictions = predictions.argmax(axis=1)
+    labels = {"noisy": np.asarray(noisy), "clean": np.asarray(clean)}
+    for argument, values in labels.items():
+        if values.ndim != 1 or predictions.shape != values.shape:
+            raise ValueError(
+                _errors.message(
+                    f"{owner}",
+                    f"{argument}.shape",
+                    f"(n,), with n the number of predictions, {len(predictions)}",
+                    values.shape,
+                )
+            )
+    return predictions, labels["noisy"], labels["clean"]
+
+
+def _share(hits, among):
+    return float(hits[among].mean()) if among.any() else float("nan")
