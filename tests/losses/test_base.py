@@ -525,7 +525,8 @@ def test_large_unsigned_ids_do_not_wrap(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shape", [(), (15,), (16, 2), (16, 4), (16, 6), (16, 1, 1), (1, 16), (16, 5, 1), (5,)]
+    "shape",
+    [(), (15,), (16, 2), (16, 4), (16, 6), (16, 1, 1), (1, 16), (16, 5, 1), (5,)],
 )
 def test_labels_of_a_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"label_smoothing: `y_true` must hold class"):
@@ -543,7 +544,7 @@ def test_labels_that_are_strings():
 @pytest.mark.parametrize("shape", [(16, 1), (16,), (), (0, 5), (16, 0), (2, 0, 5)])
 def test_predictions_of_a_wrong_shape(shape):
     labels = np.zeros(shape[:-1], "int32")
-    with pytest.raises(ValueError, match="label_smoothing: `y_pred` must have|hold"):
+    with pytest.raises(ValueError, match=r"label_smoothing: `y_pred` must (have|hold)"):
         smooth(labels, np.zeros(shape, "float32"))
 
 

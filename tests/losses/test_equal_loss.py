@@ -120,9 +120,7 @@ def test_no_relaxation_is_cross_entropy():
 def test_large_epsilon_tends_to_the_mean_absolute_error_and_keeps_its_digits(epsilon):
     logits = np.concatenate([ref.LOGITS, 20 * np.eye(5, dtype="float32")])
     ids = np.concatenate([ref.IDS, np.arange(5)])
-    loss = losses.equal_loss(
-        ids, ref.tensor(logits), epsilon=epsilon, from_logits=True
-    )
+    loss = losses.equal_loss(ids, ref.tensor(logits), epsilon=epsilon, from_logits=True)
     p = ref.softmax(logits)
     expected = 1 - p[np.arange(len(ids)), ids]
     # In float32 p itself is only known to 6e-8 near one.

@@ -100,8 +100,10 @@ def test_teacher_is_a_constant():
     # Adding the teacher times zero connects the graph where it is cut, or else
     # backends without a path complain instead of answering zero.
     actual = ref.gradient(
-        lambda teacher: distil(ref.IDS, ref.LOGITS, teacher=teacher, epsilon=0.3)
-        + 0 * teacher[:, 0],
+        lambda teacher: (
+            distil(ref.IDS, ref.LOGITS, teacher=teacher, epsilon=0.3)
+            + 0 * teacher[:, 0]
+        ),
         ref.TEACHER,
     )
     np.testing.assert_array_equal(actual, np.zeros_like(ref.TEACHER))

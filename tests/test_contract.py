@@ -1,0 +1,613 @@
+"""What every public class and function must do, by one table.
+
+To add a loss, add its class to `CLASSES` and its function to `FUNCTIONS`; the
+tests find every public name and fail for one that has no entry. Whatever is not a
+loss names the file that tests it, in `ELSEWHERE`.
+"""
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import importlib.util
+import inspect
+import json
+import math
+import os
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_noisy
+from keras_noisy import callbacks, losses
+
+from .losses import reference as ref
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAN, INF = math.nan, math.inf
+
+
+@dataclasses.dataclass
+class Case:
+    """How the tests call a loss class.
+
+    Attributes:
+        function: Name of the function that goes with the class.
+        arguments: A value for every own argument, none of them the default.
+        bad: Values to be refused, by argument.
+        function_arguments: What the function must be called with to agree with
+            the class, where that is not `arguments`.
+        callbacks: Makes the callbacks that `fit` needs.
+    """
+
+    function: str
+    arguments: dict
+    bad: dict
+    function_arguments: dict | None = None
+    callbacks: object = list
+
+    def make(self, cls, **kwargs):
+        return cls(**{"from_logits": True, **self.arguments, **kwargs})
+
+    def call_function(self, *args, **kwargs):
+        arguments = self.function_arguments or self.arguments
+        function = getattr(losses, self.function)
+        return function(*args, **{"from_logits": True, **arguments, **kwargs})
+
+
+WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
+EPSILON = Case("", {"epsilon": 0.3}, {"epsilon": WEIGHTS})
+
+CLASSES = {
+    "BootstrapHard": dataclasses.replace(EPSILON, function="bootstrap_hard"),
+    "BootstrapSoft": dataclasses.replace(EPSILON, function="bootstrap_soft"),
+    "ConfidencePenalty": dataclasses.replace(EPSILON, function="confidence_penalty"),
+    "EqualLoss": Case(
+        "equal_loss", {"epsilon": 1.7}, {"epsilon": [-0.1, NAN, INF, "0.3", None]}
+    ),
+    "LabelSmoothing": dataclasses.replace(EPSILON, function="label_smoothing"),
+    "ProSelfLC": Case(
+        "proselflc",
+        {"exp_base": 3.0, "transit_time_ratio": 0.1, "stop_target_gradient": True},
+        {
+            "exp_base": [0, -1, NAN, INF, "8", None],
+            "transit_time_ratio": WEIGHTS,
+            "stop_target_gradient": ["yes", 1, None],
+        },
+        function_arguments={
+            "global_trust": 1 / (1 + math.exp(3.0 * 0.1)),
+            "stop_target_gradient": True,
+        },
+        callbacks=lambda: [callbacks.GlobalTrust(total_iterations=4)],
+    ),
+}
+
+# Classes to be derived from; their subclasses stand in the table.
+BASES = {"NoisyLabelLoss"}
+
+# Functions of labels and predictions, with arguments to call them with.
+FUNCTIONS = {
+    "bootstrap_hard": {"epsilon": 0.3},
+    "bootstrap_soft": {"epsilon": 0.3},
+    "confidence_penalty": {"epsilon": 0.3},
+    "equal_loss": {"epsilon": 0.3},
+    "knowledge_distillation": {"epsilon": 0.3, "temperature": 2.0},
+    "label_smoothing": {"epsilon": 0.3},
+    "proselflc": {"global_trust": 0.7},
+}
+
+# Arguments of the shape of `y_pred`, made from it.
+LIKE_PREDICTIONS = {"knowledge_distillation": {"teacher_pred": lambda y_pred: y_pred}}
+
+# What follows another contract, and the file that tests it.
+ELSEWHERE = {
+    "analysis.normalized_entropy": "analysis/test_dynamics.py",
+    "analysis.semantic_correction": "analysis/test_dynamics.py",
+    "analysis.wrong_label_fit": "analysis/test_dynamics.py",
+    "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
+    "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",
+    "losses.global_trust": "losses/test_proselflc.py",
+    "losses.local_trust": "losses/test_proselflc.py",
+    "noise.CIFAR10_FLIPS_ONE_WAY": "noise/test_transition_matrices.py",
+    "noise.CIFAR10_FLIPS_TWO_WAY": "noise/test_transition_matrices.py",
+    "noise.LabelNoise": "noise/test_label_noise.py",
+    "noise.NoisyLabels": "noise/test_noisy_labels.py",
+    "noise.add_label_noise": "noise/test_label_noise.py",
+    "noise.asymmetric": "noise/test_transition_matrices.py",
+    "noise.corrupt_labels": "noise/test_corrupt_labels.py",
+    "noise.pair_flip": "noise/test_transition_matrices.py",
+    "noise.symmetric": "noise/test_transition_matrices.py",
+    "noise.within_groups": "noise/test_transition_matrices.py",
+}
+
+every_class = pytest.mark.parametrize("name", CLASSES)
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+# --- the table is complete
+
+
+def module_names():
+    """Names of all modules of the package, without importing them."""
+    found = pkgutil.walk_packages(keras_noisy.__path__, "keras_noisy.")
+    return ["keras_noisy", *(module.name for module in found)]
+
+
+def import_or_skip(name):
+    """Import a module, or skip where it needs TensorFlow and there is none."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        pytest.skip(f"{name} needs TensorFlow")
+
+
+SUBPACKAGES = [
+    module.name for module in pkgutil.iter_modules(keras_noisy.__path__) if module.ispkg
+]
+
+
+@pytest.mark.parametrize("package", SUBPACKAGES)
+def test_every_public_name_is_tested(package):
+    module = import_or_skip(f"keras_noisy.{package}")
+    for name in module.__all__:
+        if package == "losses" and (
+            name in CLASSES or name in FUNCTIONS or name in BASES
+        ):
+            continue
+        key = f"{package}.{name}"
+        assert key in ELSEWHERE, f"{key} has no entry in tests/test_contract.py"
+        tests = ROOT / "tests" / ELSEWHERE[key]
+        assert tests.exists(), f"{key} has no tests in {tests}"
+        assert name in tests.read_text(), f"{tests} does not test {name}"
+
+
+@pytest.mark.parametrize("package", SUBPACKAGES)
+def test_all_is_sorted_and_holds_every_import(package):
+    module = import_or_skip(f"keras_noisy.{package}")
+    imported = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert imported == set(module.__all__)
+
+
+def test_the_table_holds_nothing_else():
+    public = set(losses.__all__)
+    assert public >= {*CLASSES, *FUNCTIONS, *BASES}
+    assert {case.function for case in CLASSES.values()} <= set(FUNCTIONS)
+
+
+@every_class
+def test_arguments_are_not_the_defaults(name):
+    cls, case = getattr(losses, name), CLASSES[name]
+    parameters = {
+        key: parameter
+        for key, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    assert set(case.arguments) == set(parameters) == set(cls.hyperparameters)
+    assert set(case.bad) == set(parameters)
+    for key, parameter in parameters.items():
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        assert case.arguments[key] != parameter.default
+
+
+@every_class
+def test_function_and_class_have_one_name(name):
+    cls, case = getattr(losses, name), CLASSES[name]
+    assert cls.function is getattr(losses, case.function)
+    assert case.function.replace("_", "") == name.lower()
+    assert cls(**case.arguments).name == case.function
+    assert importlib.import_module(f"keras_noisy.losses.{case.function}")
+    assert (ROOT / "tests" / "losses" / f"test_{case.function}.py").exists()
+
+
+# --- documentation
+
+
+@every_class
+def test_class_docstring(name):
+    text = inspect.getdoc(getattr(losses, name))
+    assert f"`keras_noisy.losses.{CLASSES[name].function}`" in text
+    for argument in (*CLASSES[name].arguments, "**kwargs"):
+        assert f"\n    {argument}: " in text
+
+
+@pytest.mark.parametrize(
+    "name", [*FUNCTIONS, *(k[7:] for k in ELSEWHERE if k.startswith("losses."))]
+)
+def test_function_docstring(name):
+    function = getattr(losses, name)
+    text = inspect.getdoc(function)
+    for section in ("Args", "Returns", "Raises", "Example", "Reference"):
+        assert f"\n\n{section}:\n" in text
+    for argument in inspect.signature(function).parameters:
+        assert f"\n    {argument}: " in text
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_doctests(name):
+    module = import_or_skip(name)
+    # An example may use the names of its package without importing them.
+    package = importlib.import_module(".".join(name.split(".")[:2]))
+    names = {key: vars(package)[key] for key in getattr(package, "__all__", ())}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.failed == 0
+    stem = name.rpartition(".")[2]
+    if stem in FUNCTIONS:
+        assert result.attempted >= 2
+
+
+# --- imports
+
+
+def imports_at_the_top(path):
+    """Names of the packages that importing a file imports."""
+    waiting = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_no_module_imports_a_backend():
+    for path in (ROOT / "keras_noisy").rglob("*.py"):
+        backends = {"tensorflow", "jax", "torch"}
+        if path.relative_to(ROOT / "keras_noisy").parts[0] in ("noise", "datasets"):
+            backends.remove("tensorflow")
+        assert not backends & set(imports_at_the_top(path)), path
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    others = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
+    if not others:
+        pytest.skip("needs JAX or torch")
+    names = [n for n in module_names() if not n.startswith("keras_noisy.datasets")]
+    code = (
+        "import importlib, sys, keras\n"
+        "before = 'tensorflow' in sys.modules\n"
+        f"for name in {names}: importlib.import_module(name)\n"
+        "assert before or 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": others[0], "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+
+
+# --- arguments and configuration
+
+
+def bad_arguments():
+    for name, case in CLASSES.items():
+        for argument, values in case.bad.items():
+            for value in values:
+                yield pytest.param(
+                    name, argument, value, id=f"{name}-{argument}-{value}"
+                )
+
+
+@pytest.mark.parametrize(("name", "argument", "value"), [*bad_arguments()])
+def test_bad_arguments(name, argument, value):
+    case = CLASSES[name]
+    expected = rf"^{name}: `{argument}` must be .*\. Received: {argument}=.*\."
+    with pytest.raises((ValueError, TypeError), match=expected):
+        case.make(getattr(losses, name), **{argument: value})
+    function = inspect.signature(getattr(losses, case.function)).parameters
+    if argument in function and argument != "stop_target_gradient":
+        expected = expected.replace(name, case.function, 1)
+        with pytest.raises((ValueError, TypeError), match=expected):
+            case.call_function(ref.IDS, ref.LOGITS, **{argument: value})
+
+
+def attributes(loss):
+    """What defines a loss, policies compared by name."""
+    return {
+        **{name: getattr(loss, name) for name in loss.hyperparameters},
+        "from_logits": loss.from_logits,
+        "reduction": loss.reduction,
+        "name": loss.name,
+        "dtype": loss.dtype,
+    }
+
+
+@every_class
+@pytest.mark.parametrize(
+    "round_trip",
+    [
+        lambda loss: type(loss).from_config(json.loads(json.dumps(loss.get_config()))),
+        lambda loss: keras.saving.deserialize_keras_object(
+            json.loads(json.dumps(keras.saving.serialize_keras_object(loss)))
+        ),
+        lambda loss: keras.losses.deserialize(keras.losses.serialize(loss)),
+    ],
+    ids=["config", "saving", "losses"],
+)
+def test_config_round_trip(name, round_trip):
+    cls, case = getattr(losses, name), CLASSES[name]
+    shared = {"reduction": "sum", "name": "mine", "dtype": "mixed_bfloat16"}
+    loss = case.make(cls, **shared)
+    again = round_trip(loss)
+    assert type(again) is cls
+    assert attributes(again) == attributes(loss)
+    assert attributes(again) == {
+        **case.arguments, **shared, "from_logits": True, "dtype": "float32"
+    }  # fmt: skip
+    assert again.get_config() == loss.get_config()
+    assert keras.saving.get_registered_name(cls) == f"keras_noisy>{name}"
+
+
+# --- values
+
+
+@every_class
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_function_and_class_agree(name, from_logits):
+    cls, case = getattr(losses, name), CLASSES[name]
+    y_pred = ref.LOGITS if from_logits else ref.softmax(ref.LOGITS).astype("float32")
+    expected = case.call_function(ref.IDS, y_pred, from_logits=from_logits)
+    loss = case.make(cls, from_logits=from_logits, reduction=None)
+    ref.assert_close(loss(ref.IDS, y_pred), ref.to_numpy(expected))
+    loss = case.make(cls, from_logits=from_logits)
+    mean = ref.to_numpy(expected).mean()
+    assert float(loss(ref.IDS, y_pred)) == pytest.approx(mean, rel=1e-5)
+
+
+@every_class
+def test_arguments_have_an_effect(name):
+    cls, case = getattr(losses, name), CLASSES[name]
+    default = {k: v for k, v in case.arguments.items() if not isinstance(v, bool)}
+    value = float(case.make(cls)(ref.IDS, ref.LOGITS))
+    for argument, old in default.items():
+        other = float(case.make(cls, **{argument: old / 2})(ref.IDS, ref.LOGITS))
+        assert abs(other - value) > 1e-3
+
+
+@every_class
+def test_sample_weights(name):
+    cls, case = getattr(losses, name), CLASSES[name]
+    weights = np.linspace(0, 2, 16).astype("float32")
+    each = ref.to_numpy(case.call_function(ref.IDS, ref.LOGITS))
+    actual = case.make(cls)(ref.IDS, ref.LOGITS, sample_weight=weights)
+    assert float(actual) == pytest.approx((weights * each).mean(), rel=1e-5)
+    actual = case.make(cls, reduction="sum")(ref.IDS, ref.LOGITS, weights)
+    assert float(actual) == pytest.approx((weights * each).sum(), rel=1e-5)
+
+
+def call(name, y_true, y_pred, **kwargs):
+    """Call a function of the table, on logits."""
+    made = {k: make(y_pred) for k, make in LIKE_PREDICTIONS.get(name, {}).items()}
+    arguments = {**FUNCTIONS[name], **made, "from_logits": True, **kwargs}
+    return getattr(losses, name)(y_true, y_pred, **arguments)
+
+
+@every_function
+def test_label_forms(name):
+    expected = ref.to_numpy(call(name, ref.IDS, ref.LOGITS))
+    assert expected.shape == ref.IDS.shape
+    for labels in (
+        ref.IDS[:, None],
+        ref.IDS.tolist(),
+        ref.IDS.astype("uint8"),
+        ref.IDS.astype("float32"),
+        ops.convert_to_tensor(ref.IDS),
+        ref.ONE_HOT,
+        ref.ONE_HOT.astype("int32"),
+        0.999999 * ref.ONE_HOT + 0.000001 / 5,
+    ):
+        loss = ref.to_numpy(call(name, labels, ref.LOGITS))
+        np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+@every_function
+def test_leading_dimensions(name):
+    expected = ref.to_numpy(call(name, ref.IDS, ref.LOGITS))
+    for shape in ((4, 4), (2, 2, 4), (1, 16), (16, 1)):
+        loss = call(name, ref.IDS.reshape(shape), ref.LOGITS.reshape(*shape, 5))
+        assert tuple(loss.shape) == shape
+        np.testing.assert_allclose(
+            ref.to_numpy(loss), expected.reshape(shape), rtol=1e-6, atol=1e-6
+        )
+
+
+@every_function
+def test_shifted_logits_and_probabilities_agree(name):
+    expected = ref.to_numpy(call(name, ref.SOFT, ref.LOGITS))
+    ref.assert_close(call(name, ref.SOFT, ref.LOGITS + 7), expected)
+    p = ref.softmax(ref.LOGITS).astype("float32")
+    ref.assert_close(call(name, ref.SOFT, p, from_logits=False), expected)
+
+
+@every_function
+def test_from_logits_is_false_by_default(name):
+    assert (
+        inspect.signature(getattr(losses, name)).parameters["from_logits"].default
+        is False
+    )
+
+
+@every_function
+def test_compiled_agrees_with_eager(name):
+    for labels in (ref.tensor(ref.IDS), ref.tensor(ref.SOFT, "float32")):
+        eager = ref.to_numpy(call(name, labels, ref.tensor(ref.LOGITS)))
+        function = ref.compiled(lambda y_true, y_pred: call(name, y_true, y_pred))
+        compiled = function(labels, ref.tensor(ref.LOGITS))
+        ref.assert_close(compiled, eager)
+
+
+@every_function
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_float32(name, dtype):
+    z = ops.cast(ops.convert_to_tensor(ref.LOGITS), dtype)
+    loss = call(name, ref.IDS, z)
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+    expected = ref.to_numpy(call(name, ref.IDS, ops.cast(z, "float32")))
+    ref.assert_close(loss, expected)
+
+
+@every_function
+def test_bad_labels(name):
+    with pytest.raises(ValueError, match=f"^{name}: `y_true` must hold class ids"):
+        call(name, ref.IDS + 1, ref.LOGITS)
+    with pytest.raises(ValueError, match=f"^{name}: `y_true` must hold class ids"):
+        call(name, ref.SOFT[:, :4], ref.LOGITS)
+    with pytest.raises(ValueError, match=f"^{name}: `y_pred` must have"):
+        call(name, ref.IDS, ref.LOGITS[:, :1])
+    with pytest.raises(ValueError, match=f"^{name}: `y_pred` must hold"):
+        call(name, ref.IDS[:0], ref.LOGITS[:0])
+
+
+# --- gradients at the extremes
+
+FAR = np.array(
+    [
+        [100, -100, 0, 50],
+        [-100, 100, 100, -100],
+        [0, 0, 0, 0],
+        [100, 100, 100, 100],
+        [-100, -100, -100, -100],
+        [0, -1e4, 1e4, 0],
+        [0, -88, -104, -87],
+    ],
+    "float32",
+)
+
+
+@every_function
+@pytest.mark.parametrize("label", [0, 1, 2, 3, "soft"])
+def test_finite_at_extreme_logits(name, label):
+    labels = np.full(len(FAR), label) if label != "soft" else np.full(FAR.shape, 0.25)
+    assert np.all(np.isfinite(ref.to_numpy(call(name, labels, FAR))))
+    assert np.all(np.isfinite(ref.gradient(lambda z: call(name, labels, z), FAR)))
+
+
+@every_function
+@pytest.mark.parametrize("label", [0, 1, 2, 3, "soft"])
+def test_finite_at_extreme_probabilities(name, label):
+    p = ref.softmax(FAR).astype("float32")
+    assert np.any(p == 0) and np.any(p == 1)
+    labels = np.full(len(p), label) if label != "soft" else np.full(p.shape, 0.25)
+    arguments = {"from_logits": False}
+    loss = call(name, labels, p, **arguments)
+    assert np.all(np.isfinite(ref.to_numpy(loss)))
+    gradient = ref.gradient(lambda p: call(name, labels, p, **arguments), p)
+    assert np.all(np.isfinite(gradient))
+
+
+# --- models
+
+X = np.random.default_rng(3).normal(size=(16, 6)).astype("float32")
+
+
+def make_model(loss, policy="float32", **compile_args):
+    dense = keras.layers.Dense(5, dtype=policy, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((6,)), dense])
+    kernel = np.random.default_rng(4).normal(size=(6, 5)).astype("float32")
+    model.set_weights([kernel, np.zeros(5, "float32")])
+    model.compile(keras.optimizers.SGD(0.1), loss, **compile_args)
+    return model
+
+
+def fit(model, case, labels=ref.IDS, **kwargs):
+    return model.fit(
+        X, labels, batch_size=8, shuffle=False, verbose=0, callbacks=case.callbacks(),
+        **kwargs,
+    ).history["loss"]  # fmt: skip
+
+
+def trained(name, **compile_args):
+    case = CLASSES[name]
+    model = make_model(case.make(getattr(losses, name)), **compile_args)
+    fit(model, case)
+    return model.get_weights()
+
+
+@every_class
+def test_modes_of_fit_agree(name):
+    expected = trained(name, run_eagerly=True)
+    modes = [{"jit_compile": False}]
+    if ref.BACKEND != "torch":  # torch.compile needs a C++ toolchain.
+        modes.append({"jit_compile": True})
+    for mode in modes:
+        for actual, weight in zip(trained(name, **mode), expected, strict=True):
+            np.testing.assert_allclose(actual, weight, rtol=1e-4, atol=1e-5)
+    assert np.abs(expected[1]).max() > 1e-3
+
+
+@every_class
+def test_first_loss_of_fit(name):
+    case = CLASSES[name]
+    model = make_model(case.make(getattr(losses, name)))
+    z = ref.to_numpy(model(X[:8]))
+    expected = ref.to_numpy(case.call_function(ref.IDS[:8], z)).mean()
+    history = model.fit(
+        X[:8], ref.IDS[:8], batch_size=8, verbose=0, callbacks=case.callbacks()
+    ).history
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+@every_class
+def test_label_forms_in_fit(name):
+    case = CLASSES[name]
+    results = []
+    for labels in (ref.IDS, ref.IDS[:, None], ref.ONE_HOT.astype("float32")):
+        model = make_model(case.make(getattr(losses, name)))
+        fit(model, case, labels)
+        results.append(model.get_weights()[0])
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-5, atol=1e-6)
+
+
+@every_class
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(name, policy):
+    case = CLASSES[name]
+    model = make_model(case.make(getattr(losses, name)), policy)
+    if policy == "mixed_float16":
+        sgd = keras.optimizers.SGD(0.1)
+        optimizer = keras.optimizers.LossScaleOptimizer(sgd, initial_scale=64.0)
+        model.compile(optimizer, model.loss)
+    fit(model, case)
+    expected = trained(name)
+    for actual, weight in zip(model.get_weights(), expected, strict=True):
+        assert actual.dtype == "float32"
+        np.testing.assert_allclose(actual, weight, rtol=0.05, atol=0.02)
+
+
+@every_class
+def test_save_and_load(name, tmp_path):
+    case = CLASSES[name]
+    model = make_model(case.make(getattr(losses, name)))
+    fit(model, case)
+    expected = model.evaluate(X, ref.IDS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert attributes(loaded.loss) == attributes(model.loss)
+    assert loaded.evaluate(X, ref.IDS, verbose=0) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.tensorflow_only
+@every_class
+def test_two_replicas(name):
+    import tensorflow as tf
+
+    expected = trained(name)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        actual = trained(name)
+    for replicated, weight in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(replicated, weight, rtol=1e-4, atol=1e-5)
