@@ -14,6 +14,9 @@ def pytest_configure(config):
         cpu = tf.config.list_physical_devices("CPU")[0]
         one = tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one, one])
+        # On two cores the replicas' all-reduces can occupy every thread of the
+        # default pool while they wait for each other.
+        tf.config.threading.set_inter_op_parallelism_threads(8)
 
 
 def pytest_collection_modifyitems(items):

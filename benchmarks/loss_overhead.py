@@ -1,0 +1,175 @@
+"""Cost of the losses, as ratios to Keras's categorical cross-entropy.
+
+Two measurements, on the TensorFlow backend: loss and gradient alone at batch 256,
+with and without XLA, and a training step of a small ResNet on 32 x 32 x 3 images,
+batch 64. Candidates take turns within one process; each ratio is the median over
+the rounds of a candidate's time over the built-in loss's time of the same round.
+
+    python benchmarks/loss_overhead.py --out benchmarks/results/loss_overhead.md
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_noisy import losses
+from keras_noisy.callbacks import GlobalTrust
+
+BUILT_IN = "CategoricalCrossentropy"
+LOSSES = {
+    BUILT_IN: lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
+    # The noise floor: the same loss once more.
+    "CategoricalCrossentropy (again)": lambda: keras.losses.CategoricalCrossentropy(
+        from_logits=True
+    ),
+    "LabelSmoothing": lambda: losses.LabelSmoothing(epsilon=0.1, from_logits=True),
+    "ConfidencePenalty": lambda: losses.ConfidencePenalty(
+        epsilon=0.1, from_logits=True
+    ),
+    "BootstrapSoft": lambda: losses.BootstrapSoft(epsilon=0.3, from_logits=True),
+    "BootstrapHard": lambda: losses.BootstrapHard(epsilon=0.3, from_logits=True),
+    "ProSelfLC": lambda: losses.ProSelfLC(from_logits=True),
+    "EqualLoss(epsilon=0.4)": lambda: losses.EqualLoss(epsilon=0.4, from_logits=True),
+    "EqualLoss(epsilon=2.0)": lambda: losses.EqualLoss(epsilon=2.0, from_logits=True),
+}
+CLASSES = (10, 100, 1000)
+
+
+def ratios_of(times):
+    """Return the median over the rounds of each candidate's ratio."""
+    base = np.array(times[BUILT_IN])
+    return {name: float(np.median(np.array(t) / base)) for name, t in times.items()}
+
+
+def take_turns(candidates, rounds):
+    """Time every candidate in every round, in an order that rotates."""
+    times = {name: [] for name in candidates}
+    names = list(candidates)
+    for round_ in range(rounds):
+        shift = round_ % len(names)
+        for name in names[shift:] + names[:shift]:
+            start = time.perf_counter()
+            candidates[name]()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def loss_and_gradient(num_classes, jit_compile, rounds, repeats):
+    """Return the ratios of loss and gradient alone, and microseconds of the base."""
+    rng = np.random.default_rng(0)
+    z = tf.constant(rng.normal(scale=3, size=(256, num_classes)), "float32")
+    q = tf.one_hot(rng.integers(0, num_classes, 256), num_classes)
+
+    def candidate(loss):
+        @tf.function(jit_compile=jit_compile)
+        def step(q, z):
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                value = loss(q, z)
+            return value, tape.gradient(value, z)
+
+        step(q, z)
+
+        def run():
+            for _ in range(repeats):
+                _, gradient = step(q, z)
+            gradient.numpy()
+
+        return run
+
+    candidates = {name: candidate(make()) for name, make in LOSSES.items()}
+    times = take_turns(candidates, rounds)
+    return ratios_of(times), np.median(times[BUILT_IN]) / repeats * 1e6
+
+
+def small_resnet():
+    """Return a ResNet-8 with logits for ten classes."""
+    layers = keras.layers
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 3, padding="same")(inputs)
+    for filters, strides in ((16, 1), (32, 2), (64, 2)):
+        y = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+        y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
+        y = layers.BatchNormalization()(y)
+        x = layers.ReLU()(y + layers.Conv2D(filters, 1, strides)(x))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def training_step(rounds):
+    """Return the ratios of a training step, and milliseconds of the base."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 32, 32, 3)).astype("float32")
+    q = np.eye(10, dtype="float32")[rng.integers(0, 10, 64)]
+
+    def candidate(make):
+        model = small_resnet()
+        model.compile(keras.optimizers.SGD(0.01), loss=make(), jit_compile=True)
+        callbacks = [GlobalTrust()] if isinstance(model.loss, losses.ProSelfLC) else []
+        model.fit(x, q, batch_size=64, verbose=0, callbacks=callbacks)
+        return lambda: model.train_on_batch(x, q)
+
+    candidates = {name: candidate(make) for name, make in LOSSES.items()}
+    times = take_turns(candidates, rounds)
+    return ratios_of(times), np.median(times[BUILT_IN]) * 1e3
+
+
+def main():
+    """Measure and print a Markdown report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--step-rounds", type=int, default=100)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+
+    columns = {}
+    for num_classes in CLASSES:
+        for jit_compile in (True, False):
+            ratios, base = loss_and_gradient(num_classes, jit_compile, args.rounds, 20)
+            mode = "XLA" if jit_compile else "graph"
+            columns[f"C={num_classes}, {mode} ({base:.0f} µs)"] = ratios
+    ratios, base = training_step(args.step_rounds)
+    columns[f"ResNet step, XLA ({base:.0f} ms)"] = ratios
+
+    lines = [
+        "# Cost of the losses",
+        "",
+        "Ratios to `keras.losses.CategoricalCrossentropy(from_logits=True)` with one-hot"
+        " labels: loss and gradient alone at batch 256, and a training step of a"
+        " ResNet-8 on 32 x 32 x 3, batch 64. In brackets the time of the built-in loss.",
+        "",
+        "| loss | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for name in LOSSES:
+        cells = [f"{ratios[name]:.3f}" for ratios in columns.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"{args.rounds} interleaved rounds of 20 calls ({args.step_rounds} rounds of one"
+        f" training step), median of the ratios. {os.cpu_count()}-core"
+        f" {platform.machine()} CPU, no GPU; Python {platform.python_version()},"
+        f" TensorFlow {tf.__version__}, Keras {keras.__version__}.",
+        "",
+        "Command: `python benchmarks/loss_overhead.py --rounds "
+        f"{args.rounds} --step-rounds {args.step_rounds} --out"
+        " benchmarks/results/loss_overhead.md`",
+    ]
+    report = "\n".join(lines)
+    print(report)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(report + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
