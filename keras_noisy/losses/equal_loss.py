@@ -79,24 +79,29 @@ def _relaxed_cross_entropy(epsilon):
     """
 
     def relaxed_log(p):
-        """`log((p + epsilon) / (1 + epsilon))`."""
+        """`log((p + epsilon) / (1 + epsilon))` plus `constant`, and `constant`.
+
+        The constant stands outside because a term inside each logarithm costs XLA
+        a second pass over the classes.
+        """
         if epsilon <= 1:
-            return ops.log(p + epsilon) - math.log1p(epsilon)
+            return ops.log(p + epsilon), math.log1p(epsilon)
         # `p + epsilon` would lose the digits of `p`.
-        return ops.log1p((p - 1) / (1 + epsilon))
+        return ops.log1p((p - 1) / (1 + epsilon)), 0.0
 
     @ops.custom_gradient
     def from_shifted(q, shifted):
         exp = ops.exp(shifted)
         p = exp / ops.sum(exp, axis=-1, keepdims=True)
-        log = relaxed_log(p)
-        loss = -(1 + epsilon) * ops.sum(q * log, axis=-1)
+        log, constant = relaxed_log(p)
+        total = ops.sum(q, axis=-1)
+        loss = (1 + epsilon) * (constant * total - ops.sum(q * log, axis=-1))
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
             weight = (1 + epsilon) * q * p / (p + epsilon)
             in_logits = p * ops.sum(weight, axis=-1, keepdims=True) - weight
-            in_labels = -(1 + epsilon) * log
+            in_labels = (1 + epsilon) * (constant - log)
             return upstream[..., None] * in_labels, upstream[..., None] * in_logits
 
         return loss, gradient
