@@ -43,9 +43,9 @@ LOSSES = {
     "EqualLoss(epsilon=2.0)": lambda: losses.EqualLoss(epsilon=2.0, from_logits=True),
 }
 CLASSES = (10, 100, 1000)
-NOTE = """ProSelfLC reads its clock from variables. In a compiled call that otherwise has
-none, the first variable alone costs about 15 µs; a training step has them anyway. The
-function with `g` as a tensor shows the cost of the loss itself."""
+NOTE = """ProSelfLC reads its clock from variables. In a compiled call that has no
+others, the first variable alone costs about 15 µs; a training step has them anyway.
+The function with `g` as a tensor shows the cost of the loss itself."""
 
 
 def proselflc_at(g):
