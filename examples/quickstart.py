@@ -153,7 +153,8 @@ def as_images(x):
 def make_noisy(args, labels, num_classes, seed):
     """Return the training labels with noise, as `noise.NoisyLabels`."""
     if args.noisy_labels:
-        return noise.NoisyLabels(read_labels(args.noisy_labels, len(labels)), labels)
+        given = read_labels(args.noisy_labels, len(labels))
+        return noise.NoisyLabels(given, labels, num_classes)
     if args.noise == "asymmetric":
         if num_classes != 10:
             raise SystemExit("--noise asymmetric is defined for CIFAR-10's classes")
@@ -250,8 +251,7 @@ def settings_of(args, data):
     return {
         "data": pathlib.Path(args.npz).name if args.npz else args.data,
         "data_digest": digest.hexdigest()[:16],
-        "noise": args.noisy_labels and pathlib.Path(args.noisy_labels).name,
-        **({} if args.noisy_labels else {"noise": args.noise, "rate": args.rate}),
+        **noise_settings(args, len(data[0][1])),
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "train_size": args.train_size,
@@ -261,6 +261,17 @@ def settings_of(args, data):
             "backend": keras.backend.backend(),
             "python": platform.python_version(),
         },
+    }
+
+
+def noise_settings(args, num_labels):
+    """Return what defines the noise, for a file the digest of its labels."""
+    if not args.noisy_labels:
+        return {"noise": args.noise, "rate": args.rate}
+    given = read_labels(args.noisy_labels, num_labels).astype("<i8")
+    return {
+        "noise": pathlib.Path(args.noisy_labels).name,
+        "noise_digest": hashlib.sha256(given.tobytes()).hexdigest()[:16],
     }
 
 
@@ -281,6 +292,13 @@ def read_runs(path, settings):
     }
 
 
+def append_run(path, record):
+    """Add a line to `path`, on a line of its own even after one that was cut off."""
+    is_cut_off = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" * is_cut_off + json.dumps(record) + "\n")
+
+
 def run_all(args, data):
     """Train what is not yet in the output folder, and return all runs."""
     settings = settings_of(args, data)
@@ -298,8 +316,7 @@ def run_all(args, data):
         print(f"{heading}: {labels.rate:.1%} of {len(y_train)} labels are wrong")
         record = {**train(method, seed, args, data, labels), "settings": settings}
         done[method, seed] = record
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_run(path, record)
     return [done[key] for key in wanted]
 
 

@@ -76,8 +76,8 @@ def normalized_entropy(predictions):
 
     Example:
         >>> from keras_noisy import analysis
-        >>> analysis.normalized_entropy([[0.5, 0.5], [1.0, 0.0]])
-        array([1., 0.])
+        >>> analysis.normalized_entropy([[0.5, 0.5], [1.0, 0.0]]).tolist()
+        [1.0, 0.0]
 
     Reference:
         Fig. 3d and 3e of Wang et al., "ProSelfLC", CVPR 2021.
@@ -96,25 +96,32 @@ def normalized_entropy(predictions):
             "logits first."
         )
     positive = np.where(p > 0, p, 1.0)
-    return np.clip(-(p * np.log(positive)).sum(axis=1) / np.log(p.shape[1]), 0.0, 1.0)
+    # From zero, because the negative of a sum of zeros prints as -0.
+    entropy = 0.0 - (p * np.log(positive)).sum(axis=1)
+    return np.clip(entropy / np.log(p.shape[1]), 0.0, 1.0)
 
 
 def _check(owner, predictions, noisy, clean):
     """Return predicted classes, noisy and clean labels of one length."""
     predictions = np.asarray(predictions)
+    if predictions.ndim not in (1, 2):
+        raise ValueError(
+            f"{owner}: `predictions` must have shape (n, num_classes) or (n,). "
+            f"Received: predictions.shape={predictions.shape}."
+        )
+    if np.isnan(predictions).any():
+        raise ValueError(
+            f"{owner}: `predictions` must be numbers. Received NaN. The training has "
+            "diverged."
+        )
     if predictions.ndim == 2:
-        if np.isnan(predictions).any():
-            raise ValueError(
-                f"{owner}: `predictions` must be numbers. Received NaN. The training "
-                "has diverged."
-            )
         predictions = predictions.argmax(axis=1)
     labels = {"noisy": np.asarray(noisy), "clean": np.asarray(clean)}
     for argument, values in labels.items():
         if values.ndim != 1 or predictions.shape != values.shape:
             raise ValueError(
                 _errors.message(
-                    f"{owner}",
+                    owner,
                     f"{argument}.shape",
                     f"(n,), with n the number of predictions, {len(predictions)}",
                     values.shape,

@@ -24,7 +24,7 @@ class NoisyLabels:
 
     Args:
         noisy: Class ids after the noise, `(n,)`, any integer dtype.
-        clean: Class ids before it, of the same shape and dtype.
+        clean: Class ids before it, of the same shape, any integer dtype.
         num_classes: Number of classes `C`.
     """
 
@@ -45,13 +45,12 @@ class NoisyLabels:
             check_class_ids("NoisyLabels", name, array, num_classes)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        if (self.noisy.shape, self.noisy.dtype) != (self.clean.shape, self.clean.dtype):
-            expected = f"of the shape {self.noisy.shape} and dtype {self.noisy.dtype}"
+        if self.noisy.shape != self.clean.shape:
             raise ValueError(
                 message(
                     "NoisyLabels",
                     "clean",
-                    expected + " of `noisy`",
+                    f"of the shape {self.noisy.shape} of `noisy`",
                     describe_array(self.clean),
                 )
             )
