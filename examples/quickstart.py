@@ -16,6 +16,8 @@ import json
 import os
 import pathlib
 import platform
+import shlex
+import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,6 +49,12 @@ TITLES = {
     "bootstrap_soft": "soft bootstrapping",
     "proselflc": "ProSelfLC",
     "equal_loss": "Equal Loss",
+}
+NOISES = {
+    "symmetric": "symmetric noise, original class excluded",
+    "symmetric_included": "symmetric noise, original class included",
+    "pair_flip": "pair flip, each class to the next",
+    "asymmetric": "CIFAR-10 class pairs, two-way",
 }
 QUANTITIES = {
     "final": "final test accuracy",
@@ -82,7 +90,7 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--noise",
         default="symmetric",
-        choices=["symmetric", "symmetric_included", "pair_flip", "asymmetric"],
+        choices=list(NOISES),
         help="symmetric_included may draw the true class again; asymmetric is "
         "CIFAR-10's two-way class pairs",
     )
@@ -371,24 +379,55 @@ def draw(runs, methods, title, path):
     plt.close(figure)
 
 
+def describe(args, runs):
+    """Return the title of table and picture."""
+    name = pathlib.Path(args.npz).stem if args.npz else args.data
+    labels = args.noisy_labels and pathlib.Path(args.noisy_labels).name
+    rate = np.mean([run["noise_rate"] for run in runs])
+    return (
+        f"{name}, {labels or NOISES[args.noise]}, {rate:.0%} wrong labels, "
+        f"{args.epochs} epochs, seeds {', '.join(map(str, args.seeds))}"
+    )
+
+
+def make_report(args, arguments, title, table, runs):
+    """Return the table with all that is needed to make it again."""
+    versions = ", ".join(f"{k} {v}" for k, v in runs[0]["settings"]["versions"].items())
+    digests = {str(run["seed"]): run["noise_digest"] for run in runs}
+    lines = [
+        f"# {title}",
+        "",
+        table,
+        "",
+        "Mean and standard deviation over the seeds, after the last epoch (final) and "
+        "at the best one; clean test data. The other columns are shares of the wrong "
+        "training labels that the network predicts, or whose true class it predicts, "
+        "after the last epoch.",
+        "",
+        f"Same network, Adam with learning rate 0.001, batch {args.batch_size} for "
+        "every method. SHA-256 of the noisy labels: "
+        + ", ".join(f"{digest[:16]} (seed {seed})" for seed, digest in digests.items())
+        + ".",
+        "",
+        f"{versions}; {os.cpu_count()}-core {platform.machine()}, "
+        f"{sum(run['seconds'] for run in runs):.0f} s of training.",
+        "",
+        f"    {shlex.join(['python', 'examples/quickstart.py', *arguments])}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments=None):
     """Run the comparison."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     args = parse_arguments(arguments)
-    data = load_data(args)
-    runs = run_all(args, data)
-    kind = (
-        args.noisy_labels and pathlib.Path(args.noisy_labels).name
-    ) or f"{args.noise} noise"
-    name = pathlib.Path(args.npz).stem if args.npz else args.data
-    rate = np.mean([run["noise_rate"] for run in runs])
-    title = (
-        f"{name}, {kind}, {rate:.0%} wrong labels, {args.epochs} epochs, "
-        f"seeds {', '.join(map(str, args.seeds))}"
-    )
+    runs = run_all(args, load_data(args))
+    title = describe(args, runs)
     table = make_table(runs, args.methods)
     picture = args.out / "learning_curves.png"
     draw(runs, args.methods, title, picture)
-    (args.out / "table.md").write_text(f"{title}\n\n{table}\n", encoding="utf-8")
+    report = make_report(args, arguments, title, table, runs)
+    (args.out / "report.md").write_text(report, encoding="utf-8")
     print(f"\n{title}\n\n{table}\n\nLearning curves: {picture}")
 
 

@@ -34,9 +34,14 @@ def test_every_method(tmp_path, capsys):
         assert record["best"] >= record["final"] > 0
         assert record["noise_rate"] == pytest.approx(0.4, abs=0.01)
     assert len({record["noise_digest"] for record in records}) == 1
-    table = (tmp_path / "table.md").read_text()
-    assert all(f"| {title} |" in table for title in quickstart.TITLES.values())
-    assert table in capsys.readouterr().out.replace("\r", "")[: -len("\n")] + "\n"
+    report = (tmp_path / "report.md").read_text()
+    out = capsys.readouterr().out
+    for title in quickstart.TITLES.values():
+        assert f"| {title} |" in report
+        assert f"| {title} |" in out
+    assert "original class excluded" in report
+    assert records[0]["noise_digest"][:16] in report
+    assert "python examples/quickstart.py --epochs 2" in report
     assert (tmp_path / "learning_curves.png").stat().st_size > 10_000
 
 
