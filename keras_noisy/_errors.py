@@ -15,17 +15,29 @@ def message(owner, argument, expected, value, mend=""):
     return f"{text} {mend}".rstrip()
 
 
-def check_number(owner, argument, value, *, low, high, mend=""):
+def check_number(owner, argument, value, *, low, high, without="", mend=""):
     """Return `value` as a float, or raise unless it is in [`low`, `high`].
 
     NaN fails every comparison and is therefore refused as well.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        argument: Name of the argument.
+        value: What came.
+        low: The least value.
+        high: The greatest value.
+        without: Which of the two ends are refused: "low", "high", "low high".
+        mend: A sentence that says how to mend it.
     """
-    expected = f"a number in [{low:g}, {high:g}]"
+    left = "(" if "low" in without else "["
+    right = ")" if "high" in without else "]"
+    expected = f"a number in {left}{low:g}, {high:g}{right}"
     is_scalar = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
     if isinstance(value, bool) or not is_scalar:
         raise TypeError(message(owner, argument, expected, value, mend))
     number = float(value)
-    if not low <= number <= high:
+    is_end = (number == low and left == "(") or (number == high and right == ")")
+    if is_end or not low <= number <= high:
         raise ValueError(message(owner, argument, expected, number, mend))
     return number
 

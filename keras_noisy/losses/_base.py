@@ -6,6 +6,7 @@ distributions, probabilities or logits, any leading dimensions) into these two.
 """
 
 import warnings
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -40,6 +41,11 @@ class Prediction:
     def probabilities(self):
         """`p`, shape `(..., num_classes)`."""
         return self.exp / self.total[..., None]
+
+    @property
+    def log_probabilities(self):
+        """`log p`, shape `(..., num_classes)`."""
+        return self.shifted - self.log_total[..., None]
 
     def cross_entropy(self, q):
         """`H(q, p) = -sum_k q_k log p_k`, shape `(...,)`."""
@@ -103,6 +109,13 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
     # `where` and not a product: the bad row shows as NaN in the loss, while
     # its gradient is zero and the weights survive.
     return ops.where(is_valid, loss, ops.cast(float("nan"), loss.dtype))
+
+
+def check_labels(owner, y_true, y_pred):
+    """Raise where `per_example` would, without computing a loss."""
+    y_pred = as_tensor(y_pred)
+    _check_prediction_shape(owner, y_pred)
+    _label_distribution(owner, y_true, y_pred.shape, "float32")
 
 
 def prediction(owner, y_pred, from_logits):
@@ -320,6 +333,11 @@ class NoisyLabelLoss(keras.losses.Loss):
     A subclass sets `function` and `hyperparameters`, and stores each
     hyperparameter as an attribute of that name in its constructor.
 
+    Attributes:
+        function: The pure function, called with the hyperparameters.
+        hyperparameters: Names of the arguments that are the method's own.
+        presets: The values that the method's paper gives, by data set.
+
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
         reduction: As in `keras.losses.Loss`.
@@ -331,6 +349,7 @@ class NoisyLabelLoss(keras.losses.Loss):
 
     function = None
     hyperparameters = ()
+    presets = MappingProxyType({})
 
     def __init__(
         self,
@@ -352,6 +371,29 @@ class NoisyLabelLoss(keras.losses.Loss):
         )
         self._requested_dtype = dtype
 
+    @classmethod
+    def from_preset(cls, preset, **kwargs):
+        """Return the loss with the values that its paper gives for a data set.
+
+        Args:
+            preset: A key of the class's `presets`.
+            **kwargs: Other arguments; they go before the preset's.
+
+        Raises:
+            ValueError: If there is no such preset.
+        """
+        if preset not in cls.presets:
+            names = ", ".join(repr(name) for name in sorted(cls.presets))
+            raise ValueError(
+                _errors.message(
+                    cls.__name__,
+                    "preset",
+                    f"one of {names}" if names else "left away: there are none",
+                    preset,
+                )
+            )
+        return cls(**{**cls.presets[preset], **kwargs})
+
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Return the reduced loss, as `keras.losses.Loss` does."""
         return super().__call__(
@@ -360,8 +402,12 @@ class NoisyLabelLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Return one loss per example."""
+        return self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
+
+    def without_reduction(self, y_true, y_pred, *, from_logits):
+        """Return one loss per example of predictions of either kind."""
         return type(self).function(
-            y_true, y_pred, from_logits=self.from_logits, **self._own_config()
+            y_true, y_pred, from_logits=from_logits, **self._own_config()
         )
 
     def _own_config(self):

@@ -114,3 +114,41 @@ def assert_close(actual, expected, dtype="float32"):
     assert actual.dtype == dtype
     expected = np.asarray(expected, "float64")
     np.testing.assert_allclose(actual, expected, **TOLERANCE[dtype])
+
+
+def numerical_gradient(function, logits, step=1e-3):
+    """Derivative of each example's loss in its logits, in long double.
+
+    Central differences of sixth order: what they leave out is of the size of
+    `step ** 6`.
+    """
+    logits = np.asarray(logits, "longdouble")
+    columns = []
+    for k in range(logits.shape[-1]):
+        shift = step * np.eye(logits.shape[-1], dtype="longdouble")[k]
+        column = 0
+        for distance, weight in ((1, 45), (2, -9), (3, 1)):
+            ahead = function(logits + distance * shift)
+            behind = function(logits - distance * shift)
+            column = column + weight * (ahead - behind)
+        columns.append(column / (60 * np.longdouble(step)))
+    return np.stack(columns, axis=-1)
+
+
+def check(function, oracle, labels, dtype, logits=LOGITS):
+    """Compare a loss and its gradient with `oracle(q, logits)`.
+
+    Args:
+        function: Function of labels and logits that returns the loss.
+        oracle: The same in NumPy, for distributions.
+        labels: "hard" or "soft".
+        dtype: The float to compute in.
+        logits: Array `(16, classes)`, by default `LOGITS`.
+    """
+    q = {"hard": ONE_HOT, "soft": SOFT}[labels]
+    given = IDS if labels == "hard" else tensor(q, dtype)
+    loss = function(given, tensor(logits, dtype))
+    assert_close(loss, oracle(q, np.asarray(logits, "longdouble")), dtype)
+    actual = gradient(lambda z: function(given, z), logits.astype(dtype))
+    expected = numerical_gradient(lambda z: oracle(q, z), logits)
+    assert_close(actual, expected, dtype)

@@ -1,0 +1,171 @@
+"""Active-passive pairs of losses."""
+
+import math
+from types import MappingProxyType
+
+import keras
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+from keras_noisy.losses.mean_absolute_error import MeanAbsoluteError
+from keras_noisy.losses.normalized_cross_entropy import NormalizedCrossEntropy
+from keras_noisy.losses.normalized_focal import NormalizedFocal
+from keras_noisy.losses.reverse_cross_entropy import ReverseCrossEntropy
+
+
+def active_passive(y_true, y_pred, *, active, passive, alpha, beta, from_logits=False):
+    """Weighted sum of a loss that learns and a loss that resists.
+
+        loss = alpha active + beta passive
+
+    An active loss (normalized cross-entropy, focal or generalized cross-entropy) only
+    raises the probability of the label; a passive one (mean absolute error, reverse
+    cross-entropy) also lowers the others. Each alone is robust but learns too little.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        active: A loss of this package, for example `NormalizedCrossEntropy()`. Its own
+            `from_logits`, `reduction` and `dtype` do not count.
+        passive: A loss of this package, for example `MeanAbsoluteError()`.
+        alpha: Weight of the active loss, at least 0 and finite.
+        beta: Weight of the passive loss, at least 0 and finite.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        TypeError: If `active` or `passive` is not a loss of this package.
+        ValueError: If `alpha` or `beta` is negative or not finite, shapes do not fit,
+            or a class id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.active_passive(
+        ...     [1],
+        ...     [[0.25, 0.75]],
+        ...     active=losses.NormalizedCrossEntropy(),
+        ...     passive=losses.MeanAbsoluteError(),
+        ...     alpha=1.0,
+        ...     beta=0.5,
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.4219
+
+    Reference:
+        Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML
+        2020; the pairs with asymmetric losses from Zhou et al., "Asymmetric Loss
+        Functions for Learning with Noisy Labels", ICML 2021.
+    """
+    active, passive, alpha, beta = _check(
+        "active_passive", active, passive, alpha, beta
+    )
+    # Here, so that an error names this loss and not one of the two.
+    _base.check_labels("active_passive", y_true, y_pred)
+    terms = [
+        weight * loss.without_reduction(y_true, y_pred, from_logits=from_logits)
+        for weight, loss in ((alpha, active), (beta, passive))
+    ]
+    return terms[0] + terms[1]
+
+
+def _check(owner, active, passive, alpha, beta):
+    for argument, loss in (("active", active), ("passive", passive)):
+        is_plain = (
+            isinstance(loss, _base.NoisyLabelLoss)
+            and type(loss).call is _base.NoisyLabelLoss.call
+        )
+        if not is_plain:
+            raise TypeError(
+                _errors.message(
+                    owner,
+                    argument,
+                    "a loss object of keras_noisy.losses that needs no callback",
+                    loss,
+                    "Pass for example losses.NormalizedCrossEntropy().",
+                )
+            )
+    mend = "The paper uses 1, 1 on CIFAR-10."
+    return (
+        active,
+        passive,
+        _errors.check_number(
+            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
+        ),
+        _errors.check_number(
+            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
+        ),
+    )
+
+
+def _pair(active, passive, alpha, beta):
+    return {"active": active, "passive": passive, "alpha": alpha, "beta": beta}
+
+
+# The authors clip labels at 1e-4 in reverse cross-entropy, and their mean absolute
+# error is half of ours: its weights are halved here.
+_NCE = NormalizedCrossEntropy()
+_NFL = NormalizedFocal(gamma=0.5)
+_RCE = ReverseCrossEntropy(log_zero=math.log(1e-4))
+_MAE = MeanAbsoluteError()
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class ActivePassive(_base.NoisyLabelLoss):
+    """Weighted sum of a loss that learns and a loss that resists.
+
+    See `keras_noisy.losses.active_passive` for the formula and the label forms.
+
+    Args:
+        active: A loss of this package, for example `NormalizedCrossEntropy()`. Its own
+            `from_logits`, `reduction` and `dtype` do not count.
+        passive: A loss of this package, for example `MeanAbsoluteError()`.
+        alpha: Weight of the active loss, at least 0 and finite.
+        beta: Weight of the passive loss, at least 0 and finite.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(active_passive)
+    hyperparameters = (
+        "active",
+        "passive",
+        "alpha",
+        "beta",
+    )
+    presets = MappingProxyType(
+        {
+            "nce+mae, mnist": _pair(_NCE, _MAE, 1.0, 5.0),
+            "nce+mae, cifar10": _pair(_NCE, _MAE, 1.0, 0.5),
+            "nce+mae, cifar100": _pair(_NCE, _MAE, 10.0, 0.5),
+            "nce+rce, mnist": _pair(_NCE, _RCE, 1.0, 10.0),
+            "nce+rce, cifar10": _pair(_NCE, _RCE, 1.0, 1.0),
+            "nce+rce, cifar100": _pair(_NCE, _RCE, 10.0, 0.1),
+            "nfl+rce, cifar10": _pair(_NFL, _RCE, 1.0, 1.0),
+        }
+    )
+
+    def __init__(self, *, active, passive, alpha, beta, **kwargs):
+        super().__init__(**kwargs)
+        self.active, self.passive, self.alpha, self.beta = _check(
+            type(self).__name__, active, passive, alpha, beta
+        )
+
+    def get_config(self):
+        """Return the constructor arguments, the two losses serialized."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "active": serialize(self.active),
+            "passive": serialize(self.passive),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Return the loss that `get_config` describes."""
+        deserialize = keras.saving.deserialize_keras_object
+        losses = {key: deserialize(config[key]) for key in ("active", "passive")}
+        return cls(**{**config, **losses})

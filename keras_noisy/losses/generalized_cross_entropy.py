@@ -1,0 +1,130 @@
+"""Generalized cross-entropy."""
+
+import math
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def generalized_cross_entropy(
+    y_true, y_pred, *, q=0.7, truncation=None, from_logits=False
+):
+    """Negative Box-Cox transform of the labelled class's probability.
+
+    For a class id `y`
+
+        loss = (1 - p_y^q) / q
+
+    and for a distribution the sum over the classes weighted by it. `q -> 0` is
+    cross-entropy, `q = 1` is `1 - p_y`, half the mean absolute error. The gradient in
+    the logits is `p_y^q` times that of cross-entropy.
+
+    With `truncation=k` the loss is the constant `(1 - k^q) / q` where `p_y <= k`: such
+    examples have no gradient. A network that has not been trained yet puts almost
+    every example there, so truncate one that has been trained without it first.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        q: Exponent, in (0, 1]. The paper uses 0.7 everywhere.
+        truncation: Threshold `k` in (0, 1), or None. The paper uses 0.5, from epoch 40
+            on.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `q` is outside (0, 1], `truncation` outside (0, 1), shapes do not
+            fit, or a class id is out of range (inside compiled code: NaN for that
+            example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.generalized_cross_entropy([1], [[0.25, 0.75]], q=0.5)
+        >>> round(float(loss[0]), 4)
+        0.2679
+
+    Note:
+        The paper truncates in rounds: the best model so far decides which examples are
+        left out, and training goes on with the plain loss on the others. Here the
+        current prediction decides at every step.
+
+    Reference:
+        Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural
+        Networks with Noisy Labels", NeurIPS 2018.
+    """
+    q, truncation = _check("generalized_cross_entropy", q, truncation)
+
+    def formula(labels, p):
+        log_p = p.log_probabilities
+        # Not `p ** q`, whose slope at p = 0 is infinite.
+        terms = -ops.expm1(q * log_p) / q
+        if truncation is not None:
+            constant = (1 - truncation**q) / q
+            terms = ops.where(log_p > math.log(truncation), terms, constant)
+        return ops.sum(labels * terms, axis=-1)
+
+    return _base.per_example(
+        "generalized_cross_entropy", y_true, y_pred, from_logits, formula
+    )
+
+
+# Below it, `p^q - 1` is `q log p` to every digit; numbers far below cannot be told
+# from zero.
+SMALLEST_Q = 1e-20
+
+
+def _check(owner, q, truncation):
+    q = _errors.check_number(
+        owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
+    )
+    if truncation is not None:
+        truncation = _errors.check_number(
+            owner,
+            "truncation",
+            truncation,
+            low=0,
+            high=1,
+            without="low high",
+            mend="The paper uses 0.5; None does not truncate.",
+        )
+    return max(q, SMALLEST_Q), truncation
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class GeneralizedCrossEntropy(_base.NoisyLabelLoss):
+    """Negative Box-Cox transform of the labelled class's probability.
+
+    See `keras_noisy.losses.generalized_cross_entropy` for the formula and the label
+    forms.
+
+    Args:
+        q: Exponent, in (0, 1]. The paper uses 0.7 everywhere.
+        truncation: Threshold `k` in (0, 1), or None. The paper uses 0.5, from epoch 40
+            on.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(generalized_cross_entropy)
+    hyperparameters = (
+        "q",
+        "truncation",
+    )
+    presets = MappingProxyType(
+        {
+            "paper": {"q": 0.7},
+            "paper, truncated": {"q": 0.7, "truncation": 0.5},
+        }
+    )
+
+    def __init__(self, *, q=0.7, truncation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.q, self.truncation = _check(type(self).__name__, q, truncation)

@@ -1,0 +1,86 @@
+"""Normalized generalized cross-entropy."""
+
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def normalized_generalized_cross_entropy(y_true, y_pred, *, q=0.7, from_logits=False):
+    """Generalized cross-entropy as a share of those to all classes.
+
+    For a class id `y`
+
+        loss = (1 - p_y^q) / (C - sum_k p_k^q)
+
+    and for a distribution the sum over the classes weighted by it. `q -> 0` is
+    normalized cross-entropy. An active loss for `active_passive`.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        q: Exponent, in (0, 1].
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `q` is outside (0, 1], shapes do not fit, or a class id is out of
+            range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.normalized_generalized_cross_entropy([1], [[0.25, 0.75]])
+        >>> round(float(loss[0]), 4)
+        0.227
+
+    Reference:
+        Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML
+        2020.
+    """
+    q = _check("normalized_generalized_cross_entropy", q)
+
+    def formula(labels, p):
+        # Not `1 - p ** q`, whose slope at p = 0 is infinite.
+        terms = -ops.expm1(q * p.log_probabilities)
+        return ops.sum(labels * terms, axis=-1) / ops.sum(terms, axis=-1)
+
+    return _base.per_example(
+        "normalized_generalized_cross_entropy", y_true, y_pred, from_logits, formula
+    )
+
+
+def _check(owner, q):
+    q = _errors.check_number(
+        owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
+    )
+    # At smaller ones numerator and denominator cannot be told from zero.
+    return max(q, 1e-20)
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class NormalizedGeneralizedCrossEntropy(_base.NoisyLabelLoss):
+    """Generalized cross-entropy as a share of those to all classes.
+
+    See `keras_noisy.losses.normalized_generalized_cross_entropy` for the formula and
+    the label forms.
+
+    Args:
+        q: Exponent, in (0, 1].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(normalized_generalized_cross_entropy)
+    hyperparameters = ("q",)
+    presets = MappingProxyType({"paper": {"q": 0.7}})
+
+    def __init__(self, *, q=0.7, **kwargs):
+        super().__init__(**kwargs)
+        self.q = _check(type(self).__name__, q)

@@ -1,0 +1,104 @@
+"""Reverse cross-entropy."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def reverse_cross_entropy(y_true, y_pred, *, log_zero=-4.0, from_logits=False):
+    """Cross-entropy with label and prediction exchanged.
+
+        loss = -sum_k p_k max(log q_k, log_zero)
+
+    where the logarithm of a label of zero is defined as `log_zero`, a negative
+    number. For a class id `y` that is `-log_zero (1 - p_y)`: `-log_zero / 2` times the
+    mean absolute error.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        log_zero: What stands for `log 0`, negative. The paper names it `A` and uses -4.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `log_zero` is not negative and finite, shapes do not fit, or a
+            class id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.reverse_cross_entropy([1], [[0.25, 0.75]])
+        >>> round(float(loss[0]), 4)
+        1.0
+
+    Note:
+        The logarithm of small but positive labels is bounded by `log_zero` too, which
+        the paper leaves open: otherwise the loss would jump where a soft label reaches
+        zero. Published code clips labels at 1e-4, which is `log_zero=-9.21`.
+
+    Reference:
+        Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels",
+        ICCV 2019.
+    """
+    log_zero = check_log_zero("reverse_cross_entropy", log_zero)
+    return _base.per_example(
+        "reverse_cross_entropy",
+        y_true,
+        y_pred,
+        from_logits,
+        reverse_cross_entropy_formula(log_zero),
+    )
+
+
+def reverse_cross_entropy_formula(log_zero):
+    """Return the loss as a function of labels and `Prediction`."""
+    smallest = math.exp(log_zero)
+
+    def formula(q, p):
+        # `where` and not `maximum`, which computes float64 in float32 on torch.
+        floor = ops.convert_to_tensor(smallest, dtype=q.dtype)
+        log_q = ops.log(ops.where(q < floor, floor, q))
+        return -ops.sum(p.exp * log_q, axis=-1) / p.total
+
+    return formula
+
+
+def check_log_zero(owner, log_zero):
+    """Return `log_zero` as a float, or raise."""
+    return _errors.check_number(
+        owner,
+        "log_zero",
+        log_zero,
+        low=-80,
+        high=0,
+        without="high",
+        mend="The paper uses -4.",
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class ReverseCrossEntropy(_base.NoisyLabelLoss):
+    """Cross-entropy with label and prediction exchanged.
+
+    See `keras_noisy.losses.reverse_cross_entropy` for the formula and the label forms.
+
+    Args:
+        log_zero: What stands for `log 0`, negative. The paper names it `A` and uses -4.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(reverse_cross_entropy)
+    hyperparameters = ("log_zero",)
+
+    def __init__(self, *, log_zero=-4.0, **kwargs):
+        super().__init__(**kwargs)
+        self.log_zero = check_log_zero(type(self).__name__, log_zero)
