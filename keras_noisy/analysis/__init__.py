@@ -5,5 +5,15 @@ from keras_noisy.analysis.dynamics import (
     semantic_correction,
     wrong_label_fit,
 )
+from keras_noisy.analysis.label_correction import (
+    correction_candidates,
+    label_distance,
+)
 
-__all__ = ["normalized_entropy", "semantic_correction", "wrong_label_fit"]
+__all__ = [
+    "correction_candidates",
+    "label_distance",
+    "normalized_entropy",
+    "semantic_correction",
+    "wrong_label_fit",
+]

@@ -2,5 +2,12 @@
 
 from keras_noisy.callbacks.global_trust import GlobalTrust
 from keras_noisy.callbacks.learning_dynamics import LearningDynamics
+from keras_noisy.callbacks.seal import SEAL, SEALOnTheFly, with_sample_ids
 
-__all__ = ["GlobalTrust", "LearningDynamics"]
+__all__ = [
+    "SEAL",
+    "GlobalTrust",
+    "LearningDynamics",
+    "SEALOnTheFly",
+    "with_sample_ids",
+]

@@ -1,6 +1,7 @@
 """Label noise: transition matrices, corruption of arrays, and a layer for streams."""
 
 from keras_noisy.noise.corrupt_labels import corrupt_labels
+from keras_noisy.noise.instance_dependent import instance_dependent
 from keras_noisy.noise.label_noise import LabelNoise, add_label_noise
 from keras_noisy.noise.noisy_labels import NoisyLabels
 from keras_noisy.noise.transition_matrices import (
@@ -20,6 +21,7 @@ __all__ = [
     "add_label_noise",
     "asymmetric",
     "corrupt_labels",
+    "instance_dependent",
     "pair_flip",
     "symmetric",
     "within_groups",

@@ -1,0 +1,143 @@
+"""Nested arrays of examples: their length, their digest, and batches of them."""
+
+import hashlib
+
+import keras
+import numpy as np
+
+from keras_noisy._errors import message
+
+SAMPLE_ID = "sample_id"
+INPUTS = "x"
+
+_DIGEST_BYTES = 1 << 28
+_DIGEST_ROWS = 4096
+
+
+def as_arrays(owner, argument, data):
+    """Return `data` with lists of numbers as arrays, or raise unless it is arrays."""
+    if isinstance(data, list) and (not data or not hasattr(data[0], "shape")):
+        data = np.asarray(data)
+    for leaf in keras.tree.flatten(data):
+        if not hasattr(leaf, "shape") or not hasattr(leaf, "__getitem__"):
+            expected = "an array, or a tuple or dict of arrays"
+            raise TypeError(message(owner, argument, expected, type(leaf)))
+    return data
+
+
+def is_arrays(data):
+    """Whether `data` is an array or a structure of them, not a data set."""
+    leaves = keras.tree.flatten(data)
+    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+
+
+def length(owner, argument, data):
+    """Return the number of examples in a structure of arrays."""
+    lengths = {int(leaf.shape[0]) for leaf in keras.tree.flatten(data)}
+    if len(lengths) != 1:
+        expected = "arrays of one length"
+        raise ValueError(message(owner, argument, expected, sorted(lengths)))
+    return lengths.pop()
+
+
+def take(data, rows):
+    """Return some examples of a structure of arrays."""
+    return keras.tree.map_structure(lambda leaf: leaf[rows], data)
+
+
+def digest(data):
+    """Return 16 hexadecimal digits that identify a structure of arrays.
+
+    Of arrays above 256 MB only 4096 rows are read, evenly spaced.
+    """
+    state = hashlib.blake2b(digest_size=8)
+    for leaf in keras.tree.flatten(data):
+        state.update(f"{tuple(leaf.shape)} {leaf.dtype}".encode())
+        rows = int(leaf.shape[0])
+        size = int(np.prod(leaf.shape)) * getattr(leaf.dtype, "itemsize", 4)
+        step = 1 if size <= _DIGEST_BYTES else max(1, rows // _DIGEST_ROWS)
+        block = max(1, (1 << 24) * rows // max(size, 1)) * step
+        for start in range(0, rows, block):
+            part = leaf[start : start + block : step]
+            state.update(np.ascontiguousarray(to_numpy(part)).tobytes())
+    return state.hexdigest()
+
+
+def to_numpy(array):
+    """Return `array` in host memory."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    return np.asarray(array)
+
+
+def split_ids(x):
+    """Return `(x, sample_id)`, with None where there are no ids."""
+    if isinstance(x, dict) and set(x) == {INPUTS, SAMPLE_ID}:
+        return x[INPUTS], x[SAMPLE_ID]
+    return x, None
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of arrays, whose order follows from (seed, epoch) and nothing else.
+
+    Keras's own shuffling continues a global random state, so that an interrupted run
+    cannot continue with the order that it would have had.
+
+    Args:
+        x: Inputs, a structure of arrays of `n` examples.
+        y: Targets, an array, or a function from rows to targets.
+        sample_weight: None, or an array `(n,)`.
+        batch_size: Examples per batch; the last one may be smaller.
+        shuffle: Whether to shuffle; the order is that of the arrays otherwise.
+        seed: Integers that say which order.
+        with_ids: Whether inputs are `{"x": x, "sample_id": ids}`.
+    """
+
+    def __init__(
+        self,
+        x,
+        y,
+        sample_weight=None,
+        *,
+        batch_size,
+        shuffle=True,
+        seed=0,
+        with_ids=False,
+    ):
+        super().__init__()
+        self.x, self.y, self.sample_weight = x, y, sample_weight
+        self.num_examples = int(keras.tree.flatten(x)[0].shape[0])
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.with_ids = with_ids
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch):
+        """Take the order of `epoch`."""
+        if self.shuffle:
+            generator = np.random.Generator(
+                np.random.PCG64([*_words(self.seed), epoch])
+            )
+            self._order = generator.permutation(self.num_examples)
+        else:
+            self._order = np.arange(self.num_examples)
+
+    def __len__(self):
+        return -(-self.num_examples // self.batch_size)
+
+    def __getitem__(self, index):
+        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        x = take(self.x, rows)
+        if self.with_ids:
+            x = {INPUTS: x, SAMPLE_ID: rows.astype(np.int32)}
+        if self.y is None:
+            return (x,)
+        y = self.y(rows) if callable(self.y) else take(self.y, rows)
+        if self.sample_weight is None:
+            return x, y
+        return x, y, self.sample_weight[rows]
+
+
+def _words(seed):
+    return seed if isinstance(seed, (list, tuple)) else (seed,)

@@ -1,0 +1,391 @@
+"""The average of predictions, per example, in memory or in files.
+
+Each mean is an unsigned 32-bit integer, a fixed-point number in [0, 1]. An update
+is computed in float64 and rounds each mean once, by at most 2**-33; the roundings
+of 1000 epochs add up to less than 1e-7. A float32 sum has 300 times that error, and
+float64 would double the size: 10 GB for ImageNet.
+
+There are two slots. An update reads one and writes the other, and a small file says
+afterwards which is which: a process that is killed leaves the slot before it whole.
+"""
+
+import contextlib
+import errno
+import os
+
+import numpy as np
+
+from keras_noisy import _files
+from keras_noisy._errors import message
+
+_ONE = 2**32 - 1
+_CHUNK_BYTES = 1 << 23
+_FORMAT = "keras_noisy.mean_predictions/1"
+
+# A softmax in half precision sums to one within about a hundredth.
+_SUM_TOLERANCE = 0.02
+
+
+class MeanPredictions:
+    """Means and counts of the predictions on `num_examples` examples.
+
+    Attributes:
+        num_examples: `n`.
+        num_classes: `C`.
+        storage: Folder, or None for memory.
+        first_epoch: The first epoch recorded, None before it.
+        next_epoch: The epoch after the last one recorded, None before the first.
+    """
+
+    def __init__(self, owner, num_examples, num_classes, storage=None, data=None):
+        """Open or create.
+
+        Args:
+            owner: Public name, for errors.
+            num_examples: Number of examples.
+            num_classes: Number of classes.
+            storage: Folder, or None.
+            data: What identifies the data of this run, ready for JSON.
+        """
+        self.owner = owner
+        self.num_examples, self.num_classes = int(num_examples), int(num_classes)
+        self.storage = None if storage is None else os.fspath(storage)
+        self.chunk = max(1, _CHUNK_BYTES // (8 * self.num_classes))
+        self._identity = {
+            "format": _FORMAT,
+            "num_examples": self.num_examples,
+            "num_classes": self.num_classes,
+            "data": data,
+        }
+        # The first and the next epoch of what each slot holds, None where nothing.
+        self._slots = [None, None]
+        self._current = 0
+        self._soft_labels = None
+        self._open()
+
+    def _open(self):
+        if self.storage is None:
+            self._means = [_MemoryTable() for _ in range(2)]
+            self._counts = [np.zeros(self.num_examples, np.int64) for _ in range(2)]
+            return
+        os.makedirs(self.storage, exist_ok=True)
+        state = _files.read_json(self._path("state.json"))
+        self._check_folder(state)
+        _files.remove_leftovers(self.storage)
+        if state is not None:
+            self._slots, self._current = state["slots"], state["current"]
+        shape = (self.num_examples, self.num_classes)
+        self._means = [_FileTable(self._path(f"means-{k}.u32"), shape) for k in (0, 1)]
+        self._counts = [self._load_counts(k) for k in (0, 1)]
+
+    def _check_folder(self, state):
+        if state is None:
+            strangers = [n for n in os.listdir(self.storage) if not _is_ours(n)]
+            if strangers:
+                mend = f"It holds {strangers[0]!r}. Choose another folder."
+                raise ValueError(self._storage_message("empty or of this run", mend))
+            return
+        for key, expected in self._identity.items():
+            if state["identity"].get(key) != expected:
+                mend = (
+                    f"Its {key} is {state['identity'].get(key)!r}, and that of this "
+                    f"run {expected!r}. Choose another folder, or delete this one."
+                )
+                raise ValueError(self._storage_message("a folder of this run", mend))
+
+    def _storage_message(self, expected, mend):
+        return message(self.owner, "storage", expected, self.storage, mend)
+
+    def _path(self, name):
+        return os.path.join(self.storage, name)
+
+    def _load_counts(self, slot):
+        if self._slots[slot] is None:
+            return np.zeros(self.num_examples, np.int64)
+        return np.fromfile(self._path(f"counts-{slot}.i64"), np.int64)
+
+    @property
+    def first_epoch(self):
+        """The first epoch recorded, or None."""
+        slot = self._slots[self._current]
+        return None if slot is None else slot[0]
+
+    @property
+    def next_epoch(self):
+        """The epoch after the last one recorded, or None."""
+        slot = self._slots[self._current]
+        return None if slot is None else slot[1]
+
+    @property
+    def counts(self):
+        """Number of predictions averaged, per example."""
+        if self._slots[self._current] is None:
+            return np.zeros(self.num_examples, np.int64)
+        return self._counts[self._current].copy()
+
+    def clear(self):
+        """Forget everything."""
+        self._slots = [None, None]
+        self._write_state()
+
+    def start(self, epoch):
+        """Get ready for `epoch`, the first one of a `fit`.
+
+        Continues where `epoch` comes next, goes one epoch back where it was the last
+        one recorded (a run that was killed after recording it and before its own
+        checkpoint), and starts again in memory.
+        """
+        if self.next_epoch in (None, epoch):
+            return
+        other = 1 - self._current
+        slot = self._slots[other]
+        if slot is not None and slot[1] == epoch:
+            self._slots[self._current] = None
+            self._current = other
+            self._write_state()
+        elif epoch == self.first_epoch and (
+            self.storage is None or self.next_epoch == epoch + 1
+        ):
+            self.clear()
+        else:
+            raise ValueError(
+                f"{self.owner}: `fit` must start at epoch {self.next_epoch}, because "
+                f"epochs {self.first_epoch} to {self.next_epoch - 1} are recorded "
+                f"already{'' if self.storage is None else ' in ' + self.storage}. "
+                f"Received: epoch={epoch}. Restore the model with "
+                "`keras.callbacks.BackupAndRestore` to continue, or use a new "
+                "callback with a new folder to begin again."
+            )
+
+    def update(self, epoch, chunks):
+        """Add the predictions of an epoch.
+
+        Args:
+            epoch: Its number.
+            chunks: Iterable of `(start, sums, counts)`: for the examples from `start`
+                on the sum of their predictions `(k, C)` and how many there were,
+                `(k,)`. Together they cover all examples in order.
+        """
+        target = 1 - self._current
+        source = self._current if self._slots[self._current] is not None else None
+        first = epoch if source is None else self.first_epoch
+        # What is there must not count as a whole slot while it is overwritten.
+        self._slots[target] = None
+        self._write_state()
+        counts = self._counts[target]
+        with self._explained_errors():
+            self._means[target].allocate((self.num_examples, self.num_classes))
+            done = 0
+            for start, sums, added in chunks:
+                if start != done:
+                    raise RuntimeError(f"{self.owner}: chunks are not in order.")
+                done = self._update_chunk(source, target, start, sums, added)
+            if done != self.num_examples:
+                raise ValueError(
+                    f"{self.owner}: predictions must cover {self.num_examples} "
+                    f"examples. Received: {done}. The data must have the same length "
+                    "at every epoch."
+                )
+            self._means[target].sync()
+            if self.storage is not None:
+                with _files.atomic_writer(self._path(f"counts-{target}.i64")) as file:
+                    file.write(counts.tobytes())
+        self._slots[target] = [int(first), int(epoch) + 1]
+        self._current = target
+        self._soft_labels = None
+        self._write_state()
+
+    def _update_chunk(self, source, target, start, sums, added):
+        """Merge the sums of some examples, and return where they end."""
+        sums = np.asarray(sums)
+        added = np.asarray(added, np.int64)
+        for begin in range(0, len(sums), self.chunk):
+            part = slice(begin, begin + self.chunk)
+            rows = slice(start + begin, start + begin + len(added[part]))
+            if rows.stop > self.num_examples:
+                return rows.stop
+            before = np.zeros(len(added[part]), np.int64)
+            new = sums[part].astype(np.float64)
+            new *= _ONE
+            if source is not None:
+                before = self._counts[source][rows]
+                old = self._means[source].read(rows).astype(np.float64)
+                old *= before[:, None]
+                new += old
+            total = before + added[part]
+            new /= np.maximum(total, 1)[:, None]
+            np.rint(new, out=new)
+            np.clip(new, 0, _ONE, out=new)
+            self._means[target].write(rows, new.astype(np.uint32))
+            self._counts[target][rows] = total
+        return start + len(sums)
+
+    @contextlib.contextmanager
+    def _explained_errors(self):
+        """Say what a full disk means for this run."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            size = 8 * self.num_examples * self.num_classes / 1e9
+            mend = (
+                f"({os.strerror(error.errno)}.) What was recorded before this epoch "
+                "is kept: make room, or copy the folder to a larger disk, and start "
+                "the same command again."
+            )
+            text = self._storage_message(f"on a disk with {size:.3g} GB free", mend)
+            raise OSError(error.errno, text) from error
+
+    def _write_state(self):
+        if self.storage is None:
+            return
+        state = {
+            "identity": self._identity,
+            "slots": self._slots,
+            "current": self._current,
+        }
+        _files.write_json(self._path("state.json"), state)
+
+    def chunks(self):
+        """Yield `(start, means)`, float32 and in order, in pieces of a few MB."""
+        for start in range(0, self.num_examples, self.chunk):
+            rows = slice(start, min(start + self.chunk, self.num_examples))
+            means = self._means[self._current].read(rows).astype(np.float64)
+            yield start, (means / _ONE).astype(np.float32)
+
+    def soft_labels(self):
+        """Return all means, float32 `(n, C)`, as a memory map where there is storage.
+
+        Raises:
+            ValueError: If an example was never seen; its mean does not exist.
+        """
+        unseen = np.flatnonzero(self.counts == 0)
+        if unseen.size:
+            raise ValueError(
+                f"{self.owner}: `soft_labels` need a prediction on every example. "
+                f"{unseen.size} of {self.num_examples} have none, the first ids are "
+                f"{unseen[:5].tolist()}. Train at least one whole epoch over all "
+                "examples; see `counts`."
+            )
+        if self._soft_labels is None:
+            self._soft_labels = self._collect()
+        return self._soft_labels
+
+    def _collect(self):
+        if self.storage is None:
+            result = np.empty((self.num_examples, self.num_classes), np.float32)
+            for start, means in self.chunks():
+                result[start : start + len(means)] = means
+            result.flags.writeable = False
+            return result
+        path = self._path("soft_labels.npy")
+        with self._explained_errors():
+            write_rows(path, (self.num_examples, self.num_classes), self.chunks())
+        return np.load(path, mmap_mode="r")
+
+
+def write_rows(path, shape, chunks):
+    """Write a float32 `.npy` file of `shape` from `(start, rows)` pieces in order."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+    with _files.atomic_writer(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _, rows in chunks:
+            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+
+
+def _is_ours(name):
+    return name.endswith(".tmp") or name.startswith((".", "means-", "counts-"))
+
+
+class _MemoryTable:
+    """A table of integers in memory."""
+
+    def __init__(self):
+        self.array = None
+
+    def allocate(self, shape):
+        if self.array is None:
+            self.array = np.empty(shape, np.uint32)
+
+    def read(self, rows):
+        return self.array[rows]
+
+    def write(self, rows, values):
+        self.array[rows] = values
+
+    def sync(self):
+        pass
+
+
+class _FileTable:
+    """The same in a file.
+
+    Rows are read and written, not mapped: a mapped page counts as resident memory
+    until it is unmapped.
+    """
+
+    def __init__(self, path, shape):
+        self.path = path
+        self.shape = shape
+        self.row_bytes = 4 * shape[1]
+
+    def allocate(self, shape):
+        mode = "r+b" if os.path.exists(self.path) else "w+b"
+        with open(self.path, mode) as file:
+            size = shape[0] * self.row_bytes
+            if hasattr(os, "posix_fallocate"):
+                # A full disk shows here, and not in the middle of an epoch.
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+            file.truncate(size)
+
+    def read(self, rows):
+        count = (rows.stop - rows.start) * self.shape[1]
+        offset = rows.start * self.row_bytes
+        values = np.fromfile(self.path, np.uint32, count=count, offset=offset)
+        return values.reshape(-1, self.shape[1])
+
+    def write(self, rows, values):
+        with open(self.path, "r+b") as file:
+            file.seek(rows.start * self.row_bytes)
+            file.write(values.tobytes())
+
+    def sync(self):
+        with open(self.path, "r+b") as file:
+            os.fsync(file.fileno())
+
+
+def check_distributions(owner, predictions, when, mend):
+    """Raise unless the rows of `predictions` are distributions over classes."""
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        raise ValueError(
+            message(
+                owner,
+                "model",
+                "a classifier with one output of shape (batch, num_classes) and at "
+                "least two classes",
+                predictions.shape,
+                "Give a binary classifier two outputs with a softmax.",
+            )
+        )
+    if not np.isfinite(predictions).all():
+        raise ValueError(
+            f"{owner}: predictions must be finite numbers. Received NaN or infinity "
+            f"{when}. The training has diverged; lower the learning rate."
+        )
+    low = float(predictions.min(initial=0.0))
+    error = float(np.abs(predictions.sum(axis=1) - 1).max(initial=0.0))
+    if low < -_SUM_TOLERANCE or error > _SUM_TOLERANCE:
+        raise ValueError(
+            f"{owner}: predictions must be distributions over the classes: "
+            f"non-negative rows that sum to one. Received {when} a minimum of "
+            f"{low:.4g} and sums that differ from one by up to {error:.4g}. {mend}"
+        )
+
+
+def softmax(logits):
+    """Softmax over the last axis, in place on a float array."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=-1, keepdims=True)
+    return logits

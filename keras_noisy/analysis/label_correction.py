@@ -1,0 +1,115 @@
+"""How far soft labels are from the truth, and which labels they would correct."""
+
+import numpy as np
+
+from keras_noisy._errors import message
+
+_CHUNK = 1 << 16
+
+
+def label_distance(soft_labels, noisy, clean):
+    """Distance of soft labels to the truth, where the given label is wrong.
+
+    `||S_i - e_y||_1 / ||e_ybar - e_y||_1` for true class `y` and given class `ybar`:
+    0 where the soft label is the true class, 1 where it is the given, wrong one.
+
+    Args:
+        soft_labels: Distributions `(n, num_classes)`.
+        noisy: Given labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`.
+
+    Returns:
+        float64 `(n,)`; NaN where the given label is right.
+
+    Raises:
+        ValueError: If shapes or lengths do not fit, or ids are out of range.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> analysis.label_distance([[0.75, 0.25], [0.2, 0.8]], [1, 1], [0, 1])
+        array([0.25,  nan])
+
+    Reference:
+        Eq. 9 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
+    """
+    owner = "label_distance"
+    soft_labels = _check_soft(owner, soft_labels)
+    noisy = _check_ids(owner, "noisy", noisy, soft_labels)
+    clean = _check_ids(owner, "clean", clean, soft_labels)
+    distance = np.full(len(clean), np.nan)
+    for start in range(0, len(clean), _CHUNK):
+        rows = start + np.flatnonzero(
+            noisy[start : start + _CHUNK] != clean[start : start + _CHUNK]
+        )
+        soft = np.asarray(soft_labels[rows], np.float64)
+        at_clean = np.take_along_axis(soft, clean[rows, None].astype(int), 1)[:, 0]
+        # The other classes' distances are their values: the label there is zero.
+        others = np.abs(soft).sum(axis=1) - np.abs(at_clean)
+        distance[rows] = (others + np.abs(at_clean - 1)) / 2
+    return distance
+
+
+def correction_candidates(soft_labels, labels):
+    """How sure soft labels are that a label is wrong, and what they say instead.
+
+    `N_i = max_{k != ybar_i} S_ik` and its argmax; of equal ones the lowest class.
+
+    Args:
+        soft_labels: Distributions `(n, num_classes)`; a memory map is read in parts.
+        labels: Given labels `ybar`, class ids `(n,)`.
+
+    Returns:
+        `(confidence, corrected_label)`: float `(n,)` of the dtype of `soft_labels`
+        and int64 `(n,)`.
+
+    Raises:
+        ValueError: If shapes or lengths do not fit, or ids are out of range.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> analysis.correction_candidates([[0.1, 0.6, 0.3], [0.7, 0.3, 0.0]], [1, 1])
+        (array([0.3, 0.7]), array([2, 0]))
+
+    Reference:
+        Eq. 10 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
+    """
+    owner = "correction_candidates"
+    soft_labels = _check_soft(owner, soft_labels)
+    labels = _check_ids(owner, "labels", labels, soft_labels)
+    confidence = np.empty(len(labels), soft_labels.dtype)
+    corrected = np.empty(len(labels), np.int64)
+    for start in range(0, len(labels), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        others = np.array(soft_labels[rows])
+        np.put_along_axis(others, labels[rows, None].astype(int), -np.inf, 1)
+        corrected[rows] = others.argmax(axis=1)
+        confidence[rows] = others.max(axis=1)
+    return confidence, corrected
+
+
+def _check_soft(owner, soft_labels):
+    if not isinstance(soft_labels, np.ndarray):
+        soft_labels = np.asarray(soft_labels)
+    if soft_labels.ndim != 2 or soft_labels.shape[1] < 2:
+        expected = "(n, num_classes), with at least two classes"
+        raise ValueError(
+            message(owner, "soft_labels.shape", expected, soft_labels.shape)
+        )
+    if soft_labels.dtype.kind != "f":
+        soft_labels = soft_labels.astype(np.float64)
+    return soft_labels
+
+
+def _check_ids(owner, argument, labels, soft_labels):
+    labels = np.asarray(labels)
+    if labels.shape != soft_labels.shape[:1] or labels.dtype.kind not in "iu":
+        expected = f"integer class ids of shape ({len(soft_labels)},)"
+        received = f"{labels.dtype}{list(labels.shape)}"
+        raise ValueError(message(owner, argument, expected, received))
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    if low < 0 or high >= soft_labels.shape[1]:
+        expected = f"class ids in [0, {soft_labels.shape[1]})"
+        raise ValueError(
+            message(owner, argument, expected, f"values in [{low}, {high}]")
+        )
+    return labels

@@ -1,0 +1,552 @@
+"""Average predictions of a fit on its training examples (SEAL)."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _arrays, _mean_predictions
+from keras_noisy._errors import message
+from keras_noisy.callbacks import _recorder
+
+_PASS_BATCH = 256
+
+
+class _Averaging(keras.callbacks.Callback):
+    """What both ways to collect predictions share."""
+
+    def __init__(self, storage, from_logits):
+        super().__init__()
+        if from_logits is not None and not isinstance(from_logits, bool):
+            name = type(self).__name__
+            expected = "True, False or None"
+            raise TypeError(message(name, "from_logits", expected, from_logits))
+        self.storage = storage
+        self.from_logits = from_logits
+        self._means = None
+        self._is_first_epoch = True
+        self._data = None
+
+    @property
+    def owner(self):
+        """Name of the class, for errors."""
+        return type(self).__name__
+
+    @property
+    def soft_labels(self):
+        """Mean prediction on each example, float32 `(n, num_classes)`, read-only.
+
+        A memory map of `soft_labels.npy` in the storage folder where there is one.
+        """
+        return self._recorded().soft_labels()
+
+    @property
+    def counts(self):
+        """How many predictions each mean is made of, int64 `(n,)`."""
+        return self._recorded().counts
+
+    @property
+    def epochs_seen(self):
+        """Number of epochs recorded."""
+        if self._means is None or self._means.next_epoch is None:
+            return 0
+        return self._means.next_epoch - self._means.first_epoch
+
+    def _recorded(self):
+        if self._means is None:
+            raise ValueError(
+                f"{self.owner}: nothing is recorded yet. Pass the callback to `fit` "
+                "and train at least one epoch."
+            )
+        return self._means
+
+    def _open(self, num_examples, num_classes):
+        self._means = _mean_predictions.MeanPredictions(
+            self.owner, num_examples, num_classes, self.storage, self._data
+        )
+
+    def _start(self, epoch):
+        if self._is_first_epoch:
+            # Here and not earlier: BackupAndRestore moves the first epoch.
+            if self._means is not None:
+                self._means.start(epoch)
+            self._is_first_epoch = False
+
+    def on_train_begin(self, logs=None):
+        """Find out whether the model's output is logits."""
+        self._is_first_epoch = True
+        self._resolve_logits()
+
+    def _resolve_logits(self):
+        if self.from_logits is None:
+            self.from_logits = _loss_takes_logits(self.model)
+            if self.from_logits:
+                warnings.warn(
+                    f"{self.owner}: the model's loss takes logits, so a softmax is "
+                    "applied to its outputs. Pass from_logits=True to say so.",
+                    stacklevel=2,
+                )
+
+    def _check(self, predictions, epoch):
+        mend = "" if self.from_logits else "Pass from_logits=True if they are logits."
+        when = f"at epoch {epoch}"
+        _mean_predictions.check_distributions(self.owner, predictions, when, mend)
+
+
+def _loss_takes_logits(model):
+    get_config = getattr(getattr(model, "loss", None), "get_config", dict)
+    return bool(get_config().get("from_logits", False))
+
+
+class SEAL(_Averaging):
+    """Averages a network's predictions on its training examples over the epochs.
+
+    At the end of each epoch the model predicts `x` in inference mode, as in the
+    paper; `soft_labels` is the mean over the epochs of the fit. Retraining on it is
+    a round of SEAL (see `keras_noisy.training.SelfEvolution`). Only `x` is needed:
+    how the fit gets its data, in what order and how often, makes no difference. The
+    cost is one pass over `x` per epoch; `SEALOnTheFly` has almost none.
+
+    A second `fit` from epoch 0 starts again; one with `initial_epoch` where the last
+    one ended continues.
+
+    Args:
+        x: The `n` training inputs in the order of the labels: an array or a tuple
+            or dict of arrays, or a finite data set of batches of inputs (or of what
+            `fit` takes) that always comes in the same order.
+        batch_size: Batch size of the pass over arrays, 256 by default. Larger is
+            faster where memory allows.
+        storage: Folder for the averages, made if it is missing. By default they are
+            in memory, `8 n num_classes` bytes. A folder of another run is refused.
+            With `keras.callbacks.BackupAndRestore`, a fit that was killed continues.
+        from_logits: Whether outputs are logits. By default the model's loss says so.
+
+    Attributes:
+        soft_labels: Mean predictions, float32 `(n, num_classes)`.
+        counts: Number of predictions in each mean, `(n,)`.
+        epochs_seen: Number of epochs recorded.
+
+    Raises:
+        ValueError: In `fit`, if outputs are not distributions over at least two
+            classes, if there are several outputs, if the length of `x` changes, or
+            if `storage` is of another run.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import callbacks
+        >>> x, y = np.eye(3), np.array([0, 1, 1])
+        >>> model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+        >>> model.compile("sgd", "sparse_categorical_crossentropy")
+        >>> seal = callbacks.SEAL(x)
+        >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[seal])
+        >>> seal.soft_labels.shape, seal.epochs_seen
+        ((3, 2), 2)
+
+    Reference:
+        Algorithm 2 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
+        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+    """
+
+    def __init__(self, x, *, batch_size=None, storage=None, from_logits=None):
+        super().__init__(storage, from_logits)
+        if isinstance(x, list):
+            x = _arrays.as_arrays("SEAL", "x", x)
+        self.x = x
+        self.batch_size = _check_batch_size("SEAL", batch_size)
+        if _arrays.is_arrays(x):
+            self.num_examples = _arrays.length("SEAL", "x", x)
+            self._data = _arrays.digest(x) if storage is not None else None
+        else:
+            self.num_examples = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Continue, or start again, at the first epoch of a fit."""
+        if self._means is None and self.num_examples is not None:
+            num_classes = _num_classes(self.owner, self.model)
+            if num_classes is not None:
+                self._open(self.num_examples, num_classes)
+        self._start(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Predict all examples and add the predictions to the averages."""
+        if self.num_examples is None:
+            self.num_examples = _count_examples(self.owner, self.x)
+        chunks = self._predict(epoch)
+        if self._means is None:
+            chunks = _Peeked(chunks)
+            self._open(self.num_examples, chunks.first[1].shape[1])
+            self._means.start(epoch)
+        self._means.update(epoch, chunks)
+
+    def _predict(self, epoch):
+        """Yield `(start, probabilities, counts)` over all examples."""
+        start = 0
+        for outputs in self._outputs():
+            if not hasattr(outputs, "shape"):
+                raise ValueError(_recorder._output_message(outputs).replace(
+                    _recorder.OWNER, self.owner, 1
+                ))  # fmt: skip
+            predictions = np.asarray(outputs, np.float32)
+            if self.from_logits and predictions.ndim == 2:
+                predictions = _mean_predictions.softmax(np.array(predictions))
+            self._check(predictions, epoch)
+            yield start, predictions, np.ones(len(predictions), np.int64)
+            start += len(predictions)
+
+    def _outputs(self):
+        """Yield the model's outputs, in order, in pieces that fit in memory."""
+        if not _arrays.is_arrays(self.x):
+            for batch in self.x:
+                yield _to_numpy(self.model.predict_on_batch(_inputs_of(batch)))
+            return
+        chunk = self._chunk()
+        for start in range(0, self.num_examples, chunk):
+            rows = slice(start, min(start + chunk, self.num_examples))
+            yield self.model.predict(
+                _arrays.take(self.x, rows), batch_size=self.batch_size, verbose=0
+            )
+
+    def _chunk(self):
+        """Return how many examples to predict at once, whole batches."""
+        num_classes = _num_classes(self.owner, self.model) or 1000
+        batches = max(1, (1 << 26) // (4 * num_classes * self.batch_size))
+        return batches * self.batch_size
+
+
+class _Peeked:
+    """An iterator whose first element can be seen beforehand."""
+
+    def __init__(self, iterator):
+        self._iterator = iter(iterator)
+        self.first = next(self._iterator)
+
+    def __iter__(self):
+        yield self.first
+        yield from self._iterator
+
+
+def _to_numpy(outputs):
+    return keras.tree.map_structure(ops.convert_to_numpy, outputs)
+
+
+def _inputs_of(batch):
+    """Return the inputs of a batch of a data set, without sample ids."""
+    if isinstance(batch, (tuple, list)):
+        batch = batch[0]
+    return _arrays.split_ids(batch)[0]
+
+
+def _count_examples(owner, data):
+    """Return the number of examples of a data set of batches."""
+    try:
+        is_infinite = len(data) < 0
+    except TypeError:
+        # tf.data and PyDataset say so of endless and of unknown ones.
+        is_infinite = getattr(data, "num_batches", 0) is None
+        cardinality = getattr(data, "cardinality", None)
+        if cardinality is not None:
+            is_infinite = int(cardinality()) == -1
+    if is_infinite:
+        expected = "a finite data set"
+        raise ValueError(message(owner, "x", expected, data, "Leave out `repeat`."))
+    return sum(int(keras.tree.flatten(_inputs_of(batch))[0].shape[0]) for batch in data)
+
+
+def _num_classes(owner, model):
+    """Return the number of classes, or None before the model is built."""
+    try:
+        shape = model.output_shape
+    except (AttributeError, ValueError):
+        return None
+    is_single = isinstance(shape, tuple) and len(shape) == 2
+    if not is_single or not isinstance(shape[1], int) or shape[1] < 2:
+        expected = (
+            "a classifier with one output of shape (batch, num_classes) and at least "
+            "two classes"
+        )
+        raise ValueError(message(owner, "model", expected, shape))
+    return shape[1]
+
+
+def _check_batch_size(owner, batch_size):
+    if batch_size is None:
+        return _PASS_BATCH
+    is_integer = hasattr(batch_size, "__index__") and not isinstance(batch_size, bool)
+    if not is_integer or batch_size < 1:
+        expected = "a positive integer or None"
+        raise ValueError(message(owner, "batch_size", expected, batch_size))
+    return int(batch_size)
+
+
+class SEALOnTheFly(_Averaging):
+    """Averages the predictions that training makes anyway, at almost no cost.
+
+    Each training step adds its predictions to the examples that they belong to, so
+    the data must carry sample ids; `pipeline` sees to that.
+
+    Differences from `SEAL`, which predicts all examples at the end of each epoch:
+    the predictions are those of the training mode, with dropout, batch statistics
+    and whatever augmentation the data has; each was made before the step that it
+    belongs to, so on average half an epoch earlier; and an example is averaged over
+    the times that it was seen, be it never (an error), once or twice per epoch.
+
+    The device holds `4 (n + 1) (num_classes + 1)` bytes. Under `MirroredStrategy`
+    every replica does, and adds all of it at each step.
+
+    Args:
+        num_examples: Number of examples `n`; sample ids are in [0, n).
+        storage: Folder for the averages, as in `SEAL`.
+        from_logits: Whether outputs are logits. By default the model's loss says so.
+
+    Attributes:
+        soft_labels: Mean predictions, float32 `(n, num_classes)`.
+        counts: How often each example was seen, `(n,)`.
+        epochs_seen: Number of epochs recorded.
+
+    Raises:
+        ValueError: In `fit`, if the data carries no ids or ids outside [0, n), if
+            outputs are not distributions over at least two classes, or if `storage`
+            is of another run; of `soft_labels`, if an example was never seen.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import callbacks
+        >>> x, y = np.eye(3), np.array([0, 1, 1])
+        >>> model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+        >>> model.compile("sgd", "sparse_categorical_crossentropy")
+        >>> seal = callbacks.SEALOnTheFly(num_examples=3)
+        >>> data = seal.pipeline(model, x, y, batch_size=2)
+        >>> _ = model.fit(data, epochs=2, verbose=0, callbacks=[seal])
+        >>> seal.soft_labels.shape, seal.counts
+        ((3, 2), array([2, 2, 2]))
+
+    Reference:
+        Algorithm 2 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
+        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+    """
+
+    def __init__(self, num_examples, *, storage=None, from_logits=None):
+        super().__init__(storage, from_logits)
+        is_integer = hasattr(num_examples, "__index__") and not isinstance(
+            num_examples, bool
+        )
+        if not is_integer or not 0 < num_examples < 2**31 - 1:
+            expected = "a positive integer"
+            raise ValueError(
+                message(self.owner, "num_examples", expected, num_examples)
+            )
+        self.num_examples = int(num_examples)
+        self._pipeline = None
+        self._recorder = None
+
+    def pipeline(
+        self,
+        model,
+        x,
+        y=None,
+        sample_weight=None,
+        *,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+    ):
+        """Get `model` ready for recording, and return the data to pass to `fit`.
+
+        Call it after `compile`.
+
+        Args:
+            model: The compiled model that will be trained.
+            x: Inputs, an array or a tuple or dict of arrays of `n` examples; or a
+                data set of batches that carry ids, `({"x": x, "sample_id": ids}, y)`
+                or with sample weights (see `with_sample_ids`).
+            y: Targets where `x` is arrays.
+            sample_weight: Weights `(n,)` where `x` is arrays, or None.
+            batch_size: Batch size where `x` is arrays.
+            shuffle: Whether to shuffle arrays, differently in each epoch.
+            seed: Seed of the order; that of an epoch follows from it and from the
+                number of the epoch.
+
+        Returns:
+            A `keras.utils.PyDataset` of arrays; data sets as they came.
+        """
+        if not getattr(model, "compiled", False):
+            expected = "a compiled model"
+            mend = "Call `model.compile` before `pipeline`."
+            raise ValueError(message(self.owner, "model", expected, model, mend))
+        if isinstance(x, list):
+            x = _arrays.as_arrays(self.owner, "x", x)
+        if _arrays.is_arrays(x):
+            self._check_lengths(x, y, sample_weight)
+            x = self._pipeline = _arrays.Batches(
+                x,
+                y,
+                sample_weight,
+                batch_size=_check_batch_size(self.owner, batch_size),
+                shuffle=shuffle,
+                seed=seed,
+                with_ids=True,
+            )
+            first = x[0]
+        else:
+            if y is not None or sample_weight is not None:
+                expected = "None where `x` is a data set"
+                raise ValueError(message(self.owner, "y", expected, type(y)))
+            self._pipeline = None
+            first = next(iter(x))
+        self._prepare(model, first)
+        return x
+
+    def _check_lengths(self, x, y, sample_weight):
+        for argument, data in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+            if data is None and argument == "sample_weight":
+                continue
+            if data is None:
+                expected = "an array where `x` is one"
+                raise ValueError(message(self.owner, argument, expected, data))
+            size = _arrays.length(self.owner, argument, _arrays.as_arrays(
+                self.owner, argument, data
+            ))  # fmt: skip
+            if size != self.num_examples:
+                expected = f"of length {self.num_examples}, `num_examples`"
+                raise ValueError(
+                    message(self.owner, f"len({argument})", expected, size)
+                )
+
+    def _prepare(self, model, batch):
+        """Wrap the model's steps, and build all that Keras builds from data."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        x, ids = _arrays.split_ids(x)
+        _recorder._check_ids(ids)
+        # Keras builds models, losses and metrics from the first batch of a fit,
+        # before any step runs; it must not see the ids.
+        model.test_on_batch(x, y, sample_weight=sample_weight)
+        model.reset_metrics()
+        num_classes = _num_classes(self.owner, model)
+        if num_classes is None:
+            outputs = model.predict_on_batch(x)
+            if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
+                raise ValueError(_recorder._output_message(outputs))
+            num_classes = int(outputs.shape[1])
+        self._recorder = _recorder.attach(model, self.num_examples, num_classes)
+
+    def set_model(self, model):
+        """Check that `pipeline` was called with this model."""
+        super().set_model(model)
+        recorder = getattr(model, _recorder.ATTRIBUTE, None)
+        if self._recorder is None or recorder is not self._recorder:
+            raise ValueError(
+                f"{self.owner}: the model must be prepared for recording before "
+                "`fit`. Received a model that is not. Pass `seal.pipeline(model, "
+                "...)` to `fit` as its data."
+            )
+        self._resolve_logits()
+        if recorder.from_logits != self.from_logits:
+            recorder.from_logits = self.from_logits
+            # An older trace would hold the old value.
+            model.train_function = None
+        if self._means is None:
+            self._open(self.num_examples, recorder.num_classes)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Take the order of the epoch; continue or start again at the first one."""
+        if self._is_first_epoch:
+            self._recorder.take()
+        self._start(epoch)
+        if self._pipeline is not None:
+            self._pipeline.set_epoch(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add what the steps of the epoch recorded to the averages."""
+        sums = self._recorder.take()
+        self._check_sums(sums, epoch)
+        sums, counts = sums[:-1, :-1], np.rint(sums[:-1, -1]).astype(np.int64)
+        self._means.update(epoch, [(0, sums, counts)])
+
+    def _check_sums(self, sums, epoch):
+        counts = sums[:, -1]
+        if not counts.any():
+            raise RuntimeError(
+                f"{self.owner}: no prediction was recorded in epoch {epoch}, because "
+                "the model's `train_step` does not call `compute_metrics`, or was "
+                "replaced after `pipeline`. Use `SEAL`, which predicts by itself."
+            )
+        if counts[-1]:
+            raise ValueError(
+                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
+                f"`num_examples`. Received {int(counts[-1])} ids outside in epoch "
+                f"{epoch}."
+            )
+        seen = np.flatnonzero(counts[:-1])
+        means = sums[seen, :-1] / counts[seen, None]
+        self._check(means, epoch)
+
+    def on_train_end(self, logs=None):
+        """Warn of examples that were never seen."""
+        unseen = int(np.count_nonzero(self._means.counts == 0))
+        if unseen:
+            warnings.warn(
+                f"{self.owner}: {unseen} of {self.num_examples} examples were never "
+                "seen, so they have no average and `soft_labels` is an error. Train "
+                "over all of them, or use `SEAL`.",
+                stacklevel=2,
+            )
+
+
+def with_sample_ids(dataset, *, start_id=0, batched=False):
+    """Give the examples of a `tf.data.Dataset` ids: their positions.
+
+    Elements `(x, y)` or `(x, y, sample_weight)` become
+    `({"x": x, "sample_id": i}, y)`, with the weight where there is one. Call it
+    before `shuffle`, `repeat`, and all else that changes the order or the number of
+    examples, on a data set that comes in the same order every time. Functions mapped
+    after it find the inputs under `"x"`.
+
+    Args:
+        dataset: `tf.data.Dataset` of single examples, or of batches.
+        start_id: Id of the first example.
+        batched: Whether elements are batches.
+
+    Returns:
+        A data set whose inputs carry ids, for `SEALOnTheFly.pipeline`.
+
+    Raises:
+        TypeError: If `dataset` is not a data set of such elements.
+        ValueError: If it is shuffled or repeated already.
+
+    Example:
+    ```python
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    dataset = with_sample_ids(dataset).shuffle(50_000).batch(128)
+    model.fit(seal.pipeline(model, dataset), callbacks=[seal])
+    ```
+    """
+    import tensorflow as tf
+
+    from keras_noisy.noise.label_noise import _find_reordering
+
+    owner = "with_sample_ids"
+    spec = getattr(dataset, "element_spec", None)
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"
+        raise TypeError(message(owner, "dataset", expected, spec or dataset))
+    operation = _find_reordering(dataset)
+    if operation:
+        expected = f"in its original order, without `{operation}`"
+        mend = f"Number the examples before `{operation}`."
+        raise ValueError(message(owner, "dataset", expected, spec, mend))
+
+    def merge(ids, element):
+        x, *rest = element
+        return {_arrays.INPUTS: x, _arrays.SAMPLE_ID: ids}, *rest
+
+    if not batched:
+        return dataset.enumerate(start=start_id).map(merge)
+
+    def number(first, element):
+        size = tf.shape(tf.nest.flatten(element[1])[0], out_type=tf.int64)[0]
+        return first + size, merge(tf.range(first, first + size), element)
+
+    return dataset.scan(tf.constant(start_id, tf.int64), number)

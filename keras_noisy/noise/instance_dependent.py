@@ -1,0 +1,94 @@
+"""Label noise that depends on the example: the hardest ones are mislabelled."""
+
+import math
+
+import numpy as np
+
+from keras_noisy import analysis
+from keras_noisy._errors import check_number, message
+from keras_noisy.noise._checks import check_class_ids, describe_array
+from keras_noisy.noise.noisy_labels import NoisyLabels
+
+_OWNER = "instance_dependent"
+_CHUNK = 1 << 16
+
+# A softmax in half precision sums to one within about a hundredth.
+_SUM_TOLERANCE = 0.02
+
+
+def instance_dependent(mean_predictions, labels, rate):
+    """Mislabel the examples that a network confuses most, as what it takes them for.
+
+    With `S` the mean prediction over the epochs of a training on clean labels,
+    `N_i = max_{k != y_i} S_ik` says how far example `i` is taken for another class,
+    and its argmax which. The `floor(rate n + 1/2)` examples of highest `N` get that
+    class as their label. Nothing is drawn at random.
+
+    Ties: of examples with equal `N` those of lower index flip first, and of classes
+    with equal `S` the lowest is taken. So the flips of a lower rate are among those of
+    a higher one, and rate 0 flips nothing.
+
+    Args:
+        mean_predictions: `S`, distributions `(n, num_classes)`, such as `soft_labels`
+            of `callbacks.SEAL`. A memory map is read in parts.
+        labels: Clean class ids `(n,)`, of an integer dtype.
+        rate: Share of labels to flip, in [0, 1].
+
+    Returns:
+        `NoisyLabels`.
+
+    Raises:
+        ValueError: If the predictions are not distributions, if lengths differ, or
+            if `rate` is outside [0, 1].
+
+    Example:
+    >>> mean_predictions = [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]]
+    >>> instance_dependent(mean_predictions, [0, 0, 1, 1], 0.5).noisy
+    array([0, 1, 1, 0])
+
+    Reference:
+        Algorithm 1 and Eq. 3 of Chen et al., "Beyond Class-Conditional Assumption: A
+        Primary Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+    """
+    rate = check_number(_OWNER, "rate", rate, low=0, high=1)
+    if not isinstance(mean_predictions, np.ndarray):
+        mean_predictions = np.asarray(mean_predictions)
+    _check_predictions(mean_predictions)
+    labels = _check_labels(labels, mean_predictions)
+    score, other = analysis.correction_candidates(mean_predictions, labels)
+    flipped = np.argsort(-score, kind="stable")[: math.floor(rate * len(labels) + 0.5)]
+    noisy = labels.copy()
+    noisy[flipped] = other[flipped]
+    return NoisyLabels(noisy, labels, mean_predictions.shape[1])
+
+
+def _check_predictions(predictions):
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        expected = "of shape (n, num_classes), with at least two classes"
+        raise ValueError(
+            message(_OWNER, "mean_predictions", expected, describe_array(predictions))
+        )
+    for start in range(0, len(predictions), _CHUNK):
+        part = np.asarray(predictions[start : start + _CHUNK], np.float64)
+        sums_to_one = np.abs(part.sum(axis=1) - 1) <= _SUM_TOLERANCE
+        if not (np.all(part >= 0) and np.all(sums_to_one)):
+            expected = "distributions: non-negative rows that sum to one"
+            mend = f"Rows from {start} on are not. Apply a softmax to logits first."
+            raise ValueError(
+                message(
+                    _OWNER,
+                    "mean_predictions",
+                    expected,
+                    describe_array(predictions),
+                    mend,
+                )
+            )
+
+
+def _check_labels(labels, predictions):
+    labels = np.asarray(labels)
+    if labels.shape != predictions.shape[:1]:
+        expected = f"class ids of shape ({len(predictions)},), one per prediction"
+        raise ValueError(message(_OWNER, "labels", expected, describe_array(labels)))
+    check_class_ids(_OWNER, "labels", labels, predictions.shape[1])
+    return labels

@@ -1,0 +1,86 @@
+"""Instance-dependent label noise from one training run."""
+
+from keras_noisy import noise
+from keras_noisy._errors import check_number
+from keras_noisy.training.self_evolution import SelfEvolution
+
+
+def generate_instance_dependent_noise(
+    build_model,
+    x,
+    labels,
+    *,
+    rate,
+    epochs,
+    batch_size=32,
+    storage=None,
+    collect="pass",
+    seed=0,
+    from_logits=None,
+    return_mean_predictions=False,
+    **fit_arguments,
+):
+    """Train on clean labels, and mislabel what the network finds hard.
+
+    Trains a network of `build_model` with its own loss (the paper: cross-entropy) for
+    `epochs` epochs, averages its predictions on the training examples over them, and
+    applies `noise.instance_dependent` to the average. The average serves every other
+    rate: keep it with `return_mean_predictions=True`, or find it as
+    `soft_labels-0.npy` in `storage`.
+
+    Args:
+        build_model: Function that returns a compiled model, as for `SelfEvolution`.
+        x: Inputs of `n` examples.
+        labels: Labels believed to be right, class ids `(n,)`.
+        rate: Share of labels to flip, in [0, 1].
+        epochs: Epochs of the training.
+        batch_size: Batch size of the training.
+        storage: Folder of the run; with it, a run that was killed continues.
+        collect: `"pass"` or `"on_the_fly"`, as for `SelfEvolution`.
+        seed: Integer that initial weights and the order of examples follow from.
+        from_logits: Whether outputs are logits. By default the model's loss says so.
+        return_mean_predictions: Whether to return the average as well.
+        **fit_arguments: Passed to `SelfEvolution.fit`.
+
+    Returns:
+        `NoisyLabels`; with `return_mean_predictions` a pair of it and of the average
+        predictions, float32 `(n, num_classes)`.
+
+    Raises:
+        ValueError: If an argument has a wrong value, if the data does not fit, or if
+            `storage` holds another run.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import training
+        >>> x, labels = np.eye(4), np.array([0, 0, 1, 1])
+        >>> def build_model():
+        ...     model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+        ...     model.compile("sgd", "categorical_crossentropy")
+        ...     return model
+        >>> result = training.generate_instance_dependent_noise(
+        ...     build_model, x, labels, rate=0.25, epochs=2, verbose=0
+        ... )
+        >>> result.rate
+        0.25
+
+    Reference:
+        Algorithm 1 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
+        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+    """
+    owner = "generate_instance_dependent_noise"
+    rate = check_number(owner, "rate", rate, low=0, high=1)
+    evolution = SelfEvolution(
+        build_model,
+        rounds=1,
+        storage=storage,
+        collect=collect,
+        seed=seed,
+        from_logits=from_logits,
+    )
+    evolution.fit(x, labels, epochs=epochs, batch_size=batch_size, **fit_arguments)
+    result = noise.instance_dependent(evolution.soft_labels, labels, rate)
+    if return_mean_predictions:
+        return result, evolution.soft_labels
+    return result

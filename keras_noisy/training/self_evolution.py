@@ -1,0 +1,677 @@
+"""SEAL's rounds: train, average the predictions, train again on the averages."""
+
+import os
+import shutil
+
+import keras
+import numpy as np
+
+from keras_noisy import _arrays, _files, _mean_predictions, analysis
+from keras_noisy._errors import check_number, message
+from keras_noisy.callbacks import seal as seal_callbacks
+from keras_noisy.training import _checkpoint
+
+_OWNER = "SelfEvolution"
+_FORMAT = "keras_noisy.self_evolution/1"
+_COLLECT = ("pass", "on_the_fly")
+_WARM_STARTS = (False, "last", "best")
+_REFUSED = {
+    "initial_epoch": "A run continues by itself where its storage is.",
+    "steps_per_epoch": "Every round needs a prediction on every example.",
+    "validation_split": "Split the data first and pass `validation_data`.",
+    "class_weight": "Soft labels have no class; pass `sample_weight`.",
+}
+
+
+class SelfEvolution:
+    """Self-evolution average labels: rounds of training, each on better labels.
+
+    The first round trains on the given labels, every later one on the mean of the
+    predictions that the network of the round before made on each example over its
+    epochs. A network learns what examples have in common before it memorises single
+    wrong labels, so the means are nearer to the truth than the labels were.
+
+    With `storage`, a run that is killed at any moment continues when the same program
+    is started again, from the last whole epoch, and ends with the same soft labels
+    (bit for bit where the backend computes the same numbers each time). For that,
+    the order of examples follows from (seed, round, epoch), and initial weights from
+    (seed, round): each round calls `keras.utils.set_random_seed`.
+
+    Args:
+        build_model: Function without arguments that returns a fresh, compiled model
+            with one output `(batch, num_classes)` and a loss for distributions, for
+            instance `keras.losses.CategoricalCrossentropy`.
+        rounds: Number of trainings, the first one on the given labels included.
+            (The paper does not count that one.)
+        storage: Folder of the run. By default all is in memory, and a killed run
+            begins again.
+        first_build_model: As `build_model`, for the first round only, to train it
+            with another loss: "SEAL on top of" that loss. It gets one-hot labels.
+        collect: `"pass"` predicts all examples at the end of each epoch, as the
+            paper does; `"on_the_fly"` records the predictions that training makes
+            (see `callbacks.SEALOnTheFly` for how they differ).
+        warm_start: False begins each round with a fresh network; `"last"` with the
+            weights that the round before ended with, and `"best"` with those of its
+            best epoch by `monitor`, as the paper does on Clothing1M. The optimizer
+            begins anew in each case.
+        monitor: Quantity in the logs that says which epoch is best: the highest, or
+            the lowest where its name holds "loss".
+        temperature: Soft labels are raised to the power `1 / temperature` and
+            normalised before a round trains on them: below 1 they become harder. 1
+            is the paper.
+        seed: Integer that initial weights and the order of examples follow from.
+        from_logits: Whether outputs are logits. By default the model's loss says so.
+
+    Attributes:
+        model: Network of the last round.
+        soft_labels: Mean predictions of the last round, float32 `(n, num_classes)`.
+        histories: For each round the logs of its epochs, a dict of lists.
+        reports: For each round a dict: `changed_labels`, how many labels differ by
+            their largest class from those that the round trained on, and
+            `changed_from_given`, from the given ones; with `clean_labels` also
+            `label_accuracy`, the share of soft labels whose largest class is right,
+            and `label_distance`, the mean distance of Eq. 9 over the wrong labels.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument has a wrong value, if the data does not fit, or if
+            `storage` holds another run.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import training
+        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> def build_model():
+        ...     model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+        ...     model.compile("sgd", "categorical_crossentropy")
+        ...     return model
+        >>> evolution = training.SelfEvolution(build_model, rounds=2)
+        >>> evolution = evolution.fit(x, y, epochs=3, verbose=0)
+        >>> evolution.soft_labels.shape, len(evolution.histories)
+        ((4, 2), 2)
+
+    Reference:
+        Algorithm 2 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
+        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+    """
+
+    def __init__(
+        self,
+        build_model,
+        *,
+        rounds=3,
+        storage=None,
+        first_build_model=None,
+        collect="pass",
+        warm_start=False,
+        monitor="val_accuracy",
+        temperature=1.0,
+        seed=0,
+        from_logits=None,
+    ):
+        _check_callable("build_model", build_model)
+        if first_build_model is not None:
+            _check_callable("first_build_model", first_build_model)
+        _check_choice("collect", collect, _COLLECT)
+        _check_choice("warm_start", warm_start, _WARM_STARTS)
+        self.build_model = build_model
+        self.first_build_model = first_build_model or build_model
+        self.rounds = _check_count("rounds", rounds)
+        self.storage = None if storage is None else os.fspath(storage)
+        self.collect = collect
+        self.warm_start = warm_start
+        self.monitor = monitor
+        self.temperature = check_number(
+            _OWNER, "temperature", temperature, low=1e-3, high=1e3
+        )
+        self.seed = _check_count("seed", seed, low=0)
+        self.from_logits = from_logits
+        self.model = None
+        self.soft_labels = None
+        self.histories = []
+        self.reports = []
+
+    def fit(
+        self,
+        x,
+        y,
+        *,
+        epochs,
+        batch_size=32,
+        sample_weight=None,
+        shuffle=True,
+        clean_labels=None,
+        callbacks=None,
+        predict_batch_size=None,
+        resume=True,
+        verbose=1,
+        **fit_arguments,
+    ):
+        """Run all rounds, or those that are left.
+
+        Args:
+            x: Inputs, an array or a tuple or dict of arrays (memory maps too).
+            y: Given labels, class ids `(n,)` or distributions `(n, num_classes)`.
+            epochs: Epochs of each round.
+            batch_size: Batch size of the training.
+            sample_weight: Weights `(n,)`, or None.
+            shuffle: Whether to shuffle.
+            clean_labels: True class ids `(n,)`, for the reports only.
+            callbacks: A list of callbacks that serves all rounds, or a function from
+                the number of the round, from 0 on, to such a list. A callback that
+                keeps a state of its own begins anew in a run that is continued.
+            predict_batch_size: Batch size of the pass over all examples, 256 by
+                default.
+            resume: Whether to continue the run in `storage`; otherwise it is
+                deleted, and a new one begins.
+            verbose: As in `model.fit`; 0 says nothing of the rounds either.
+            **fit_arguments: Passed to `model.fit`, for instance `validation_data`.
+
+        Returns:
+            This object.
+        """
+        for name in fit_arguments:
+            if name in _REFUSED:
+                raise TypeError(
+                    f"{_OWNER}: `{name}` cannot be passed to `fit`. {_REFUSED[name]}"
+                )
+        data = _Data(x, y, sample_weight, clean_labels)
+        settings = {
+            "epochs": _check_count("epochs", epochs),
+            "batch_size": _check_count("batch_size", batch_size),
+            "shuffle": bool(shuffle),
+        }
+        run = _Run(self, data, settings, resume)
+        self.histories, self.reports = run.histories, run.reports
+        while run.round < self.rounds:
+            if verbose:
+                print(f"Round {run.round + 1}/{self.rounds}", flush=True)
+            self._train(run, data, settings, callbacks, predict_batch_size, {
+                **fit_arguments, "verbose": verbose
+            })  # fmt: skip
+            if verbose:
+                print(_sentence(self.reports[-1], data.num_examples), flush=True)
+        if run.model is None:
+            run.restore_finished()
+        self.model, self.soft_labels = run.model, run.soft_labels
+        return self
+
+    def _train(self, run, data, settings, callbacks, predict_batch_size, arguments):
+        """Train one round, from where it stands to its end."""
+        keras.utils.set_random_seed(_round_seed(self.seed, run.round))
+        model = run.begin_round()
+        seal = self._make_seal(run, data, predict_batch_size)
+        seal._open(data.num_examples, run.num_classes)
+        batches = _arrays.Batches(
+            data.x,
+            run.targets(),
+            data.sample_weight,
+            batch_size=settings["batch_size"],
+            shuffle=settings["shuffle"],
+            seed=[self.seed, run.round],
+            with_ids=self.collect == "on_the_fly",
+        )
+        if self.collect == "on_the_fly":
+            seal.pipeline(model, batches)
+        if callable(callbacks):
+            own = list(callbacks(run.round) or [])
+        else:
+            own = list(callbacks or [])
+        if run.epoch < settings["epochs"] and not run.stopped:
+            # SEAL before the checkpoint: a run killed between the two repeats the
+            # epoch, and SEAL goes one back; the other way round it could not.
+            watch = [_Order(batches), *own, seal, _EpochEnd(run)]
+            model.fit(
+                batches,
+                epochs=settings["epochs"],
+                initial_epoch=run.epoch,
+                shuffle=False,
+                callbacks=watch,
+                **arguments,
+            )
+        run.end_round(seal)
+
+    def _make_seal(self, run, data, predict_batch_size):
+        common = {"storage": run.path(f"round-{run.round}"), "from_logits": None}
+        common["from_logits"] = self.from_logits
+        if self.collect == "on_the_fly":
+            seal = seal_callbacks.SEALOnTheFly(data.num_examples, **common)
+        else:
+            seal = seal_callbacks.SEAL(data.x, batch_size=predict_batch_size, **common)
+        # The run has checked that the data is its own.
+        seal._data = None
+        return seal
+
+
+class _Data:
+    """The arguments of `fit` that hold an entry per example, checked."""
+
+    def __init__(self, x, y, sample_weight, clean_labels):
+        self.x = _arrays.as_arrays(_OWNER, "x", x)
+        self.num_examples = _arrays.length(_OWNER, "x", self.x)
+        self.y = self._check("y", y)
+        if self.y.ndim not in (1, 2):
+            expected = "class ids (n,) or distributions (n, num_classes)"
+            raise ValueError(message(_OWNER, "y.shape", expected, self.y.shape))
+        if self.y.ndim == 2 and self.y.shape[1] == 1:
+            self.y = self.y[:, 0]
+        if self.y.ndim == 1:
+            _check_integers("y", self.y)
+        self.sample_weight = self.clean_labels = None
+        if sample_weight is not None:
+            self.sample_weight = self._check("sample_weight", sample_weight)
+        if clean_labels is not None:
+            self.clean_labels = self._check("clean_labels", clean_labels)
+            _check_integers("clean_labels", self.clean_labels)
+
+    def _check(self, argument, values):
+        values = np.asarray(values)
+        if len(values) != self.num_examples:
+            expected = f"{self.num_examples}, the number of examples in `x`"
+            raise ValueError(message(_OWNER, f"len({argument})", expected, len(values)))
+        return values
+
+    def given(self):
+        """Return the class of each given label."""
+        return self.y if self.y.ndim == 1 else self.y.argmax(axis=1)
+
+
+class _Run:
+    """What a run has done so far, in memory or in its storage folder.
+
+    Attributes:
+        round: Number of the round to train, from 0.
+        epoch: Its next epoch.
+        stopped: Whether a callback has ended the round.
+        logs: Logs of its epochs so far.
+        histories: Of the rounds before.
+        reports: Of the rounds before.
+        soft_labels: Of the round before, None in the first.
+    """
+
+    def __init__(self, evolution, data, settings, resume):
+        self.evolution, self.data, self.settings = evolution, data, settings
+        self.storage = evolution.storage
+        self.round, self.epoch, self.stopped = 0, 0, False
+        self.logs, self.histories, self.reports = {}, [], []
+        self.models, self.best = {}, None
+        self.soft_labels = self.model = self.num_classes = None
+        # Weights to start the next round from.
+        self._start_weights = self._best_weights = None
+        if self.storage is not None:
+            self._open(resume)
+
+    def path(self, name):
+        """Return the path of a file of the run, or None in memory."""
+        return None if self.storage is None else os.path.join(self.storage, name)
+
+    def _identity(self):
+        evolution, data = self.evolution, self.data
+        weight = data.sample_weight
+        return {
+            "format": _FORMAT,
+            "backend": keras.backend.backend(),
+            "collect": evolution.collect,
+            "warm_start": evolution.warm_start,
+            "monitor": evolution.monitor if evolution.warm_start == "best" else None,
+            "temperature": evolution.temperature,
+            "seed": evolution.seed,
+            "from_logits": evolution.from_logits,
+            "x": _arrays.digest(data.x),
+            "y": _arrays.digest(data.y),
+            "sample_weight": None if weight is None else _arrays.digest(weight),
+            **self.settings,
+        }
+
+    def _open(self, resume):
+        os.makedirs(self.storage, exist_ok=True)
+        state = _files.read_json(self.path("run.json"))
+        self._check_folder(state)
+        if state is not None and not resume:
+            self._delete()
+            state = None
+        _files.remove_leftovers(self.storage)
+        self.identity = self._identity()
+        if state is None:
+            return self._write()
+        for key, expected in self.identity.items():
+            self._check_same(key, state["identity"].get(key), expected)
+        for name in ("round", "epoch", "stopped", "logs", "histories", "reports",
+                     "models", "best"):  # fmt: skip
+            setattr(self, name, state[name])
+        if self.round > self.evolution.rounds:
+            mend = f"The storage {self.storage!r} holds that many."
+            raise ValueError(
+                message(
+                    _OWNER,
+                    "rounds",
+                    f"at least {self.round}",
+                    self.evolution.rounds,
+                    mend,
+                )
+            )
+        self._remove_averages()
+        if self.round:
+            self.soft_labels = np.load(self._labels_path(), mmap_mode="r")
+
+    def _check_folder(self, state):
+        if state is None and any(
+            not name.endswith(".tmp") for name in os.listdir(self.storage)
+        ):
+            expected = "empty or of a run of SelfEvolution"
+            mend = "Choose another folder."
+            raise ValueError(message(_OWNER, "storage", expected, self.storage, mend))
+
+    def _check_same(self, key, found, expected):
+        if found != expected:
+            mend = (
+                f"Its {key} is {found!r}, and that of this run {expected!r}. Choose "
+                "another folder, or pass resume=False to delete that run."
+            )
+            raise ValueError(
+                message(_OWNER, "storage", "a folder of this run", self.storage, mend)
+            )
+
+    def _delete(self):
+        """Delete the run in the folder; its state first, which makes it one."""
+        os.remove(self.path("run.json"))
+        for name in os.listdir(self.storage):
+            if name.startswith("round-"):
+                shutil.rmtree(self.path(name))
+            elif name.startswith(("checkpoint-", "best-", "soft_labels-")):
+                os.remove(self.path(name))
+
+    def _write(self):
+        if self.storage is not None:
+            names = ("identity", "round", "epoch", "stopped", "logs", "histories",
+                     "reports", "models", "best")  # fmt: skip
+            state = {name: getattr(self, name) for name in names}
+            _files.write_json(self.path("run.json"), state)
+
+    def _labels_path(self):
+        return self.path(f"soft_labels-{self.round - 1}.npy")
+
+    def _checkpoint_path(self, kind, round_index, epoch):
+        return self.path(f"{kind}-{round_index}-{epoch}.npz")
+
+    def begin_round(self):
+        """Return the model of this round, as it is after `epoch` epochs."""
+        self.model = self._build()
+        if self.epoch:
+            path = self._checkpoint_path("checkpoint", self.round, self.epoch)
+            _checkpoint.restore(self.model, _checkpoint.load(path))
+        elif self.round and self.evolution.warm_start:
+            _checkpoint.restore_weights(self.model, self._weights_to_start_from())
+        return self.model
+
+    def _build(self):
+        """Return a fresh model with all its variables."""
+        is_first = self.round == 0
+        name = "first_build_model" if is_first else "build_model"
+        model = getattr(self.evolution, name)()
+        if not isinstance(model, keras.Model) or not model.compiled:
+            mend = "Call `model.compile` in it."
+            expected = "a function that returns a compiled keras.Model"
+            raise TypeError(message(_OWNER, name, expected, model, mend))
+        _check_loss(name, model)
+        # Weights exist only after the model has seen an input, in some models.
+        model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
+        model.optimizer.build(model.trainable_variables)
+        self.num_classes = seal_callbacks._num_classes(_OWNER, model)
+        if self.num_classes is None:
+            outputs = model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
+            self.num_classes = int(np.shape(outputs)[-1])
+        _check_classes(self.data, self.num_classes)
+        if self.storage is not None:
+            description = _checkpoint.describe(model)
+            kind = "first" if is_first else "later"
+            if kind in self.models:
+                self._check_same(f"{kind} model", self.models[kind], description)
+            self.models[kind] = description
+        return model
+
+    def _weights_to_start_from(self):
+        if self._start_weights is not None:
+            return self._start_weights
+        if self.evolution.warm_start == "best":
+            path = self._checkpoint_path("best", *self.best)
+        else:
+            path = self._last_checkpoint()
+        return _checkpoint.load(path)
+
+    def _last_checkpoint(self):
+        """Return the path of the last checkpoint of the round before."""
+        epochs = len(self.histories[-1]["loss"])
+        return self._checkpoint_path("checkpoint", self.round - 1, epochs)
+
+    def targets(self):
+        """Return the function from rows to the targets of this round."""
+        num_classes, temperature = self.num_classes, self.evolution.temperature
+        if self.round == 0:
+            given = self.data.y
+            if given.ndim == 2:
+                return lambda rows: given[rows].astype(np.float32)
+            identity = np.eye(num_classes, dtype=np.float32)
+            return lambda rows: identity[given[rows]]
+        if self.storage is None:
+            soft_labels = self.soft_labels
+            return lambda rows: _sharpened(soft_labels[rows], temperature)
+        path = self._labels_path()
+        # Mapped anew each time: pages stay resident while they are mapped.
+        return lambda rows: _sharpened(np.load(path, mmap_mode="r")[rows], temperature)
+
+    def end_epoch(self, epoch, logs, stopped):
+        """Take note of an epoch, and save all that is needed to go on from there."""
+        for name, value in (logs or {}).items():
+            self.logs.setdefault(name, []).append(float(value))
+        is_best = self._is_best(epoch)
+        self.epoch, self.stopped = epoch + 1, stopped
+        if self.storage is None:
+            if is_best:
+                self._best_weights = _checkpoint.state_of(self.model)
+            return
+        path = self._checkpoint_path("checkpoint", self.round, epoch + 1)
+        _checkpoint.save(path, self.model)
+        if epoch:
+            old = [self._checkpoint_path("checkpoint", self.round, epoch)]
+        else:
+            old = [self._last_checkpoint()] if self.round else []
+        if is_best:
+            best = [self.round, epoch + 1]
+            _checkpoint.save(self._checkpoint_path("best", *best), self.model)
+            if self.best:
+                old.append(self._checkpoint_path("best", *self.best))
+            self.best = best
+        self._write()
+        for path in old:
+            _remove(path)
+
+    def _is_best(self, epoch):
+        """Whether the last epoch in the logs is the best one so far."""
+        evolution = self.evolution
+        if evolution.warm_start != "best":
+            return False
+        values = self.logs.get(evolution.monitor)
+        if not values:
+            expected = f"one of the logs, {sorted(self.logs)}"
+            mend = "Pass `validation_data` to `fit`, or use warm_start='last'."
+            raise ValueError(
+                message(_OWNER, "monitor", expected, evolution.monitor, mend)
+            )
+        sign = -1 if "loss" in evolution.monitor else 1
+        return all(sign * values[-1] > sign * value for value in values[:-1])
+
+    def end_round(self, seal):
+        """Keep the soft labels of the round, report on them, and go to the next."""
+        previous = self.soft_labels
+        labels = self._keep_labels(seal)
+        self.reports.append(self._report(labels, previous))
+        self.histories.append(self.logs)
+        if self.storage is None:
+            best = self._best_weights if self.evolution.warm_start == "best" else None
+            if self.evolution.warm_start:
+                self._start_weights = best or _checkpoint.state_of(self.model)
+        self.soft_labels, self._best_weights = labels, None
+        self.round, self.epoch, self.stopped, self.logs = self.round + 1, 0, False, {}
+        self._write()
+        if self.storage is not None:
+            self._remove_averages()
+
+    def _remove_averages(self):
+        """Delete the averages of rounds that are over; their means are kept."""
+        for name in os.listdir(self.storage):
+            if name.startswith("round-") and name != f"round-{self.round}":
+                shutil.rmtree(self.path(name))
+
+    def _keep_labels(self, seal):
+        if self.storage is None:
+            return seal.soft_labels
+        path = self.path(f"soft_labels-{self.round}.npy")
+        shape = (self.data.num_examples, self.num_classes)
+        if np.any(seal.counts == 0):
+            return seal.soft_labels  # Raises an error that says what is missing.
+        _mean_predictions.write_rows(path, shape, seal._means.chunks())
+        return np.load(path, mmap_mode="r")
+
+    def _report(self, labels, previous):
+        """Return how many labels the round has changed, and how well."""
+        given = self.data.given()
+        classes = _largest(labels)
+        before = given if previous is None else _largest(previous)
+        report = {
+            "changed_labels": int(np.count_nonzero(classes != before)),
+            "changed_from_given": int(np.count_nonzero(classes != given)),
+        }
+        clean = self.data.clean_labels
+        if clean is not None:
+            distance = analysis.label_distance(labels, given, clean)
+            is_wrong = given != clean
+            report["label_accuracy"] = float(np.mean(classes == clean))
+            report["label_distance"] = (
+                float(distance[is_wrong].mean()) if is_wrong.any() else float("nan")
+            )
+        return report
+
+    def restore_finished(self):
+        """Load the model of the last round of a run that has ended."""
+        self.round -= 1
+        self.model = self._build()
+        self.round += 1
+        _checkpoint.restore(self.model, _checkpoint.load(self._last_checkpoint()))
+
+
+class _Order(keras.callbacks.Callback):
+    """Gives each epoch its own order of examples."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.set_epoch(epoch)
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Tells the run that an epoch is over."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run = run
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.run.end_epoch(epoch, logs, bool(self.model.stop_training))
+
+
+def _round_seed(seed, round_index):
+    """Return a seed for Keras that differs from round to round."""
+    return int(np.random.SeedSequence([seed, round_index]).generate_state(1)[0])
+
+
+def _sharpened(soft_labels, temperature):
+    soft_labels = np.asarray(soft_labels)
+    if temperature == 1:
+        return soft_labels
+    with np.errstate(divide="ignore"):
+        logits = np.log(soft_labels) / np.float32(temperature)
+    return _mean_predictions.softmax(logits)
+
+
+def _largest(soft_labels):
+    """Return the largest class of each row, reading a memory map in parts."""
+    step = max(1, (1 << 23) // soft_labels.shape[1])
+    parts = [
+        np.asarray(soft_labels[start : start + step]).argmax(axis=1)
+        for start in range(0, len(soft_labels), step)
+    ]
+    return np.concatenate(parts)
+
+
+def _sentence(report, num_examples):
+    text = f"{report['changed_labels']} of {num_examples} labels changed"
+    if "label_accuracy" in report:
+        text += (
+            f"; {report['label_accuracy']:.4f} of them are right, distance of wrong "
+            f"ones to the truth {report['label_distance']:.4f}"
+        )
+    return text
+
+
+def _remove(path):
+    if os.path.exists(path):
+        os.remove(path)
+
+
+def _check_callable(argument, value):
+    if not callable(value):
+        expected = "a function that returns a compiled model"
+        mend = "A model itself cannot be trained from scratch again."
+        raise TypeError(message(_OWNER, argument, expected, value, mend))
+
+
+def _check_choice(argument, value, choices):
+    if isinstance(value, str) or value is False:
+        if value in choices:
+            return
+        raise ValueError(message(_OWNER, argument, f"one of {choices}", value))
+    raise TypeError(message(_OWNER, argument, f"one of {choices}", value))
+
+
+def _check_count(argument, value, low=1):
+    expected = f"an integer of at least {low}"
+    if not hasattr(value, "__index__") or isinstance(value, bool):
+        raise TypeError(message(_OWNER, argument, expected, value))
+    if value < low:
+        raise ValueError(message(_OWNER, argument, expected, value))
+    return int(value)
+
+
+def _check_integers(argument, labels):
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        expected = "class ids of an integer dtype and of shape (n,)"
+        received = f"{labels.dtype}{list(labels.shape)}"
+        raise TypeError(message(_OWNER, argument, expected, received))
+
+
+def _check_classes(data, num_classes):
+    """Raise unless the labels fit the outputs of the model."""
+    for argument, labels in (("y", data.y), ("clean_labels", data.clean_labels)):
+        if labels is None:
+            continue
+        if labels.ndim == 2:
+            fits, shown = labels.shape[1] == num_classes, f"shape {labels.shape}"
+        else:
+            low, high = int(labels.min()), int(labels.max())
+            fits, shown = low >= 0 and high < num_classes, f"values {low} to {high}"
+        if not fits:
+            expected = f"labels of the {num_classes} classes of the model"
+            raise ValueError(message(_OWNER, argument, expected, shown))
+
+
+def _check_loss(name, model):
+    loss = model.loss
+    text = loss if isinstance(loss, str) else type(loss).__name__
+    if text.lower().startswith("sparse"):
+        expected = "a function whose model has a loss for distributions"
+        mend = "Labels are soft; use keras.losses.CategoricalCrossentropy."
+        raise ValueError(message(_OWNER, name, expected, text, mend))
