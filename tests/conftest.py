@@ -34,6 +34,18 @@ def backend():
     return BACKEND
 
 
+@pytest.fixture(scope="session")
+def strategy():
+    """Return a `MirroredStrategy` of two logical CPUs, the same for all tests.
+
+    TensorFlow numbers collective operations per strategy, and those of a second
+    strategy in one process meet what is left of the first one's.
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """Start every test from the same random state."""

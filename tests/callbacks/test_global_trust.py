@@ -524,10 +524,7 @@ def test_clock_that_is_passed_by_raises():
 
 
 @pytest.mark.tensorflow_only
-def test_two_replicas():
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_two_replicas(strategy):
     with strategy.scope():
         model = make_model(metrics=["accuracy"])
     history = fit(model, validation_data=(X, Y)).history
@@ -538,11 +535,7 @@ def test_two_replicas():
 
 
 @pytest.mark.tensorflow_only
-def test_two_replicas_resume(tmp_path):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
+def test_two_replicas_resume(tmp_path, strategy):
     def run(*callbacks):
         with strategy.scope():
             model = make_model()
