@@ -1,18 +1,46 @@
 """Losses for noisy labels: a function and a Keras class for each."""
 
 from keras_noisy.losses._base import NoisyLabelLoss
+from keras_noisy.losses.active_negative import ActiveNegative, active_negative
 from keras_noisy.losses.active_passive import ActivePassive, active_passive
+from keras_noisy.losses.asymmetric_exponential import (
+    AsymmetricExponential,
+    asymmetric_exponential,
+)
+from keras_noisy.losses.asymmetric_generalized_cross_entropy import (
+    AsymmetricGeneralizedCrossEntropy,
+    asymmetric_generalized_cross_entropy,
+)
+from keras_noisy.losses.asymmetric_unhinged import (
+    AsymmetricUnhinged,
+    asymmetric_unhinged,
+)
+from keras_noisy.losses.backward_correction import (
+    BackwardCorrection,
+    backward_correction,
+)
 from keras_noisy.losses.bootstrap_hard import BootstrapHard, bootstrap_hard
 from keras_noisy.losses.bootstrap_soft import BootstrapSoft, bootstrap_soft
 from keras_noisy.losses.confidence_penalty import (
     ConfidencePenalty,
     confidence_penalty,
 )
+from keras_noisy.losses.derivative_manipulation import (
+    DerivativeManipulation,
+    derivative_manipulation,
+)
+from keras_noisy.losses.epsilon_softmax import EpsilonSoftmax, epsilon_softmax
 from keras_noisy.losses.equal_loss import EqualLoss, equal_loss
+from keras_noisy.losses.forward_correction import ForwardCorrection, forward_correction
 from keras_noisy.losses.generalized_cross_entropy import (
     GeneralizedCrossEntropy,
     generalized_cross_entropy,
 )
+from keras_noisy.losses.generalized_label_smoothing import (
+    GeneralizedLabelSmoothing,
+    generalized_label_smoothing,
+)
+from keras_noisy.losses.imae import IMAE, imae
 from keras_noisy.losses.knowledge_distillation import knowledge_distillation
 from keras_noisy.losses.label_smoothing import LabelSmoothing, label_smoothing
 from keras_noisy.losses.mean_absolute_error import (
@@ -27,6 +55,10 @@ from keras_noisy.losses.normalized_focal import NormalizedFocal, normalized_foca
 from keras_noisy.losses.normalized_generalized_cross_entropy import (
     NormalizedGeneralizedCrossEntropy,
     normalized_generalized_cross_entropy,
+)
+from keras_noisy.losses.normalized_negative_cross_entropy import (
+    NormalizedNegativeCrossEntropy,
+    normalized_negative_cross_entropy,
 )
 from keras_noisy.losses.proselflc import (
     ProSelfLC,
@@ -44,28 +76,49 @@ from keras_noisy.losses.symmetric_cross_entropy import (
 )
 
 __all__ = [
+    "IMAE",
+    "ActiveNegative",
     "ActivePassive",
+    "AsymmetricExponential",
+    "AsymmetricGeneralizedCrossEntropy",
+    "AsymmetricUnhinged",
+    "BackwardCorrection",
     "BootstrapHard",
     "BootstrapSoft",
     "ConfidencePenalty",
+    "DerivativeManipulation",
+    "EpsilonSoftmax",
     "EqualLoss",
+    "ForwardCorrection",
     "GeneralizedCrossEntropy",
+    "GeneralizedLabelSmoothing",
     "LabelSmoothing",
     "MeanAbsoluteError",
     "NoisyLabelLoss",
     "NormalizedCrossEntropy",
     "NormalizedFocal",
     "NormalizedGeneralizedCrossEntropy",
+    "NormalizedNegativeCrossEntropy",
     "ProSelfLC",
     "ReverseCrossEntropy",
     "SymmetricCrossEntropy",
+    "active_negative",
     "active_passive",
+    "asymmetric_exponential",
+    "asymmetric_generalized_cross_entropy",
+    "asymmetric_unhinged",
+    "backward_correction",
     "bootstrap_hard",
     "bootstrap_soft",
     "confidence_penalty",
+    "derivative_manipulation",
+    "epsilon_softmax",
     "equal_loss",
+    "forward_correction",
     "generalized_cross_entropy",
+    "generalized_label_smoothing",
     "global_trust",
+    "imae",
     "knowledge_distillation",
     "label_smoothing",
     "local_trust",
@@ -73,6 +126,7 @@ __all__ = [
     "normalized_cross_entropy",
     "normalized_focal",
     "normalized_generalized_cross_entropy",
+    "normalized_negative_cross_entropy",
     "proselflc",
     "reverse_cross_entropy",
     "symmetric_cross_entropy",

@@ -62,7 +62,11 @@ class Prediction:
         return self.log_total - total / self.num_classes
 
     def argmax_cross_entropy(self):
-        """`H(onehot(argmax p), p)` with the argmax a constant, shape `(...,)`.
+        """`H(onehot(argmax p), p)` with the argmax a constant, shape `(...,)`."""
+        return self.log_total - ops.sum(self.argmax_one_hot() * self.shifted, axis=-1)
+
+    def argmax_one_hot(self):
+        """One-hot rows of the predicted class, a constant, `(..., num_classes)`.
 
         The argmax is found by comparing with the maximum, which is known to be
         zero here: an argmax reduction costs XLA almost another cross-entropy.
@@ -73,8 +77,7 @@ class Prediction:
         first = ops.min(
             ops.where(is_largest, classes, self.num_classes), axis=-1, keepdims=True
         )
-        chosen = ops.cast(ops.equal(classes, first), self.shifted.dtype)
-        return self.log_total - ops.sum(chosen * self.shifted, axis=-1)
+        return ops.cast(ops.equal(classes, first), self.shifted.dtype)
 
     def local_trust(self):
         """`1 - H(p) / H(u)` in [0, 1], shape `(...,)`."""
@@ -236,6 +239,20 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
     if is_column:
         ids = ops.squeeze(ids, axis=-1)
     return _one_hot(ids, num_classes, dtype)
+
+
+def class_ids(y_true, y_pred):
+    """Return class ids in range as int32, or None where labels are distributions.
+
+    For a formula that looks rows up. An id that is out of range, of which
+    `per_example` takes care, becomes the nearest one that is not.
+    """
+    y_true = as_tensor(y_true)
+    is_column = len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1
+    if len(y_true.shape) == len(y_pred.shape) and not is_column:
+        return None
+    ids = ops.squeeze(y_true, axis=-1) if is_column else y_true
+    return ops.clip(ops.cast(ids, "int32"), 0, y_pred.shape[-1] - 1)
 
 
 def check_same_shape(owner, argument, x, y_pred):

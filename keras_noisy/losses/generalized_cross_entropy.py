@@ -67,7 +67,7 @@ def generalized_cross_entropy(
         # Not `p ** q`, whose slope at p = 0 is infinite.
         terms = -ops.expm1(q * log_p) / q
         if truncation is not None:
-            constant = (1 - truncation**q) / q
+            constant = ops.convert_to_tensor((1 - truncation**q) / q, dtype=terms.dtype)
             terms = ops.where(log_p > math.log(truncation), terms, constant)
         return ops.sum(labels * terms, axis=-1)
 

@@ -1,0 +1,36 @@
+"""Sums over all replicas, for losses that are defined on a whole batch."""
+
+import keras
+
+
+def sum_over_replicas(owner, x):
+    """Return `x` summed over the replicas of a distributed training step.
+
+    TensorFlow's strategies run the loss once per replica, and their replica context
+    adds up. JAX's arrays are already those of the global batch. Processes of
+    `torch.distributed` do not know of each other's gradients, so they are refused.
+
+    Args:
+        owner: Name of the loss, for errors.
+        x: Tensor.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+    elif backend == "torch":
+        import torch
+
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            size = distributed.get_world_size()
+            if size > 1:
+                raise RuntimeError(
+                    f"{owner} is defined on the whole batch, and torch.distributed "
+                    f"has divided it among {size} processes. Train in one process, "
+                    "or use a loss that is defined per example."
+                )
+    return x

@@ -1,0 +1,110 @@
+"""Asymmetric unhinged loss."""
+
+import math
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def asymmetric_unhinged(y_true, y_pred, *, a, q, from_logits=False):
+    """Power of the distance of the labelled probability from a constant (AUL).
+
+    For a class id `y`
+
+        loss = ((a - p_y)^q - (a - 1)^q) / q
+
+    and for a distribution the sum over the classes weighted by it. `q = 1` is
+    `1 - p_y`, the unhinged loss. It is asymmetric, see
+    `asymmetric_generalized_cross_entropy`.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        a: The constant, above 1 and finite.
+        q: Exponent, positive and finite; the paper names it `p`.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `a` is not above 1 and finite, `q` is not positive and finite,
+            shapes do not fit, or a class id is out of range (inside compiled code: NaN
+            for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.asymmetric_unhinged([1], [[0.25, 0.75]], a=2.0, q=2.0)
+        >>> round(float(loss[0]), 3)
+        0.281
+
+    Reference:
+        Zhou et al., "Asymmetric Loss Functions for Learning with Noisy Labels", ICML
+        2021.
+    """
+    a, q = _check("asymmetric_unhinged", a, q)
+
+    def formula(labels, p):
+        return ops.sum(labels * _terms(p.probabilities, a, q), axis=-1)
+
+    return _base.per_example(
+        "asymmetric_unhinged", y_true, y_pred, from_logits, formula
+    )
+
+
+def _terms(p, a, q):
+    rest = a - 1
+    if rest < 1:
+        return (ops.exp(q * ops.log(rest + (1 - p))) - rest**q) / q
+    # The difference of two large powers would lose the digits of `p`.
+    return rest**q / q * ops.expm1(q * ops.log1p((1 - p) / rest))
+
+
+def _check(owner, a, q):
+    mend = "The paper uses a=5.5, q=3.0 on CIFAR-10."
+    return (
+        _errors.check_number(
+            owner, "a", a, low=1, high=math.inf, without="low high", mend=mend
+        ),
+        _errors.check_number(
+            owner, "q", q, low=0, high=math.inf, without="low high", mend=mend
+        ),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class AsymmetricUnhinged(_base.NoisyLabelLoss):
+    """Power of the distance of the labelled probability from a constant (AUL).
+
+    See `keras_noisy.losses.asymmetric_unhinged` for the formula and the label forms.
+
+    Args:
+        a: The constant, above 1 and finite.
+        q: Exponent, positive and finite; the paper names it `p`.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(asymmetric_unhinged)
+    hyperparameters = (
+        "a",
+        "q",
+    )
+    presets = MappingProxyType(
+        {
+            "mnist": {"a": 3.0, "q": 0.1},
+            "cifar10": {"a": 5.5, "q": 3.0},
+            "nce+aul, cifar10": {"a": 6.3, "q": 1.5},
+            "nce+aul, cifar100": {"a": 6.0, "q": 3.0},
+        }
+    )
+
+    def __init__(self, *, a, q, **kwargs):
+        super().__init__(**kwargs)
+        self.a, self.q = _check(type(self).__name__, a, q)

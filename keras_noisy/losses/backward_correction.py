@@ -1,0 +1,113 @@
+"""Backward correction."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+from keras_noisy.noise._checks import Described
+from keras_noisy.noise.transition_matrices import check_transition_matrix
+
+
+def backward_correction(y_true, y_pred, *, transition_matrix, from_logits=False):
+    """Cross-entropies to all classes, weighted so that the noise averages out.
+
+        loss = sum_k q_k (T^-1 l)_k,    l_k = -log p_k
+
+    with `T[i, j] = P(noisy = j | clean = i)`. Its expectation over the noise is the
+    cross-entropy to the clean label. It is cross-entropy to the target `q T^-1`, which
+    has negative entries: the loss is not bounded below.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        transition_matrix: `T`, invertible array `(num_classes, num_classes)` whose rows
+            sum to one.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `transition_matrix` is singular or no transition matrix of
+            `num_classes` classes, shapes do not fit, or a class id is out of range
+            (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.backward_correction(
+        ...     [1], [[0.25, 0.75]], transition_matrix=[[0.8, 0.2], [0.4, 0.6]]
+        ... )
+        >>> round(float(loss[0]), 4)
+        -0.8109
+
+    Reference:
+        Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
+        Correction Approach", CVPR 2017.
+    """
+    owner = "backward_correction"
+    matrix = _check(owner, transition_matrix)
+    y_pred = _base.as_tensor(y_pred)
+
+    def formula(q, p):
+        check_transition_matrix(owner, matrix, p.num_classes)
+        inverse = ops.convert_to_tensor(np.linalg.inv(matrix), dtype=p.exp.dtype)
+        ids = _base.class_ids(y_true, y_pred)
+        if ids is not None:
+            # Cheaper than the product with one-hot rows, which is the same.
+            return p.cross_entropy(ops.take(inverse, ids, axis=0))
+        return p.cross_entropy(ops.matmul(q, inverse))
+
+    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+
+
+# float32 has seven digits; of an inverse any worse, nothing would be left.
+LARGEST_CONDITION = 1e6
+
+
+def _check(owner, transition_matrix):
+    matrix = check_transition_matrix(owner, transition_matrix)
+    condition = np.linalg.cond(matrix)
+    if not condition < LARGEST_CONDITION:
+        raise ValueError(
+            _errors.message(
+                owner,
+                "transition_matrix",
+                "invertible",
+                Described(f"array with condition number {condition:.3g}"),
+                "Its rows must differ: a singular matrix mixes classes beyond "
+                "recovery. `ForwardCorrection` takes it.",
+            )
+        )
+    return matrix
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class BackwardCorrection(_base.NoisyLabelLoss):
+    """Cross-entropies to all classes, weighted so that the noise averages out.
+
+    See `keras_noisy.losses.backward_correction` for the formula and the label forms.
+
+    Args:
+        transition_matrix: `T`, invertible array `(num_classes, num_classes)` whose rows
+            sum to one.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(backward_correction)
+    hyperparameters = ("transition_matrix",)
+
+    def __init__(self, *, transition_matrix, **kwargs):
+        super().__init__(**kwargs)
+        self.transition_matrix = _check(type(self).__name__, transition_matrix)
+
+    def get_config(self):
+        """Return the constructor arguments, the matrix as nested lists."""
+        return {
+            **super().get_config(),
+            "transition_matrix": self.transition_matrix.tolist(),
+        }

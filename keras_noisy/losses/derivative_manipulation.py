@@ -1,0 +1,134 @@
+"""Derivative manipulation."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base, _replicas
+
+
+def derivative_manipulation(y_true, y_pred, *, beta, lambda_, from_logits=False):
+    """Cross-entropy with the size of every example's derivative set directly (DM).
+
+    The L1 norm of the derivative in the logits is set to
+
+        w = exp(beta p_y^lambda_ (1 - p_y))
+
+    and divided by its mean over the batch. The derivative keeps the direction of that
+    of cross-entropy, `(p - q) / ||p - q||_1`; of a loss function only the derivative
+    matters, and so the value is cross-entropy with a constant factor per example:
+
+        loss = w / (mean(w) ||p - q||_1) H(q, p)    the factor a constant
+
+    **The loss of an example depends on its batch**, through the mean over all entries
+    of `y_pred`, masked ones included. With several replicas of TensorFlow it is taken
+    over all of them.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        beta: How much the weights differ, in [0, 50]; 0 makes all alike.
+        lambda_: Which examples count most, at least 0 and finite: those with `p_y =
+            lambda_ / (lambda_ + 1)`.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `beta` is outside [0, 50], `lambda_` is negative or not finite,
+            `torch.distributed` runs several processes, shapes do not fit, or a class id
+            is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.derivative_manipulation(
+        ...     [1, 0], [[0.25, 0.75], [0.25, 0.75]], beta=0.0, lambda_=1.0
+        ... )
+        >>> [round(float(value), 4) for value in loss]
+        [0.5754, 0.9242]
+
+    Reference:
+        Wang et al., "Derivative Manipulation for General Example Weighting", 2019.
+    """
+    beta, lambda_ = _check("derivative_manipulation", beta, lambda_)
+    return _base.per_example(
+        "derivative_manipulation",
+        y_true,
+        y_pred,
+        from_logits,
+        derivative_manipulation_formula("derivative_manipulation", beta, lambda_),
+    )
+
+
+# Where an example is fitted to all digits of float32 there is no direction left.
+SMALLEST_NORM = 1e-30
+
+
+def derivative_manipulation_formula(owner, beta, lambda_):
+    """Return the loss as a function of labels and `Prediction`."""
+
+    def formula(q, p):
+        probabilities = ops.stop_gradient(p.probabilities)
+        p_y = ops.sum(q * probabilities, axis=-1)
+        weight = ops.exp(beta * p_y**lambda_ * (1 - p_y))
+        norm = ops.sum(ops.abs(q - probabilities), axis=-1)
+        has_direction = norm > SMALLEST_NORM
+        safe = ops.where(has_direction, norm, ops.ones_like(norm))
+        factor = weight / (_global_mean(owner, weight) * safe)
+        factor = ops.where(has_direction, factor, ops.zeros_like(factor))
+        return ops.stop_gradient(factor) * p.cross_entropy(q)
+
+    return formula
+
+
+def _global_mean(owner, weight):
+    sums = ops.stack([ops.sum(weight), ops.sum(ops.ones_like(weight))])
+    total, count = ops.unstack(_replicas.sum_over_replicas(owner, sums), 2)
+    return total / count
+
+
+def _check(owner, beta, lambda_):
+    return (
+        # Above 50 the weights of a batch do not fit into float32.
+        _errors.check_number(owner, "beta", beta, low=0, high=50, mend="Try 8."),
+        _errors.check_number(
+            owner,
+            "lambda_",
+            lambda_,
+            low=0,
+            high=math.inf,
+            without="high",
+            mend="Try 0.5.",
+        ),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class DerivativeManipulation(_base.NoisyLabelLoss):
+    """Cross-entropy with the size of every example's derivative set directly (DM).
+
+    See `keras_noisy.losses.derivative_manipulation` for the formula and the label
+    forms.
+
+    Args:
+        beta: How much the weights differ, in [0, 50]; 0 makes all alike.
+        lambda_: Which examples count most, at least 0 and finite: those with `p_y =
+            lambda_ / (lambda_ + 1)`.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(derivative_manipulation)
+    hyperparameters = (
+        "beta",
+        "lambda_",
+    )
+
+    def __init__(self, *, beta, lambda_, **kwargs):
+        super().__init__(**kwargs)
+        self.beta, self.lambda_ = _check(type(self).__name__, beta, lambda_)

@@ -1,0 +1,130 @@
+"""Epsilon-softmax."""
+
+import math
+from types import MappingProxyType
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def epsilon_softmax(y_true, y_pred, *, m, alpha, beta, from_logits=False):
+    """Cross-entropy of predictions pushed towards one-hot, and mean absolute error.
+
+    With `c` the predicted class, a constant, and `p' = (p + m onehot(c)) / (m + 1)`
+
+        loss = alpha H(q, p') + beta sum_k |q_k - p_k|
+
+    (`CE_eps + MAE` in the paper). `m = 0` is cross-entropy with mean absolute error.
+    Examples whose label is the predicted class have almost no gradient from the first
+    term; the others have that of cross-entropy.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        m: How far predictions are pushed, at least 0 and at most 1e10.
+        alpha: Weight of the cross-entropy, at least 0 and finite.
+        beta: Weight of the mean absolute error, at least 0 and finite.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `m` is outside [0, 1e10], `alpha` or `beta` is negative or not
+            finite, shapes do not fit, or a class id is out of range (inside compiled
+            code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.epsilon_softmax(
+        ...     [1], [[0.25, 0.75]], m=1.0, alpha=1.0, beta=1.0
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.6335
+
+    Note:
+        Published code clips the pushed probabilities at 1e-8, which stops the gradient
+        of most mislabelled examples once `m` is large. Here nothing is clipped.
+
+    Reference:
+        Wang et al., "epsilon-Softmax: Approximating One-Hot Vectors for Mitigating
+        Label Noise", NeurIPS 2024.
+    """
+    m, alpha, beta = _check("epsilon_softmax", m, alpha, beta)
+
+    def formula(q, p):
+        absolute = ops.sum(ops.abs(q - p.probabilities), axis=-1)
+        return alpha * _pushed_cross_entropy(q, p, m) + beta * absolute
+
+    return _base.per_example("epsilon_softmax", y_true, y_pred, from_logits, formula)
+
+
+def _pushed_cross_entropy(q, p, m):
+    """Return `H(q, (p + m onehot(c)) / (m + 1))`.
+
+    The other classes have their own log-probability less `log(m + 1)`. That of the
+    predicted class is replaced by `log1p((p_c - 1) / (m + 1))`, which keeps its
+    digits for large `m`.
+    """
+    chosen = p.argmax_one_hot()
+    predicted = ops.sum(q * chosen, axis=-1)
+    others = ops.sum(q, axis=-1) - predicted
+    p_c = ops.sum(chosen * p.exp, axis=-1) / p.total
+    log_p_c = ops.sum(chosen * p.shifted, axis=-1) - p.log_total
+    pushed = ops.log1p((p_c - 1) / (m + 1))
+    unpushed = p.cross_entropy(q) + predicted * log_p_c
+    return unpushed + others * math.log1p(m) - predicted * pushed
+
+
+def _check(owner, m, alpha, beta):
+    mend = "The paper uses m=1e5, alpha=0.01, beta=5 on CIFAR-10."
+    return (
+        _errors.check_number(owner, "m", m, low=0, high=1e10, mend=mend),
+        _errors.check_number(
+            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
+        ),
+        _errors.check_number(
+            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
+        ),
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class EpsilonSoftmax(_base.NoisyLabelLoss):
+    """Cross-entropy of predictions pushed towards one-hot, and mean absolute error.
+
+    See `keras_noisy.losses.epsilon_softmax` for the formula and the label forms.
+
+    Args:
+        m: How far predictions are pushed, at least 0 and at most 1e10.
+        alpha: Weight of the cross-entropy, at least 0 and finite.
+        beta: Weight of the mean absolute error, at least 0 and finite.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(epsilon_softmax)
+    hyperparameters = (
+        "m",
+        "alpha",
+        "beta",
+    )
+    presets = MappingProxyType(
+        {
+            "cifar10, symmetric": {"m": 1e5, "alpha": 0.01, "beta": 5.0},
+            "cifar10, asymmetric": {"m": 1e3, "alpha": 0.02, "beta": 5.0},
+            "cifar100, symmetric 0.2": {"m": 1e4, "alpha": 0.05, "beta": 1.0},
+            "cifar100, symmetric 0.4": {"m": 1e4, "alpha": 0.03, "beta": 1.0},
+            "cifar100, symmetric 0.6": {"m": 1e4, "alpha": 0.00125, "beta": 1.0},
+            "cifar100, symmetric 0.8": {"m": 1e4, "alpha": 0.0075, "beta": 1.0},
+        }
+    )
+
+    def __init__(self, *, m, alpha, beta, **kwargs):
+        super().__init__(**kwargs)
+        self.m, self.alpha, self.beta = _check(type(self).__name__, m, alpha, beta)

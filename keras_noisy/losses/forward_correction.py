@@ -1,0 +1,137 @@
+"""Forward correction."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy.losses import _base
+from keras_noisy.noise.transition_matrices import check_transition_matrix
+
+
+def forward_correction(y_true, y_pred, *, transition_matrix, from_logits=False):
+    """Cross-entropy of the prediction as the noise would turn it.
+
+        loss = -sum_k q_k log (T' p)_k
+
+    with `T[i, j] = P(noisy = j | clean = i)`. The network learns the clean label, and
+    `T` turns it into the noisy one that it is compared with. The identity is
+    cross-entropy. With the true `T` the minimiser is that of clean data.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        transition_matrix: `T`, array `(num_classes, num_classes)` whose rows sum to
+            one. `keras_noisy.noise` makes and estimates them.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `transition_matrix` is no transition matrix of `num_classes`
+            classes, shapes do not fit, or a class id is out of range (inside compiled
+            code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.forward_correction(
+        ...     [1], [[0.25, 0.75]], transition_matrix=[[0.8, 0.2], [0.4, 0.6]]
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.6931
+
+    Reference:
+        Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
+        Correction Approach", CVPR 2017.
+    """
+    owner = "forward_correction"
+    matrix = check_transition_matrix(owner, transition_matrix)
+    y_pred = _base.as_tensor(y_pred)
+
+    def formula(q, p):
+        check_transition_matrix(owner, matrix, p.num_classes)
+        ids = _base.class_ids(y_true, y_pred)
+        if ids is not None:
+            return _of_class_ids(ids, p, matrix)
+        if matrix.min() > SMALLEST_ENTRY:
+            return _of_distributions(q, p, matrix)
+        return _of_distributions_with_zeros(q, p, matrix)
+
+    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+
+
+# With smaller entries `T' p` can underflow, and the products are added by logarithm.
+SMALLEST_ENTRY = 1e-30
+# Stands for the logarithm of an entry of zero; any number that no logit comes near.
+LOG_ZERO = -1e9
+
+
+def _of_class_ids(ids, p, matrix):
+    """`-log (T' p)_y`, exact for every `T`."""
+    columns = ops.convert_to_tensor(_log(matrix).T, dtype=p.shifted.dtype)
+    return p.log_total - _log_sum_exp(p.shifted + ops.take(columns, ids, axis=0))
+
+
+def _of_distributions(q, p, matrix):
+    matrix = ops.convert_to_tensor(matrix, dtype=p.exp.dtype)
+    log_noisy = ops.log(ops.matmul(p.exp, matrix))
+    return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
+
+
+def _of_distributions_with_zeros(q, p, matrix):
+    """As `_of_distributions`, by logarithms of the entries that are not zero.
+
+    The classes that turn into class `k` stand first in column `k` of `sources`.
+    """
+    count = int((matrix > 0).sum(axis=0).max())
+    sources = np.argsort(-matrix, axis=0, kind="stable")[:count]
+    logs = np.take_along_axis(_log(matrix), sources, axis=0)
+    logs = ops.convert_to_tensor(logs, dtype=p.shifted.dtype)
+    # One term of every class at a time, shape `(..., count, num_classes)`.
+    terms = [ops.take(p.shifted, row, axis=-1) for row in sources]
+    log_noisy = _log_sum_exp(ops.stack(terms, axis=-2) + logs, axis=-2)
+    return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
+
+
+def _log(matrix):
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(matrix), LOG_ZERO)
+
+
+def _log_sum_exp(x, axis=-1):
+    """As `ops.logsumexp`, which computes float64 in float32 on torch."""
+    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+    total = ops.sum(ops.exp(x - largest), axis=axis)
+    return ops.log(total) + ops.squeeze(largest, axis=axis)
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class ForwardCorrection(_base.NoisyLabelLoss):
+    """Cross-entropy of the prediction as the noise would turn it.
+
+    See `keras_noisy.losses.forward_correction` for the formula and the label forms.
+
+    Args:
+        transition_matrix: `T`, array `(num_classes, num_classes)` whose rows sum to
+            one. `keras_noisy.noise` makes and estimates them.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(forward_correction)
+    hyperparameters = ("transition_matrix",)
+
+    def __init__(self, *, transition_matrix, **kwargs):
+        super().__init__(**kwargs)
+        self.transition_matrix = check_transition_matrix(
+            type(self).__name__, transition_matrix
+        )
+
+    def get_config(self):
+        """Return the constructor arguments, the matrix as nested lists."""
+        return {
+            **super().get_config(),
+            "transition_matrix": self.transition_matrix.tolist(),
+        }

@@ -1,0 +1,90 @@
+"""Generalized label smoothing."""
+
+import math
+
+import keras
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def generalized_label_smoothing(y_true, y_pred, *, smooth_rate, from_logits=False):
+    """Label smoothing with a rate that may be negative (GLS).
+
+        loss = (1 - smooth_rate) H(q, p) + smooth_rate H(u, p)
+
+    with `u` uniform. A positive rate is label smoothing. A negative one, which the
+    paper recommends for high noise rates, counts the label more than once and every
+    class against itself; the loss then has no lower bound.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        smooth_rate: Weight of the uniform distribution, finite and at most 1.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `smooth_rate` is above 1 or not finite, shapes do not fit, or a
+            class id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.generalized_label_smoothing(
+        ...     [1], [[0.25, 0.75]], smooth_rate=-0.5
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.013
+
+    Reference:
+        Wei et al., "To Smooth or Not? When Label Smoothing Meets Noisy Labels", ICML
+        2022.
+    """
+    smooth_rate = _check("generalized_label_smoothing", smooth_rate)
+    return _base.per_example(
+        "generalized_label_smoothing",
+        y_true,
+        y_pred,
+        from_logits,
+        lambda q, p: (
+            (1 - smooth_rate) * p.cross_entropy(q)
+            + smooth_rate * p.uniform_cross_entropy()
+        ),
+    )
+
+
+def _check(owner, smooth_rate):
+    return _errors.check_number(
+        owner,
+        "smooth_rate",
+        smooth_rate,
+        low=-math.inf,
+        high=1,
+        without="low",
+        mend="Try -1.0 under heavy noise and 0.1 under little.",
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class GeneralizedLabelSmoothing(_base.NoisyLabelLoss):
+    """Label smoothing with a rate that may be negative (GLS).
+
+    See `keras_noisy.losses.generalized_label_smoothing` for the formula and the label
+    forms.
+
+    Args:
+        smooth_rate: Weight of the uniform distribution, finite and at most 1.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(generalized_label_smoothing)
+    hyperparameters = ("smooth_rate",)
+
+    def __init__(self, *, smooth_rate, **kwargs):
+        super().__init__(**kwargs)
+        self.smooth_rate = _check(type(self).__name__, smooth_rate)

@@ -1,0 +1,92 @@
+"""IMAE."""
+
+import keras
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+from keras_noisy.losses.derivative_manipulation import (
+    derivative_manipulation_formula,
+)
+
+
+def imae(y_true, y_pred, *, temperature=8.0, from_logits=False):
+    """Derivative manipulation that counts uncertain examples most (IMAE).
+
+    The L1 norm of the derivative in the logits is set to
+
+        w = exp(temperature p_y (1 - p_y))
+
+    and divided by its mean over the batch. The derivative keeps the direction of that
+    of cross-entropy, `(p - q) / ||p - q||_1`; of a loss function only the derivative
+    matters, and so the value is cross-entropy with a constant factor per example:
+
+        loss = w / (mean(w) ||p - q||_1) H(q, p)    the factor a constant
+
+    **The loss of an example depends on its batch**, through the mean over all entries
+    of `y_pred`, masked ones included. With several replicas of TensorFlow it is taken
+    over all of them.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        temperature: How much the weights differ, in [0, 50].
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `temperature` is outside [0, 50], `torch.distributed` runs
+            several processes, shapes do not fit, or a class id is out of range (inside
+            compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.imae([1, 0], [[0.25, 0.75], [0.25, 0.75]], temperature=0.0)
+        >>> [round(float(value), 4) for value in loss]
+        [0.5754, 0.9242]
+
+    Note:
+        It is `derivative_manipulation` with `lambda_=1`.
+
+    Reference:
+        Wang et al., "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat
+        Examples Equally and Gradient Magnitude's Variance Matters", 2019.
+    """
+    temperature = _check("imae", temperature)
+    return _base.per_example(
+        "imae",
+        y_true,
+        y_pred,
+        from_logits,
+        derivative_manipulation_formula("imae", temperature, 1.0),
+    )
+
+
+def _check(owner, temperature):
+    # Above 50 the weights of a batch do not fit into float32.
+    return _errors.check_number(
+        owner, "temperature", temperature, low=0, high=50, mend="Try 8."
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class IMAE(_base.NoisyLabelLoss):
+    """Derivative manipulation that counts uncertain examples most (IMAE).
+
+    See `keras_noisy.losses.imae` for the formula and the label forms.
+
+    Args:
+        temperature: How much the weights differ, in [0, 50].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(imae)
+    hyperparameters = ("temperature",)
+
+    def __init__(self, *, temperature=8.0, **kwargs):
+        super().__init__(**kwargs)
+        self.temperature = _check(type(self).__name__, temperature)
