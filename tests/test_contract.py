@@ -225,6 +225,26 @@ LIKE_PREDICTIONS = {"knowledge_distillation": {"teacher_pred": lambda y_pred: y_
 
 # What follows another contract, and the file that tests it.
 ELSEWHERE = {
+    "analysis.Calibration": "analysis/test_calibration.py",
+    "analysis.ClassConditionalTest": "analysis/test_class_conditional_test.py",
+    "analysis.GradientDensity": "analysis/test_gradient_density.py",
+    "analysis.Suspects": "analysis/test_suspects.py",
+    "analysis.calibration": "analysis/test_calibration.py",
+    "analysis.class_conditional_test": "analysis/test_class_conditional_test.py",
+    "analysis.critical_sample_ratio": "analysis/test_critical_sample_ratio.py",
+    "analysis.find_suspects": "analysis/test_suspects.py",
+    "analysis.gradient_density": "analysis/test_gradient_density.py",
+    "analysis.hold_out_class_conditional_test": (
+        "analysis/test_class_conditional_test.py"
+    ),
+    "analysis.plot_gradient_density": "analysis/test_plots.py",
+    "analysis.plot_label_distance": "analysis/test_plots.py",
+    "analysis.plot_learning_dynamics": "analysis/test_plots.py",
+    "analysis.plot_losses": "analysis/test_plots.py",
+    "analysis.plot_reliability": "analysis/test_plots.py",
+    "analysis.plot_softmax_trajectories": "analysis/test_plots.py",
+    "analysis.plot_suspects": "analysis/test_plots.py",
+    "analysis.plot_transition_matrix": "analysis/test_plots.py",
     "analysis.normalized_entropy": "analysis/test_dynamics.py",
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",

@@ -1,19 +1,56 @@
-"""What label noise does to a network: quantities for experiments."""
+"""What label noise does to a network, and which labels are wrong."""
 
+from keras_noisy.analysis.calibration import Calibration, calibration
+from keras_noisy.analysis.class_conditional_test import (
+    ClassConditionalTest,
+    class_conditional_test,
+    hold_out_class_conditional_test,
+)
+from keras_noisy.analysis.critical_sample_ratio import critical_sample_ratio
 from keras_noisy.analysis.dynamics import (
     normalized_entropy,
     semantic_correction,
     wrong_label_fit,
 )
+from keras_noisy.analysis.gradient_density import GradientDensity, gradient_density
 from keras_noisy.analysis.label_correction import (
     correction_candidates,
     label_distance,
 )
+from keras_noisy.analysis.plots import (
+    plot_gradient_density,
+    plot_label_distance,
+    plot_learning_dynamics,
+    plot_losses,
+    plot_reliability,
+    plot_softmax_trajectories,
+    plot_suspects,
+    plot_transition_matrix,
+)
+from keras_noisy.analysis.suspects import Suspects, find_suspects
 
 __all__ = [
+    "Calibration",
+    "ClassConditionalTest",
+    "GradientDensity",
+    "Suspects",
+    "calibration",
+    "class_conditional_test",
     "correction_candidates",
+    "critical_sample_ratio",
+    "find_suspects",
+    "gradient_density",
+    "hold_out_class_conditional_test",
     "label_distance",
     "normalized_entropy",
+    "plot_gradient_density",
+    "plot_label_distance",
+    "plot_learning_dynamics",
+    "plot_losses",
+    "plot_reliability",
+    "plot_softmax_trajectories",
+    "plot_suspects",
+    "plot_transition_matrix",
     "semantic_correction",
     "wrong_label_fit",
 ]

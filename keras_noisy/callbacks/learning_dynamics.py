@@ -4,32 +4,53 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors, analysis
+from keras_noisy import _arrays, _errors, _predictions, analysis
+from keras_noisy.analysis.gradient_density import targets_for
+
+_NAN = float("nan")
 
 
 class LearningDynamics(keras.callbacks.Callback):
     """Logs how far wrong labels are fitted and corrected, epoch by epoch.
 
-    For experiments, where the true labels are known. At the end of each epoch the
-    model predicts `x` in inference mode, and the logs (and with them progress bar,
-    `History` and `CSVLogger`) get
+    At the end of an epoch the model predicts `x` in inference mode, and the logs (and
+    with them progress bar, `History`, `CSVLogger` and TensorBoard) get, where the true
+    labels are known,
 
     - `wrong_label_fit`: share of corrupted examples predicted as the wrong label,
     - `semantic_correction`: share of them predicted as the true label,
-    - `entropy_clean`, `entropy_corrupted`: mean `H(p) / H(u)` of both subsets.
+    - `entropy_clean`, `entropy_corrupted`: mean `H(p) / H(u)` of both subsets; one
+      minus it is the mean local trust `l`,
+    - `loss_clean`, `loss_corrupted`: mean training loss with the given labels; NaN if
+      the model has several losses or one that is defined on a batch,
+    - `trust_clean`, `trust_corrupted`: mean `e = g l`, in a `fit` with
+      `callbacks.GlobalTrust`.
 
-    A subset without examples has NaN. The cost is one pass over `x`; pass a random
-    part of the data to lower it.
+    Without them it logs `label_agreement`, the share of examples predicted as the
+    given label, and `entropy`, `given_loss` and `trust` over all examples. What is not
+    measured in an epoch, or is a mean over no example, is NaN.
+
+    The cost is one pass over `x` in each epoch that is measured, a fifth to a half of
+    a training epoch; `num_examples` and `every` lower it. Predictions are not held:
+    memory does not grow with the data.
 
     Args:
-        x: Inputs, an array of `n` examples or what else `model.predict` takes.
+        x: Inputs, an array or a structure of arrays of `n` examples; or a data set of
+            batches of inputs, or of tuples that begin with them, in the order of the
+            labels.
         noisy_labels: Given labels, class ids `(n,)`.
-        clean_labels: True labels, class ids `(n,)`.
+        clean_labels: True labels, class ids `(n,)`, or None.
         batch_size: Batch size of the pass, as in `model.predict`.
         from_logits: Whether the model's output holds logits.
+        num_examples: Measure on a fixed random part of so many examples, where `x` is
+            arrays; None takes all.
+        every: Measure in every so many epochs, beginning with the first, and in the
+            last one.
+        seed: Seed of the random part.
 
     Raises:
-        ValueError: If the labels differ in length or are not one-dimensional.
+        ValueError: If the labels differ in length or are not one-dimensional, or
+            `num_examples` or `every` is not a positive integer.
 
     Example:
         >>> from keras_noisy import callbacks
@@ -37,42 +58,165 @@ class LearningDynamics(keras.callbacks.Callback):
         >>> dynamics = callbacks.LearningDynamics(x, noisy, clean)
 
     Reference:
-        Fig. 3 of Wang et al., "ProSelfLC", CVPR 2021.
+        Fig. 2, 3 and 5 of Wang et al., "ProSelfLC", CVPR 2021.
     """
 
     def __init__(
-        self, x, noisy_labels, clean_labels, *, batch_size=None, from_logits=False
+        self,
+        x,
+        noisy_labels,
+        clean_labels=None,
+        *,
+        batch_size=None,
+        from_logits=False,
+        num_examples=None,
+        every=1,
+        seed=0,
     ):
         super().__init__()
-        self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
-        self.clean_labels = _check_labels("clean_labels", clean_labels)
-        if len(self.noisy_labels) != len(self.clean_labels):
-            raise ValueError(
-                "LearningDynamics: `clean_labels` must have the length of "
-                f"noisy_labels, {len(self.noisy_labels)}. Received: "
-                f"len(clean_labels)={len(self.clean_labels)}."
-            )
         self.x = np.asarray(x) if isinstance(x, list) else x
+        self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
+        self.clean_labels = clean_labels
+        if clean_labels is not None:
+            self.clean_labels = _check_labels("clean_labels", clean_labels)
+            if len(self.noisy_labels) != len(self.clean_labels):
+                raise ValueError(
+                    "LearningDynamics: `clean_labels` must have the length of "
+                    f"noisy_labels, {len(self.noisy_labels)}. Received: "
+                    f"len(clean_labels)={len(self.clean_labels)}."
+                )
         self.batch_size = batch_size
         self.from_logits = from_logits
+        self.every = _check_count("every", every)
+        if num_examples is not None:
+            self._keep_part(_check_count("num_examples", num_examples), seed)
+
+    def _keep_part(self, num_examples, seed):
+        if not _arrays.is_arrays(self.x):
+            raise ValueError(
+                "LearningDynamics: `num_examples` must be None where `x` is a data "
+                f"set. Received: num_examples={num_examples}. Use `x.take`."
+            )
+        size = len(self.noisy_labels)
+        generator = np.random.Generator(np.random.PCG64(seed))
+        rows = np.sort(generator.permutation(size)[:num_examples])
+        self.x = _arrays.take(self.x, rows)
+        self.noisy_labels = self.noisy_labels[rows]
+        if self.clean_labels is not None:
+            self.clean_labels = self.clean_labels[rows]
 
     def on_epoch_end(self, epoch, logs=None):
         """Predict and add the quantities to the logs."""
-        predictions = self.model.predict(
-            self.x, batch_size=self.batch_size, verbose=0
-        ).astype("float32")
-        if self.from_logits:
-            predictions = ops.convert_to_numpy(ops.softmax(predictions))
-        is_corrupted = self.noisy_labels != self.clean_labels
-        entropy = analysis.normalized_entropy(predictions)
-        labels = (self.noisy_labels, self.clean_labels)
-        if logs is not None:
-            logs.update(
-                wrong_label_fit=analysis.wrong_label_fit(predictions, *labels),
-                semantic_correction=analysis.semantic_correction(predictions, *labels),
-                entropy_clean=_mean(entropy[~is_corrupted]),
-                entropy_corrupted=_mean(entropy[is_corrupted]),
+        if logs is None:
+            return
+        is_last = epoch + 1 == self.params.get("epochs")
+        sums = self._measure() if epoch % self.every == 0 or is_last else None
+        if self.clean_labels is None:
+            logs.update(self._without_truth(sums, logs))
+        else:
+            logs.update(self._with_truth(sums, logs))
+
+    def _measure(self):
+        """Return the sums of all quantities over the subsets."""
+        sums = _Sums()
+        start = 0
+        for outputs in _predictions.in_pieces(
+            self.model, self.x, batch_size=self.batch_size
+        ):
+            rows = slice(start, start + len(outputs))
+            start = rows.stop
+            if start <= len(self.noisy_labels):
+                self._add(sums, np.asarray(outputs, "float32"), rows)
+        if start != len(self.noisy_labels):
+            raise ValueError(
+                f"LearningDynamics: `noisy_labels` must be of shape (n,), with n the "
+                f"number of predictions, {start}. Received: "
+                f"noisy_labels.shape={self.noisy_labels.shape}."
             )
+        return sums
+
+    def _add(self, sums, outputs, rows):
+        noisy = self.noisy_labels[rows]
+        losses = self._losses(noisy, outputs)
+        p = ops.convert_to_numpy(ops.softmax(outputs)) if self.from_logits else outputs
+        classes = p.argmax(axis=1)
+        values = {
+            "entropy": analysis.normalized_entropy(p),
+            "label_agreement": classes == noisy,
+            **({} if losses is None else {"loss": losses}),
+        }
+        if self.clean_labels is None:
+            sums.add("all", values, np.ones(len(noisy), bool))
+            return
+        clean = self.clean_labels[rows]
+        values["semantic_correction"] = classes == clean
+        sums.add("clean", values, noisy == clean)
+        sums.add("corrupted", values, noisy != clean)
+
+    def _losses(self, labels, outputs):
+        """Return the training loss per example, or None where it has none."""
+        loss = self.model.loss
+        loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+        function = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        if not callable(function):
+            return None
+        targets = ops.convert_to_tensor(targets_for(loss, labels, outputs.shape[1]))
+        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
+        return each if each.shape == labels.shape else None
+
+    def _with_truth(self, sums, logs):
+        mean = _NoMeans() if sums is None else sums
+        result = {
+            "wrong_label_fit": mean("corrupted", "label_agreement"),
+            "semantic_correction": mean("corrupted", "semantic_correction"),
+        }
+        for part in ("clean", "corrupted"):
+            result[f"entropy_{part}"] = mean(part, "entropy")
+        for part in ("clean", "corrupted"):
+            result[f"loss_{part}"] = mean(part, "loss")
+        for part in ("clean", "corrupted"):
+            result.update(_trust(f"trust_{part}", result[f"entropy_{part}"], logs))
+        return result
+
+    def _without_truth(self, sums, logs):
+        mean = _NoMeans() if sums is None else sums
+        result = {
+            "label_agreement": mean("all", "label_agreement"),
+            "entropy": mean("all", "entropy"),
+            "given_loss": mean("all", "loss"),
+        }
+        return {**result, **_trust("trust", result["entropy"], logs)}
+
+
+class _Sums:
+    """Sums of quantities over parts of the data; called, it returns their means."""
+
+    def __init__(self):
+        self._sums = {}
+        self._counts = {}
+
+    def add(self, part, values, mask):
+        self._counts[part] = self._counts.get(part, 0) + int(mask.sum())
+        for name, each in values.items():
+            key = (part, name)
+            self._sums[key] = self._sums.get(key, 0.0) + float(each[mask].sum())
+
+    def __call__(self, part, name):
+        count = self._counts.get(part, 0)
+        return self._sums.get((part, name), _NAN) / count if count else _NAN
+
+
+class _NoMeans:
+    """Stands for the means of an epoch that is not measured."""
+
+    def __call__(self, part, name):
+        return _NAN
+
+
+def _trust(name, entropy, logs):
+    """Return the mean of `e = g l` under `name`, where `g` is logged."""
+    g = logs.get("global_trust")
+    return {} if g is None else {name: float(g) * (1 - entropy)}
 
 
 def _check_labels(argument, labels):
@@ -86,5 +230,10 @@ def _check_labels(argument, labels):
     return labels
 
 
-def _mean(values):
-    return float(values.mean()) if values.size else float("nan")
+def _check_count(argument, value):
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_integer or value < 1:
+        raise ValueError(
+            _errors.message("LearningDynamics", argument, "a positive integer", value)
+        )
+    return int(value)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import analysis, callbacks
+from keras_noisy import analysis, callbacks, losses
 
 NUM_CLASSES = 3
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
@@ -104,3 +104,107 @@ def test_logits_taken_for_probabilities_are_an_error():
 def test_inputs_of_another_length():
     with pytest.raises(ValueError, match="with n the number of predictions, 19"):
         fit(build_model(), callbacks.LearningDynamics(X[1:], NOISY, CLEAN))
+
+
+def test_losses_per_subset():
+    model = build_model()
+    history = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    p = model.predict(X, verbose=0)
+    each = -np.log(p[np.arange(20), NOISY])
+    wrong = NOISY != CLEAN
+    assert history["loss_clean"][0] == pytest.approx(each[~wrong].mean(), rel=1e-4)
+    assert history["loss_corrupted"][0] == pytest.approx(each[wrong].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        losses.EqualLoss(epsilon=0.4),
+        keras.losses.sparse_categorical_crossentropy,
+    ],
+    ids=["name", "this package's", "function"],
+)
+def test_losses_of_every_form(loss):
+    model = build_model()
+    model.compile("sgd", loss)
+    history = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    assert np.isfinite(history["loss_clean"][0])
+
+
+def test_trust_per_subset():
+    model = build_model()
+    model.compile("sgd", losses.ProSelfLC())
+    watch = [callbacks.LearningDynamics(X, NOISY, CLEAN), callbacks.GlobalTrust()]
+    history = fit(model, *watch, epochs=2)
+    for part in ("clean", "corrupted"):
+        g, h = history["global_trust"][1], history[f"entropy_{part}"][1]
+        assert history[f"trust_{part}"][1] == pytest.approx(g * (1 - h), rel=1e-6)
+
+
+def test_without_clean_labels():
+    model = build_model()
+    history = fit(model, callbacks.LearningDynamics(X, NOISY))
+    p = model.predict(X, verbose=0)
+    assert history["label_agreement"][0] == pytest.approx(
+        (p.argmax(axis=1) == NOISY).mean()
+    )
+    assert history["entropy"][0] == pytest.approx(
+        analysis.normalized_entropy(p).mean(), rel=1e-5
+    )
+    assert history["given_loss"][0] == pytest.approx(
+        -np.log(p[np.arange(20), NOISY]).mean(), rel=1e-4
+    )
+    assert "wrong_label_fit" not in history
+
+
+def test_every():
+    watch = callbacks.LearningDynamics(X, NOISY, CLEAN, every=3)
+    history = fit(build_model(), watch, epochs=5)
+    measured = ~np.isnan(history["wrong_label_fit"])
+    assert measured.tolist() == [True, False, False, True, True]
+
+
+def test_num_examples():
+    first, second, other = (
+        callbacks.LearningDynamics(X, NOISY, CLEAN, num_examples=7, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first.x.shape == (7, 4)
+    np.testing.assert_array_equal(first.x, second.x)
+    assert not np.array_equal(first.x, other.x)
+    rows = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in first.x]
+    assert first.noisy_labels.tolist() == NOISY[rows].tolist()
+    assert first.clean_labels.tolist() == CLEAN[rows].tolist()
+    assert np.isfinite(fit(build_model(), first)["entropy_clean"][0])
+
+
+def test_batches_instead_of_arrays():
+    class Batches(keras.utils.PyDataset):
+        num_batches = 2
+
+        def __getitem__(self, index):
+            return X[10 * index : 10 * index + 10], NOISY[10 * index : 10 * index + 10]
+
+    batches = Batches()
+    keras.utils.set_random_seed(1)
+    first = fit(build_model(), callbacks.LearningDynamics(batches, NOISY, CLEAN))
+    keras.utils.set_random_seed(1)
+    second = fit(build_model(), callbacks.LearningDynamics(X, NOISY, CLEAN))
+    for name in NAMES:
+        assert first[name] == pytest.approx(second[name], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"every": 0}, "`every` must be a positive integer"),
+        ({"num_examples": 1.5}, "`num_examples` must be a positive integer"),
+        ({"x": [(X, NOISY)], "num_examples": 3}, "`num_examples` must be None"),
+    ],
+)
+def test_more_errors(arguments, text):
+    x = arguments.pop("x", X)
+    x = x if x is X else iter(x)
+    with pytest.raises(ValueError, match="^LearningDynamics: " + text):
+        callbacks.LearningDynamics(x, NOISY, CLEAN, **arguments)

@@ -1,0 +1,41 @@
+"""Predictions of a model on all examples, in pieces that fit in memory."""
+
+import keras
+from keras import ops
+
+from keras_noisy import _arrays
+
+_PIECE_BYTES = 1 << 26
+
+
+def in_pieces(model, x, *, batch_size=None):
+    """Yield a model's outputs, in order, without holding all of them.
+
+    Args:
+        model: Keras model.
+        x: An array or a structure of arrays, or a data set of batches of inputs or
+            of tuples that begin with them.
+        batch_size: Examples at once where `x` is arrays; 256 by default.
+
+    Yields:
+        Outputs as NumPy arrays, some batches at a time.
+    """
+    if not _arrays.is_arrays(x):
+        for batch in x:
+            inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+            outputs = model.predict_on_batch(_arrays.split_ids(inputs)[0])
+            yield keras.tree.map_structure(ops.convert_to_numpy, outputs)
+        return
+    size = int(keras.tree.flatten(x)[0].shape[0])
+    piece = _piece(model, batch_size or 256)
+    for start in range(0, size, piece):
+        rows = slice(start, min(start + piece, size))
+        yield model.predict(_arrays.take(x, rows), batch_size=batch_size, verbose=0)
+
+
+def _piece(model, batch_size):
+    """Return how many examples to predict at once, whole batches."""
+    shape = getattr(model, "output_shape", None)
+    is_known = isinstance(shape, tuple) and isinstance(shape[-1], int)
+    row_bytes = 4 * (shape[-1] if is_known else 1000)
+    return max(1, _PIECE_BYTES // (row_bytes * batch_size)) * batch_size

@@ -1,0 +1,131 @@
+"""Where the gradient of a loss comes from: density over the labelled class."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from keras_noisy import _gradients
+from keras_noisy._errors import message
+
+_ROWS = 1 << 14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientDensity:
+    """A curve over `p_y`, the probability of the labelled class.
+
+    Attributes:
+        probability: Centres of the bins, `(bins,)`.
+        density: Probability density of `p_y`; integrates to one.
+        gradient_norm: Mean L1 norm of the gradient in the logits, NaN in empty bins.
+        gradient_density: Their product: how much of the gradient comes from there.
+    """
+
+    probability: np.ndarray
+    density: np.ndarray
+    gradient_norm: np.ndarray
+    gradient_density: np.ndarray
+
+
+def gradient_density(loss, y_true, y_pred, *, from_logits=False, bins=50):
+    """Density of `p_y` times the gradient that examples there have.
+
+    Args:
+        loss: A `keras.losses.Loss` that is defined per example, of this package or
+            of Keras; it is given probabilities or logits as its own `from_logits`
+            says.
+        y_true: Class ids `(n,)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, `(n, num_classes)`.
+        from_logits: Whether `y_pred` holds logits.
+        bins: Number of bins of equal width in [0, 1].
+
+    Returns:
+        A `GradientDensity`.
+
+    Raises:
+        ValueError: If shapes do not fit, there is no example, or the loss is defined
+            on a batch.
+
+    Example:
+        >>> from keras_noisy import analysis, losses
+        >>> p, y = [[0.1, 0.9], [0.9, 0.1], [0.6, 0.4]], [0, 0, 1]
+        >>> loss = losses.EqualLoss(epsilon=0.4)
+        >>> curve = analysis.gradient_density(loss, y, p, bins=2)
+        >>> curve.density.round(2).tolist()
+        [1.33, 0.67]
+
+    Reference:
+        Fig. 1 of Cui et al., "Equal Loss: A Simple Loss Function for Noise Robust
+        Learning".
+    """
+    owner = "gradient_density"
+    labels, logits = _check(owner, y_true, y_pred, from_logits)
+    if not hasattr(bins, "__index__") or bins < 1:
+        raise ValueError(message(owner, "bins", "a positive integer", bins))
+    p_y = np.empty(len(labels))
+    norm = np.empty(len(labels))
+    for start in range(0, len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits[rows])
+    edges = np.linspace(0, 1, bins + 1)
+    which = np.clip(np.searchsorted(edges, p_y, side="right") - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    sums = np.bincount(which, weights=norm, minlength=bins)
+    density = counts * bins / len(labels)
+    mean = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    return GradientDensity(
+        probability=(edges[:-1] + edges[1:]) / 2,
+        density=density,
+        gradient_norm=mean,
+        gradient_density=sums * bins / len(labels),
+    )
+
+
+def gradient_norms(owner, loss, labels, logits):
+    """Return `p_y` and the L1 norm of the gradient in the logits, per example."""
+    targets = targets_for(loss, labels, logits.shape[1])
+
+    def values(z):
+        y_pred = z if getattr(loss, "from_logits", False) else ops.softmax(z)
+        each = loss.call(targets, y_pred)
+        if len(each.shape) != 1:
+            expected = "defined per example"
+            raise ValueError(message(owner, "loss", expected, type(loss).__name__))
+        return each, ops.softmax(z)
+
+    p, slope = _gradients.compiled_gradient(values)(ops.convert_to_tensor(logits))
+    p, slope = ops.convert_to_numpy(p), ops.convert_to_numpy(slope)
+    return p[np.arange(len(labels)), labels], np.abs(slope).sum(axis=1)
+
+
+def targets_for(loss, labels, num_classes):
+    """Return class ids in the form that a loss takes: ids, or one-hot rows."""
+    from keras_noisy.losses import NoisyLabelLoss
+
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if isinstance(loss, NoisyLabelLoss) or name.lower().startswith("sparse"):
+        return labels
+    return np.eye(num_classes, dtype="float32")[labels]
+
+
+def _check(owner, y_true, y_pred, from_logits):
+    """Return labels and float32 logits."""
+    logits = np.asarray(y_pred, dtype="float32")
+    labels = np.asarray(y_true)
+    if logits.ndim != 2 or logits.shape[1] < 2 or not len(logits):
+        expected = "(n, num_classes), with examples and at least two classes"
+        raise ValueError(message(owner, "y_pred.shape", expected, logits.shape))
+    if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        expected = f"class ids of an integer dtype and shape ({len(logits)},)"
+        received = f"{labels.dtype}{list(labels.shape)}"
+        raise ValueError(message(owner, "y_true", expected, received))
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        expected = f"class ids in [0, {logits.shape[1]})"
+        received = f"values in [{labels.min()}, {labels.max()}]"
+        raise ValueError(message(owner, "y_true", expected, received))
+    if np.isnan(logits).any():
+        raise ValueError(message(owner, "y_pred", "numbers", "NaN"))
+    if not from_logits:
+        logits = np.log(np.maximum(logits, np.finfo("float32").tiny))
+    return labels, logits

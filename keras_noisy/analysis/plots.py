@@ -1,0 +1,453 @@
+"""The pictures of the papers, of one's own run. Needs Matplotlib.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to no window:
+`figure.savefig("picture.png")` writes it, and a notebook shows it.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy._errors import message
+from keras_noisy.analysis.calibration import calibration
+from keras_noisy.analysis.gradient_density import (
+    gradient_density,
+    gradient_norms,
+    targets_for,
+)
+from keras_noisy.analysis.label_correction import label_distance
+
+# Okabe and Ito's colours, told apart by colour-blind readers; dashes help in print.
+COLOURS = (
+    "#000000", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#56B4E9",
+)  # fmt: skip
+DASHES = ("-", "--", "-.", ":")
+AXIS_LABELS = {
+    "accuracy": "accuracy on the given labels",
+    "val_accuracy": "accuracy on validation data",
+    "loss": "training loss",
+    "val_loss": "validation loss",
+    "loss_clean": "loss, right labels",
+    "loss_corrupted": "loss, wrong labels",
+    "wrong_label_fit": "share of wrong labels fitted",
+    "semantic_correction": "share of wrong labels corrected",
+    "entropy": "normalised entropy",
+    "entropy_clean": "normalised entropy, right labels",
+    "entropy_corrupted": "normalised entropy, wrong labels",
+    "global_trust": "global trust g",
+    "trust_clean": "trust e, right labels",
+    "trust_corrupted": "trust e, wrong labels",
+    "critical_sample_ratio": "critical sample ratio",
+}
+SHARES = set(AXIS_LABELS) - {"loss", "val_loss", "loss_clean", "loss_corrupted"}
+
+
+def plot_learning_dynamics(histories, *, quantities=None, title=None):
+    """Curves over the epochs, one panel per quantity (ProSelfLC Fig. 2, 3 and 5).
+
+    Args:
+        histories: A dict from names to histories of `fit` (or their `.history`
+            dicts), or one history.
+        quantities: Names in the logs; by default all known ones that occur.
+        title: Title of the picture, or None.
+
+    Returns:
+        A Matplotlib figure.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If no quantity occurs in the histories.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> history = {"wrong_label_fit": [0.1, 0.3], "semantic_correction": [0.5, 0.4]}
+        >>> figure = analysis.plot_learning_dynamics({"cross-entropy": history})
+    """
+    histories = _named_histories(histories)
+    logged = set().union(*histories.values())
+    names = [n for n in (quantities or AXIS_LABELS) if n in logged]
+    if not names:
+        expected = f"histories that hold one of {list(quantities or AXIS_LABELS)}"
+        received = sorted(logged)
+        raise ValueError(
+            message("plot_learning_dynamics", "histories", expected, received)
+        )
+    figure, axes = _panels(len(names))
+    for axis, name in zip(axes, names, strict=True):
+        for number, (label, history) in enumerate(histories.items()):
+            if name not in history:
+                continue
+            values = np.asarray(history[name], dtype="float64")
+            # Quantities that are not measured in every epoch are NaN in between.
+            epochs = 1 + np.flatnonzero(~np.isnan(values))
+            axis.plot(epochs, values[epochs - 1], label=label, **_style(number))
+        axis.set(xlabel="epoch", ylabel=AXIS_LABELS.get(name, name))
+        if name in SHARES:
+            axis.set_ylim(-0.02, 1.02)
+    _legend(figure, axes[0], len(histories))
+    _title(figure, title)
+    return figure
+
+
+def plot_softmax_trajectories(trajectories, noisy, clean, *, class_names=None):
+    """Probability of the given and of the true class over the epochs (SEAL Fig. 3).
+
+    Args:
+        trajectories: Predictions after each epoch, `(epochs, n, num_classes)`, of the
+            few examples to show.
+        noisy: Given labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`.
+        class_names: Names of the classes, or None.
+
+    Returns:
+        A Matplotlib figure, one panel per example.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If shapes do not fit.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> p = [[[0.2, 0.8]], [[0.6, 0.4]]]
+        >>> figure = analysis.plot_softmax_trajectories(p, noisy=[0], clean=[1])
+    """
+    owner = "plot_softmax_trajectories"
+    values = np.asarray(trajectories, dtype="float64")
+    noisy, clean = np.asarray(noisy), np.asarray(clean)
+    if values.ndim != 3 or not values.size:
+        expected = "(epochs, n, num_classes), with epochs and examples"
+        raise ValueError(message(owner, "trajectories.shape", expected, values.shape))
+    for argument, labels in (("noisy", noisy), ("clean", clean)):
+        if labels.shape != values.shape[1:2]:
+            expected = f"of shape ({values.shape[1]},)"
+            raise ValueError(message(owner, argument, expected, labels.shape))
+    figure, axes = _panels(values.shape[1], height=2.6)
+    epochs = np.arange(1, len(values) + 1)
+    for i, axis in enumerate(axes):
+        for number, (what, labels) in enumerate((("given", noisy), ("true", clean))):
+            axis.plot(epochs, values[:, i, labels[i]], label=what, **_style(number))
+        names = [_name(class_names, k) for k in (noisy[i], clean[i])]
+        axis.set(xlabel="epoch", ylabel="probability", ylim=(-0.02, 1.02))
+        axis.set_title(f"given {names[0]}, true {names[1]}", fontsize=9)
+    _legend(figure, axes[0], 2)
+    return figure
+
+
+def plot_label_distance(soft_labels, noisy, clean, *, bins=20):
+    """Histogram per round of the distance to the truth (SEAL Fig. 5).
+
+    Args:
+        soft_labels: Soft labels `(n, num_classes)`, or a list of those of each round.
+        noisy: Given labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`.
+        bins: Number of bins.
+
+    Returns:
+        A Matplotlib figure.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If shapes do not fit or no label is wrong.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> figure = analysis.plot_label_distance([[0.3, 0.7]], [0], [1])
+    """
+    is_one = getattr(soft_labels, "ndim", np.ndim(soft_labels[0]) + 1) == 2
+    rounds = [soft_labels] if is_one else list(soft_labels)
+    distances = [label_distance(soft, noisy, clean) for soft in rounds]
+    distances = [distance[~np.isnan(distance)] for distance in distances]
+    if not len(distances[0]):
+        expected = "labels of which some differ from `clean`"
+        raise ValueError(message("plot_label_distance", "noisy", expected, "none"))
+    figure, axes = _panels(len(rounds))
+    edges = np.linspace(0, 1, bins + 1)
+    for number, (axis, distance) in enumerate(zip(axes, distances, strict=True), 1):
+        weights = np.full(len(distance), 1 / len(distance))
+        axis.hist(distance, edges, weights=weights, color=COLOURS[4])
+        axis.axvline(distance.mean(), color=COLOURS[3], linestyle="--")
+        axis.set(xlabel="distance to the true label", ylabel="share of wrong labels")
+        axis.set_title(f"round {number}, mean {distance.mean():.2f}", fontsize=10)
+    return figure
+
+
+def plot_suspects(images, suspects, *, class_names=None, count=20):
+    """Pictures of the most suspicious examples (SEAL Fig. 6).
+
+    Args:
+        images: All images `(n, height, width)` or `(n, height, width, channels)`,
+            uint8 or floats in [0, 1].
+        suspects: What `find_suspects` returned for them.
+        class_names: Names of the classes, or None.
+        count: How many to show.
+
+    Returns:
+        A Matplotlib figure; above each image the given and the proposed label.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If there are no images for the suspects.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_noisy import analysis
+        >>> suspects = analysis.find_suspects([0], [[0.1, 0.9]])
+        >>> figure = analysis.plot_suspects(np.zeros((1, 8, 8)), suspects)
+    """
+    if np.ndim(images) not in (3, 4) or len(images) != len(suspects) or not len(images):
+        expected = f"{len(suspects)} images, (n, height, width) or with channels"
+        raise ValueError(message("plot_suspects", "images", expected, np.shape(images)))
+    chosen = suspects.top(min(count, len(suspects)))
+    figure, axes = _panels(
+        len(chosen), columns=min(10, len(chosen)), width=1.15, height=1.5
+    )
+    for i, axis in enumerate(axes):
+        image = np.asarray(images[chosen.sample_id[i]])
+        image = image[..., 0] if image.shape[-1:] == (1,) else image
+        axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
+        axis.axis("off")
+        names = [
+            _name(class_names, label)
+            for label in (chosen.given_label[i], chosen.proposed_label[i])
+        ]
+        axis.set_title(f"{names[0]}\n→ {names[1]}", fontsize=8)
+    return figure
+
+
+def plot_losses(losses, *, num_classes=10):
+    """Losses and their gradients as functions of `p_y` (Equal Loss Fig. 2 and 3).
+
+    The other classes share the rest of the probability evenly.
+
+    Args:
+        losses: A dict from names to `keras.losses.Loss` objects.
+        num_classes: Number of classes.
+
+    Returns:
+        A Matplotlib figure: the loss, and the L1 norm of its gradient in the logits.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+
+    Example:
+        >>> from keras_noisy import analysis, losses
+        >>> figure = analysis.plot_losses({"Equal Loss": losses.EqualLoss(epsilon=0.4)})
+    """
+    p = np.linspace(0.002, 0.998, 250)
+    rest = (1 - p) / (num_classes - 1)
+    logits = np.repeat(np.log(rest)[:, None], num_classes, axis=1)
+    logits[:, 0] = np.log(p)
+    logits = logits.astype("float32")
+    labels = np.zeros(len(p), "int64")
+    figure, axes = _panels(2)
+    for number, (name, loss) in enumerate(losses.items()):
+        is_logits = getattr(loss, "from_logits", False)
+        inputs = logits if is_logits else np.exp(logits)
+        values = loss.call(
+            targets_for(loss, labels, num_classes), ops.convert_to_tensor(inputs)
+        )
+        style = _style(number)
+        axes[0].plot(p, ops.convert_to_numpy(values), label=name, **style)
+        axes[1].plot(p, gradient_norms("plot_losses", loss, labels, logits)[1], **style)
+    axes[0].set(xlabel="probability of the labelled class", ylabel="loss")
+    axes[1].set(
+        xlabel="probability of the labelled class",
+        ylabel="L1 norm of the gradient",
+    )
+    _legend(figure, axes[0], len(losses))
+    return figure
+
+
+def plot_gradient_density(
+    losses, y_true, y_pred, *, clean=None, from_logits=False, bins=50
+):
+    """Density of `p_y`, and where gradients come from (Equal Loss Fig. 1).
+
+    Args:
+        losses: A dict from names to `keras.losses.Loss` objects.
+        y_true: Given labels, class ids `(n,)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, `(n, num_classes)`.
+        clean: True labels `(n,)`, to show right and wrong labels apart, or None.
+        from_logits: Whether `y_pred` holds logits.
+        bins: Number of bins.
+
+    Returns:
+        A Matplotlib figure.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: As `gradient_density`.
+
+    Example:
+        >>> from keras_noisy import analysis, losses
+        >>> named = {"Equal Loss": losses.EqualLoss(epsilon=0.4)}
+        >>> p, y = [[0.1, 0.9], [0.9, 0.1]], [0, 0]
+        >>> figure = analysis.plot_gradient_density(named, y, p)
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    parts = {"all labels": np.ones(len(y_true), bool)}
+    if clean is not None:
+        wrong = y_true != np.asarray(clean)
+        parts = {"right labels": ~wrong, "wrong labels": wrong}
+    arguments = {"from_logits": from_logits, "bins": bins}
+    figure, axes = _panels(2)
+    any_loss = next(iter(losses.values()))
+    for number, (name, rows) in enumerate(parts.items()):
+        if rows.any():
+            curve = gradient_density(any_loss, y_true[rows], y_pred[rows], **arguments)
+            axes[0].plot(curve.probability, curve.density, label=name, **_style(number))
+    axes[0].legend(frameon=False)
+    axes[0].set(xlabel="probability of the given label", ylabel="density")
+    for number, (name, loss) in enumerate(losses.items()):
+        curve = gradient_density(loss, y_true, y_pred, **arguments)
+        axes[1].plot(
+            curve.probability, curve.gradient_density, label=name, **_style(number)
+        )
+    axes[1].legend(frameon=False)
+    axes[1].set(xlabel="probability of the given label", ylabel="gradient density")
+    return figure
+
+
+def plot_transition_matrix(transition_matrix, *, class_names=None, title=None):
+    """A noise matrix as a heat map with its numbers.
+
+    Args:
+        transition_matrix: `T (C, C)`; rows are true classes. NaN rows stay empty.
+        class_names: Names of the classes, or None.
+        title: Title, or None.
+
+    Returns:
+        A Matplotlib figure.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If the matrix is not square.
+
+    Example:
+        >>> from keras_noisy import analysis, noise
+        >>> figure = analysis.plot_transition_matrix(noise.symmetric(10, 0.4))
+    """
+    matrix = np.asarray(transition_matrix, dtype="float64")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        expected = "of shape (num_classes, num_classes)"
+        raise ValueError(
+            message(
+                "plot_transition_matrix", "transition_matrix", expected, matrix.shape
+            )
+        )
+    size = len(matrix)
+    figure, (axis,) = _panels(1, width=4.8, height=4.2)
+    image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axis, label="probability")
+    if size <= 20:
+        ticks = np.arange(size)
+        names = [_name(class_names, k) for k in range(size)]
+        axis.set_xticks(ticks, names, rotation=90 if class_names else 0)
+        axis.set_yticks(ticks, names)
+        for i, j in itertools.product(range(size), repeat=2):
+            if matrix[i, j] >= 0.005:
+                colour = "white" if matrix[i, j] > 0.5 else "black"
+                text = f"{matrix[i, j]:.2f}"
+                axis.text(
+                    j, i, text, ha="center", va="center", color=colour, fontsize=7
+                )
+    axis.grid(False)
+    axis.set(xlabel="noisy label", ylabel="true class")
+    _title(figure, title)
+    return figure
+
+
+def plot_reliability(predictions, labels, *, bins=15, title=None):
+    """Reliability diagram with the expected calibration error.
+
+    Args:
+        predictions: Probabilities `(n, num_classes)`.
+        labels: True labels, class ids `(n,)`.
+        bins: Number of bins.
+        title: Title, or None.
+
+    Returns:
+        A Matplotlib figure: accuracy against confidence, and how many predictions
+        have that confidence.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: As `calibration`.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> figure = analysis.plot_reliability([[0.9, 0.1], [0.8, 0.2]], [0, 1])
+    """
+    result = calibration(predictions, labels, bins=bins)
+    figure, axes = _panels(2)
+    axes[0].plot([0, 1], [0, 1], color="grey", linestyle=":", label="calibrated")
+    axes[0].plot(
+        result.confidence,
+        result.accuracy,
+        marker="o",
+        label=f"model, calibration error {result.error:.3f}",
+        **_style(4),
+    )
+    axes[0].legend(frameon=False)
+    axes[0].set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    centres = (np.arange(bins) + 0.5) / bins
+    share = result.count / result.count.sum()
+    axes[1].bar(centres, share, width=0.9 / bins, color=COLOURS[4])
+    axes[1].set(xlabel="confidence", ylabel="share of predictions", xlim=(0, 1.02))
+    _title(figure, title)
+    return figure
+
+
+def _panels(count, *, columns=None, width=4.2, height=3.2):
+    """Return a figure and a list of `count` axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "keras_noisy: plots need Matplotlib. Install it with "
+            "`pip install keras-noisy[examples]`."
+        ) from error
+    columns = columns or min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    for axis in axes[:count]:
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes[:count]
+
+
+def _style(number):
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
+    }
+
+
+def _legend(figure, axis, count):
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(count, 5), frameon=False
+    )
+
+
+def _title(figure, title):
+    if title:
+        figure.suptitle(title)
+
+
+def _name(class_names, label):
+    return str(label if class_names is None else class_names[label])
+
+
+def _named_histories(histories):
+    if isinstance(histories, keras.callbacks.History):
+        return {"run": histories.history}
+    values = list(histories.values())
+    if values and not isinstance(values[0], (dict, keras.callbacks.History)):
+        return {"run": histories}  # The `.history` of a single run.
+    return {name: getattr(h, "history", h) for name, h in histories.items()}

@@ -1,0 +1,221 @@
+"""Which labels are wrong: a table of suspects, from several sources."""
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+
+from keras_noisy import _files
+from keras_noisy._errors import message
+from keras_noisy.analysis.label_correction import correction_candidates
+
+COLUMNS = (
+    "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
+)  # fmt: skip
+_CHUNK = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Suspects:
+    """All examples, ordered from the most to the least suspicious label.
+
+    Attributes:
+        sample_id: Position of the example in the data, int64 `(n,)`.
+        given_label: Its given label.
+        proposed_label: The class proposed instead.
+        confidence: How suspicious the given label is; higher is more. Its scale
+            depends on the source.
+        is_suspect: Whether the source holds the given label for wrong.
+        source: What the table was made from.
+    """
+
+    sample_id: np.ndarray
+    given_label: np.ndarray
+    proposed_label: np.ndarray
+    confidence: np.ndarray
+    is_suspect: np.ndarray
+    source: str
+
+    def __len__(self):
+        return len(self.sample_id)
+
+    def __repr__(self):
+        share = self.is_suspect.mean() if len(self) else float("nan")
+        return (
+            f"Suspects({int(self.is_suspect.sum())} of {len(self)} labels, "
+            f"{share:.1%}, source={self.source!r})"
+        )
+
+    def top(self, count):
+        """Return the `count` most suspicious examples, as `Suspects`."""
+        fields = {name: getattr(self, name)[:count] for name in COLUMNS}
+        return Suspects(**fields, source=self.source)
+
+    def cleaned_labels(self):
+        """Return labels `(n,)` in the order of the data, suspects replaced."""
+        labels = np.empty_like(self.given_label)
+        labels[self.sample_id] = np.where(
+            self.is_suspect, self.proposed_label, self.given_label
+        )
+        return labels
+
+    def to_csv(self, path, *, all_examples=False):
+        """Write the suspects, or all examples, to a CSV file with a header."""
+        rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
+        columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*columns, strict=True))
+        with _files.atomic_writer(path) as file:
+            file.write(text.getvalue().encode())
+
+    def save_cleaned_labels(self, path):
+        """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
+        with _files.atomic_writer(path) as file:
+            np.save(file, self.cleaned_labels(), allow_pickle=False)
+
+    def precision_and_recall(self, is_corrupted):
+        """Compare with the truth, where an experiment knows it.
+
+        Args:
+            is_corrupted: Mask `(n,)` of the labels that are wrong.
+
+        Returns:
+            A dict: `precision` and `recall` of `is_suspect` (NaN over no example),
+            and `average_precision` of the order.
+        """
+        truth = np.asarray(is_corrupted, bool)
+        if truth.shape != self.sample_id.shape:
+            expected = f"a mask of shape ({len(self)},)"
+            raise ValueError(message("Suspects", "is_corrupted", expected, truth.shape))
+        wrong = truth[self.sample_id]
+        hits = np.cumsum(wrong)
+        ranks = np.arange(1, len(wrong) + 1)
+        found = int((wrong & self.is_suspect).sum())
+        return {
+            "precision": _share(found, int(self.is_suspect.sum())),
+            "recall": _share(found, int(wrong.sum())),
+            "average_precision": _share(
+                float((hits / ranks)[wrong].sum()), wrong.sum()
+            ),
+        }
+
+
+def find_suspects(labels, soft_labels=None, *, predictions=None, mean_losses=None):
+    """Order examples by how suspicious their labels are.
+
+    Exactly one source must be given:
+
+    - `soft_labels`, SEAL's averaged predictions: the confidence is that of Eq. 10,
+      `max_{k != y} S_k`, and a label is suspect where another class is larger than
+      the given one. Networks of one training suffice.
+    - `predictions`, probabilities of networks that did not train on the example
+      (cross-validation), judged by cleanlab's confident learning. Needs the extra
+      `cleanlab`.
+    - `mean_losses`, the average over training of each example's loss. It proposes no
+      label: the given one stays. Labels above the mean plus one standard deviation
+      are suspect.
+
+    Args:
+        labels: Given labels, class ids `(n,)`.
+        soft_labels: `(n, num_classes)`; a memory map is read in parts.
+        predictions: `(n, num_classes)`.
+        mean_losses: `(n,)`.
+
+    Returns:
+        `Suspects`, the most suspicious first; equal ones in the order of the data.
+
+    Raises:
+        ImportError: If cleanlab is needed and missing.
+        ValueError: If not exactly one source is given, lengths differ, ids are out
+            of range, or values are NaN.
+
+    Example:
+        >>> from keras_noisy import analysis
+        >>> soft = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+        >>> suspects = analysis.find_suspects([0, 0, 0], soft)
+        >>> suspects
+        Suspects(1 of 3 labels, 33.3%, source='soft_labels')
+        >>> suspects.top(1).proposed_label, suspects.cleaned_labels()
+        (array([1]), array([0, 1, 0]))
+
+    Reference:
+        Eq. 10 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021;
+        Northcutt et al., "Confident Learning", JAIR 2021.
+    """
+    owner = "find_suspects"
+    sources = {
+        "soft_labels": soft_labels,
+        "predictions": predictions,
+        "mean_losses": mean_losses,
+    }
+    given = {name: value for name, value in sources.items() if value is not None}
+    if len(given) != 1:
+        expected = "exactly one of `soft_labels`, `predictions` and `mean_losses`"
+        raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
+    ((source, values),) = given.items()
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        expected = "class ids of an integer dtype and shape (n,)"
+        received = f"{labels.dtype}{list(labels.shape)}"
+        raise ValueError(message(owner, "labels", expected, received))
+    judge = {
+        "soft_labels": _by_soft_labels,
+        "predictions": _by_cleanlab,
+        "mean_losses": _by_losses,
+    }[source]
+    proposed, confidence, is_suspect = judge(owner, labels, values)
+    if np.isnan(confidence).any():
+        raise ValueError(message(owner, source, "numbers", "NaN"))
+    # Stable, so that equal ones keep the order of the data on every machine.
+    order = np.argsort(-confidence, kind="stable")
+    return Suspects(
+        sample_id=order,
+        given_label=labels[order],
+        proposed_label=proposed[order].astype(labels.dtype),
+        confidence=confidence[order],
+        is_suspect=is_suspect[order],
+        source=source,
+    )
+
+
+def _by_soft_labels(owner, labels, soft_labels):
+    if not isinstance(soft_labels, np.ndarray):
+        soft_labels = np.asarray(soft_labels)
+    confidence, proposed = correction_candidates(soft_labels, labels)
+    of_given = np.empty(len(labels), soft_labels.dtype)
+    for start in range(0, len(labels), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(labels)))
+        of_given[rows] = soft_labels[rows, labels[rows]]
+    return proposed, confidence, confidence > of_given
+
+
+def _by_cleanlab(owner, labels, predictions):
+    try:
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError as error:
+        raise ImportError(
+            f"{owner}: `predictions` needs cleanlab. Install it with "
+            "`pip install keras-noisy[cleanlab]`."
+        ) from error
+    predictions = np.asarray(predictions)
+    _, proposed = correction_candidates(predictions, labels)
+    quality = get_label_quality_scores(labels.astype(int), predictions)
+    is_suspect = find_label_issues(labels.astype(int), predictions)
+    return proposed, 1 - np.asarray(quality), np.asarray(is_suspect, bool)
+
+
+def _by_losses(owner, labels, mean_losses):
+    losses = np.asarray(mean_losses, dtype="float64")
+    if losses.shape != labels.shape:
+        expected = f"of shape {labels.shape}, as `labels`"
+        raise ValueError(message(owner, "mean_losses", expected, losses.shape))
+    threshold = losses.mean() + losses.std() if len(losses) else 0.0
+    return labels, losses, losses > threshold
+
+
+def _share(part, whole):
+    return part / float(whole) if whole else float("nan")

@@ -1,0 +1,150 @@
+import csv
+
+import numpy as np
+import pytest
+
+from keras_noisy import analysis
+from keras_noisy.analysis import Suspects, find_suspects
+
+SOFT = np.array(
+    [
+        [0.7, 0.2, 0.1],  # Given 0: right.
+        [0.1, 0.3, 0.6],  # Given 1: 2 instead, with 0.6.
+        [0.8, 0.1, 0.1],  # Given 2: 0 instead, with 0.8.
+        [0.4, 0.2, 0.4],  # Given 2: a tie is no suspicion.
+    ]
+)
+LABELS = np.array([0, 1, 2, 2], "uint8")
+
+
+def test_soft_labels():
+    suspects = find_suspects(LABELS, SOFT)
+    assert isinstance(suspects, Suspects)
+    assert suspects.sample_id.tolist() == [2, 1, 3, 0]
+    assert suspects.given_label.tolist() == [2, 1, 2, 0]
+    assert suspects.proposed_label.tolist() == [0, 2, 0, 1]
+    np.testing.assert_allclose(suspects.confidence, [0.8, 0.6, 0.4, 0.2])
+    assert suspects.is_suspect.tolist() == [True, True, False, False]
+    assert repr(suspects) == "Suspects(2 of 4 labels, 50.0%, source='soft_labels')"
+
+
+def test_cleaned_labels_are_in_the_order_of_the_data():
+    cleaned = find_suspects(LABELS, SOFT).cleaned_labels()
+    assert cleaned.tolist() == [0, 2, 0, 2]
+    assert cleaned.dtype == LABELS.dtype
+
+
+def test_ties_keep_the_order_of_the_data():
+    suspects = find_suspects([0] * 50, np.full((50, 2), 0.5))
+    assert suspects.sample_id.tolist() == list(range(50))
+    assert not suspects.is_suspect.any()
+
+
+def test_memory_map(tmp_path):
+    table = np.memmap(tmp_path / "soft", "float32", "w+", shape=SOFT.shape)
+    table[:] = SOFT
+    suspects = find_suspects(LABELS, table)
+    assert suspects.sample_id.tolist() == [2, 1, 3, 0]
+
+
+def test_top():
+    top = find_suspects(LABELS, SOFT).top(1)
+    assert len(top) == 1
+    assert top.sample_id.tolist() == [2]
+
+
+def test_csv(tmp_path):
+    suspects = find_suspects(LABELS, SOFT)
+    suspects.to_csv(tmp_path / "suspects.csv")
+    with open(tmp_path / "suspects.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sample_id"] for row in rows] == ["2", "1"]
+    assert rows[0] == {
+        "sample_id": "2",
+        "given_label": "2",
+        "proposed_label": "0",
+        "confidence": "0.8",
+        "is_suspect": "True",
+    }
+    suspects.to_csv(tmp_path / "all.csv", all_examples=True)
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 5
+
+
+def test_cleaned_label_file(tmp_path):
+    find_suspects(LABELS, SOFT).save_cleaned_labels(tmp_path / "labels.npy")
+    assert np.load(tmp_path / "labels.npy").tolist() == [0, 2, 0, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.npy"]
+
+
+def test_mean_losses():
+    suspects = find_suspects(LABELS, mean_losses=[0.1, 0.2, 9.0, 0.3])
+    assert suspects.sample_id.tolist() == [2, 3, 1, 0]
+    assert suspects.is_suspect.tolist() == [True, False, False, False]
+    assert suspects.cleaned_labels().tolist() == LABELS.tolist()
+
+
+def test_cleanlab():
+    pytest.importorskip("cleanlab")
+    generator = np.random.default_rng(0)
+    clean = generator.integers(0, 3, 300)
+    noisy = np.where(np.arange(300) < 60, (clean + 1) % 3, clean)
+    predictions = 0.85 * np.eye(3)[clean] + 0.05
+    suspects = find_suspects(noisy, predictions=predictions)
+    result = suspects.precision_and_recall(noisy != clean)
+    assert result == {"precision": 1, "recall": 1, "average_precision": 1}
+    assert suspects.source == "predictions"
+    assert (suspects.cleaned_labels() == clean).all()
+
+
+def test_missing_cleanlab_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
+    with pytest.raises(ImportError, match=r"keras-noisy\[cleanlab\]"):
+        find_suspects(LABELS, predictions=SOFT)
+
+
+def test_precision_and_recall():
+    suspects = find_suspects(LABELS, SOFT)
+    # Order 2, 1, 3, 0: hits at ranks 1 and 3, one of which is a suspect.
+    result = suspects.precision_and_recall([False, False, True, True])
+    assert result["precision"] == 0.5
+    assert result["recall"] == 0.5
+    assert result["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    nothing = suspects.precision_and_recall(np.zeros(4, bool))
+    assert nothing["precision"] == 0
+    assert np.isnan(nothing["recall"])
+    assert np.isnan(nothing["average_precision"])
+
+
+def test_average_precision_agrees_with_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    soft = generator.dirichlet([1, 1, 1], 400)
+    labels = generator.integers(0, 3, 400)
+    truth = generator.uniform(size=400) < 0.3
+    confidence, _ = analysis.correction_candidates(soft, labels)
+    expected = metrics.average_precision_score(truth, confidence)
+    result = find_suspects(labels, soft).precision_and_recall(truth)
+    assert result["average_precision"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "exactly one of"),
+        ({"soft_labels": SOFT, "mean_losses": [0.1] * 4}, "exactly one of"),
+        ({"soft_labels": SOFT[1:]}, "`labels` must be"),
+        ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
+        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
+        ({"mean_losses": [0.1]}, r"`mean_losses` must be of shape \(4,\)"),
+        ({"mean_losses": [0.1, 0.2, np.nan, 1]}, "`mean_losses` must be numbers"),
+        ({"labels": LABELS * 1.0, "soft_labels": SOFT}, "`labels` must be class ids"),
+    ],
+)
+def test_errors(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        find_suspects(**{"labels": LABELS, **arguments})
+
+
+def test_mask_of_another_length():
+    with pytest.raises(ValueError, match=r"`is_corrupted` must be a mask of shape"):
+        find_suspects(LABELS, SOFT).precision_and_recall([True])
