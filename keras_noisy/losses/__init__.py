@@ -19,6 +19,10 @@ from keras_noisy.losses.backward_correction import (
     BackwardCorrection,
     backward_correction,
 )
+from keras_noisy.losses.bi_tempered_logistic import (
+    BiTemperedLogistic,
+    bi_tempered_logistic,
+)
 from keras_noisy.losses.bootstrap_hard import BootstrapHard, bootstrap_hard
 from keras_noisy.losses.bootstrap_soft import BootstrapSoft, bootstrap_soft
 from keras_noisy.losses.confidence_penalty import (
@@ -83,6 +87,7 @@ __all__ = [
     "AsymmetricGeneralizedCrossEntropy",
     "AsymmetricUnhinged",
     "BackwardCorrection",
+    "BiTemperedLogistic",
     "BootstrapHard",
     "BootstrapSoft",
     "ConfidencePenalty",
@@ -108,6 +113,7 @@ __all__ = [
     "asymmetric_generalized_cross_entropy",
     "asymmetric_unhinged",
     "backward_correction",
+    "bi_tempered_logistic",
     "bootstrap_hard",
     "bootstrap_soft",
     "confidence_penalty",

@@ -59,7 +59,8 @@ def backward_correction(y_true, y_pred, *, transition_matrix, from_logits=False)
         if ids is not None:
             # Cheaper than the product with one-hot rows, which is the same.
             return p.cross_entropy(ops.take(inverse, ids, axis=0))
-        return p.cross_entropy(ops.matmul(q, inverse))
+        # Not `ops.matmul`, which computes float64 in float32 on torch.
+        return p.cross_entropy(q @ inverse)
 
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 

@@ -76,7 +76,8 @@ def _of_class_ids(ids, p, matrix):
 
 def _of_distributions(q, p, matrix):
     matrix = ops.convert_to_tensor(matrix, dtype=p.exp.dtype)
-    log_noisy = ops.log(ops.matmul(p.exp, matrix))
+    # Not `ops.matmul`, which computes float64 in float32 on torch.
+    log_noisy = ops.log(p.exp @ matrix)
     return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
 
 
