@@ -251,6 +251,7 @@ ELSEWHERE = {
     "analysis.plot_softmax_trajectories": "analysis/test_plots.py",
     "analysis.plot_suspects": "analysis/test_plots.py",
     "analysis.plot_transition_matrix": "analysis/test_plots.py",
+    "analysis.write_report": "analysis/test_report.py",
     "analysis.normalized_entropy": "analysis/test_dynamics.py",
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",

@@ -27,6 +27,7 @@ from keras_noisy.analysis.plots import (
     plot_suspects,
     plot_transition_matrix,
 )
+from keras_noisy.analysis.report import write_report
 from keras_noisy.analysis.suspects import Suspects, find_suspects
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "plot_suspects",
     "plot_transition_matrix",
     "semantic_correction",
+    "write_report",
     "wrong_label_fit",
 ]

@@ -7,6 +7,7 @@ from keras_noisy import analysis
 def test_by_hand():
     p = [[0.95, 0.05], [0.9, 0.1], [0.6, 0.4], [0.45, 0.55]]
     result = analysis.calibration(p, [0, 1, 0, 1], bins=10)
+    assert isinstance(result, analysis.Calibration)
     assert result.count.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 1, 1]
     assert result.accuracy[5] == 1
     assert result.confidence[5] == pytest.approx(0.575)

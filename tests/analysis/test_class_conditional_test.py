@@ -18,6 +18,7 @@ def call(matrix=T, weights=W, error=0.15, num_validation=1000):
 
 def test_values_by_hand():
     test = call()
+    assert isinstance(test, analysis.ClassConditionalTest)
     assert test.least_error == pytest.approx(1 - 0.5 * 0.8 - 0.5 * 0.7)
     assert test.epsilon == pytest.approx(0.1)
     assert test.log10_bound == pytest.approx(-2 * 1000 * 0.01 / math.log(10))

@@ -39,6 +39,7 @@ def test_curve(loss, weight, from_logits):
     curve = analysis.gradient_density(
         loss, LABELS, y_pred, from_logits=from_logits, bins=10
     )
+    assert isinstance(curve, analysis.GradientDensity)
     density, total = by_hand(weight, 10)
     np.testing.assert_allclose(curve.probability, np.arange(10) / 10 + 0.05)
     np.testing.assert_allclose(curve.density, density, atol=1e-6)
