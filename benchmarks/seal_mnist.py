@@ -77,8 +77,8 @@ def load(arguments):
     """Return images, clean labels, noisy labels and test data."""
     with np.load(arguments.npz) as archive:
         data = {name: archive[name] for name in archive.files}
-    images = [data[f"x_{part}"][..., None].astype("float32") for part in ("train", "test")]
-    images = [values / 255 for values in images]
+    images = [data["x_train"], data["x_test"]]
+    images = [values[..., None].astype("float32") / 255 for values in images]
     if arguments.input == "standardized":
         images = [(values - 0.1307) / 0.3081 for values in images]
     clean = data["y_train"].astype("int64")
@@ -99,7 +99,8 @@ def name_of(arguments):
         labels = f"uniform_{round(100 * arguments.uniform)}"
     else:
         labels = arguments.labels.rsplit(":", 1)[1]
-    parts = [labels, f"{arguments.rounds}x{arguments.epochs}", arguments.collect]
+    # Without the number of rounds: a run with more of them continues this one.
+    parts = [labels, f"{arguments.epochs}_epochs", arguments.collect]
     if arguments.temperature != 1:
         parts.append(f"temperature_{arguments.temperature:g}")
     if arguments.warm_start:
@@ -142,7 +143,7 @@ def run(arguments, seed, data):
             for key, value in vars(arguments).items()
             if key not in ("npz", "storage", "out", "table", "seeds", "labels")
         },
-        "labels": None if arguments.labels is None else os.path.basename(arguments.labels),
+        "labels": os.path.basename(arguments.labels or "") or None,
         "seed": seed,
         "noise_rate": float(np.mean(noisy != clean)),
         "test_accuracy": [

@@ -285,6 +285,28 @@ class MeanPredictions:
         return np.load(path, mmap_mode="r")
 
 
+def parts_of(soft_labels):
+    """Yield slices of rows and those rows, in pieces of a few MB.
+
+    Reads the file of a memory map: pages that a map has touched stay resident.
+    """
+    num_examples, num_classes = soft_labels.shape
+    step = max(1, _CHUNK_BYTES // (8 * num_classes))
+    for start in range(0, num_examples, step):
+        rows = slice(start, min(start + step, num_examples))
+        if isinstance(soft_labels, np.memmap):
+            part = np.fromfile(
+                soft_labels.filename,
+                soft_labels.dtype,
+                count=(rows.stop - rows.start) * num_classes,
+                offset=soft_labels.offset
+                + start * num_classes * soft_labels.dtype.itemsize,
+            )
+            yield rows, part.reshape(-1, num_classes)
+        else:
+            yield rows, soft_labels[rows]
+
+
 def write_rows(path, shape, chunks):
     """Write a float32 `.npy` file of `shape` from `(start, rows)` pieces in order."""
     header = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}

@@ -231,6 +231,16 @@ LIKE_PREDICTIONS = {"knowledge_distillation": {"teacher_pred": lambda y_pred: y_
 
 # What follows another contract, and the file that tests it.
 ELSEWHERE = {
+    "analysis.correction_candidates": "analysis/test_label_correction.py",
+    "analysis.label_distance": "analysis/test_label_correction.py",
+    "callbacks.SEAL": "callbacks/test_seal.py",
+    "callbacks.SEALOnTheFly": "callbacks/test_seal.py",
+    "callbacks.with_sample_ids": "callbacks/test_seal.py",
+    "noise.instance_dependent": "noise/test_instance_dependent.py",
+    "training.SelfEvolution": "training/test_self_evolution.py",
+    "training.generate_instance_dependent_noise": (
+        "training/test_instance_dependent_noise.py"
+    ),
     "analysis.Calibration": "analysis/test_calibration.py",
     "analysis.ClassConditionalTest": "analysis/test_class_conditional_test.py",
     "analysis.GradientDensity": "analysis/test_gradient_density.py",

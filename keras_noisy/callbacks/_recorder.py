@@ -132,10 +132,9 @@ def attach(model, num_examples, num_classes):
                 "Make a fresh model for another data set.",
             )
         )
-    strategy = getattr(model, "distribute_strategy", None)
-    with strategy.scope() if strategy is not None else contextlib.nullcontext():
+    with strategy_scope(model):
         recorder = Recorder(num_examples, num_classes)
-    recorder.strategy = strategy
+    recorder.strategy = getattr(model, "distribute_strategy", None)
     # A built subclassed model refuses new state by assignment.
     tracker = model._tracker
     was_locked = tracker.locked
@@ -147,6 +146,12 @@ def attach(model, num_examples, num_classes):
             tracker.lock()
     _wrap(model, recorder)
     return recorder
+
+
+def strategy_scope(model):
+    """Return the context in which to create variables that go with `model`."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
 def _wrap(model, recorder):

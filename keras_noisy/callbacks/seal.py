@@ -211,7 +211,7 @@ class SEAL(_Averaging):
     def _chunk(self):
         """Return how many examples to predict at once, whole batches."""
         num_classes = _num_classes(self.owner, self.model) or 1000
-        batches = max(1, (1 << 26) // (4 * num_classes * self.batch_size))
+        batches = max(1, (1 << 25) // (4 * num_classes * self.batch_size))
         return batches * self.batch_size
 
 
@@ -355,7 +355,9 @@ class SEALOnTheFly(_Averaging):
     ):
         """Get `model` ready for recording, and return the data to pass to `fit`.
 
-        Call it after `compile`.
+        Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be
+        repeatable: by default `fit` shuffles the batches of a data set, in an order
+        of its own.
 
         Args:
             model: The compiled model that will be trained.

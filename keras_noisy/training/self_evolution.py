@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_noisy import _arrays, _files, _mean_predictions, analysis
 from keras_noisy._errors import check_number, message
+from keras_noisy.callbacks import _recorder
 from keras_noisy.callbacks import seal as seal_callbacks
 from keras_noisy.training import _checkpoint
 
@@ -34,8 +35,9 @@ class SelfEvolution:
     With `storage`, a run that is killed at any moment continues when the same program
     is started again, from the last whole epoch, and ends with the same soft labels
     (bit for bit where the backend computes the same numbers each time). For that,
-    the order of examples follows from (seed, round, epoch), and initial weights from
-    (seed, round): each round calls `keras.utils.set_random_seed`.
+    the order of examples and the state of random numbers follow from (seed, round,
+    epoch), and initial weights from (seed, round): `keras.utils.set_random_seed` is
+    called for each.
 
     Args:
         build_model: Function without arguments that returns a fresh, compiled model
@@ -116,7 +118,7 @@ class SelfEvolution:
         _check_choice("collect", collect, _COLLECT)
         _check_choice("warm_start", warm_start, _WARM_STARTS)
         self.build_model = build_model
-        self.first_build_model = first_build_model or build_model
+        self.first_build_model = first_build_model
         self.rounds = _check_count("rounds", rounds)
         self.storage = None if storage is None else os.fspath(storage)
         self.collect = collect
@@ -199,7 +201,7 @@ class SelfEvolution:
 
     def _train(self, run, data, settings, callbacks, predict_batch_size, arguments):
         """Train one round, from where it stands to its end."""
-        keras.utils.set_random_seed(_round_seed(self.seed, run.round))
+        keras.utils.set_random_seed(_derive_seed(self.seed, run.round))
         model = run.begin_round()
         seal = self._make_seal(run, data, predict_batch_size)
         seal._open(data.num_examples, run.num_classes)
@@ -221,7 +223,8 @@ class SelfEvolution:
         if run.epoch < settings["epochs"] and not run.stopped:
             # SEAL before the checkpoint: a run killed between the two repeats the
             # epoch, and SEAL goes one back; the other way round it could not.
-            watch = [_Order(batches), *own, seal, _EpochEnd(run)]
+            order = _Order(batches, [self.seed, run.round])
+            watch = [order, *own, seal, _EpochEnd(run)]
             model.fit(
                 batches,
                 epochs=settings["epochs"],
@@ -408,8 +411,10 @@ class _Run:
     def _build(self):
         """Return a fresh model with all its variables."""
         is_first = self.round == 0
-        name = "first_build_model" if is_first else "build_model"
-        model = getattr(self.evolution, name)()
+        build, name = self.evolution.build_model, "build_model"
+        if is_first and self.evolution.first_build_model is not None:
+            build, name = self.evolution.first_build_model, "first_build_model"
+        model = build()
         if not isinstance(model, keras.Model) or not model.compiled:
             mend = "Call `model.compile` in it."
             expected = "a function that returns a compiled keras.Model"
@@ -417,7 +422,8 @@ class _Run:
         _check_loss(name, model)
         # Weights exist only after the model has seen an input, in some models.
         model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
-        model.optimizer.build(model.trainable_variables)
+        with _recorder.strategy_scope(model):
+            model.optimizer.build(model.trainable_variables)
         self.num_classes = seal_callbacks._num_classes(_OWNER, model)
         if self.num_classes is None:
             outputs = model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
@@ -425,10 +431,8 @@ class _Run:
         _check_classes(self.data, self.num_classes)
         if self.storage is not None:
             description = _checkpoint.describe(model)
-            kind = "first" if is_first else "later"
-            if kind in self.models:
-                self._check_same(f"{kind} model", self.models[kind], description)
-            self.models[kind] = description
+            known = self.models.setdefault(name, description)
+            self._check_same(f"model of `{name}`", known, description)
         return model
 
     def _weights_to_start_from(self):
@@ -545,11 +549,14 @@ class _Run:
         }
         clean = self.data.clean_labels
         if clean is not None:
-            distance = analysis.label_distance(labels, given, clean)
-            is_wrong = given != clean
+            distances = [
+                analysis.label_distance(part, given[rows], clean[rows])
+                for rows, part in _mean_predictions.parts_of(labels)
+            ]
+            distance = np.concatenate(distances)[given != clean]
             report["label_accuracy"] = float(np.mean(classes == clean))
             report["label_distance"] = (
-                float(distance[is_wrong].mean()) if is_wrong.any() else float("nan")
+                float(distance.mean()) if distance.size else float("nan")
             )
         return report
 
@@ -562,13 +569,16 @@ class _Run:
 
 
 class _Order(keras.callbacks.Callback):
-    """Gives each epoch its own order of examples."""
+    """Gives each epoch an order of examples and random numbers of its own."""
 
-    def __init__(self, batches):
+    def __init__(self, batches, seed):
         super().__init__()
         self.batches = batches
+        self.seed = seed
 
     def on_epoch_begin(self, epoch, logs=None):
+        # Dropout on torch draws from the global state, which is in no checkpoint.
+        keras.utils.set_random_seed(_derive_seed(*self.seed, epoch))
         self.batches.set_epoch(epoch)
 
 
@@ -583,9 +593,9 @@ class _EpochEnd(keras.callbacks.Callback):
         self.run.end_epoch(epoch, logs, bool(self.model.stop_training))
 
 
-def _round_seed(seed, round_index):
-    """Return a seed for Keras that differs from round to round."""
-    return int(np.random.SeedSequence([seed, round_index]).generate_state(1)[0])
+def _derive_seed(*words):
+    """Return a seed for Keras that belongs to these integers."""
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _sharpened(soft_labels, temperature):
@@ -598,13 +608,9 @@ def _sharpened(soft_labels, temperature):
 
 
 def _largest(soft_labels):
-    """Return the largest class of each row, reading a memory map in parts."""
-    step = max(1, (1 << 23) // soft_labels.shape[1])
-    parts = [
-        np.asarray(soft_labels[start : start + step]).argmax(axis=1)
-        for start in range(0, len(soft_labels), step)
-    ]
-    return np.concatenate(parts)
+    """Return the largest class of each row."""
+    parts = _mean_predictions.parts_of(soft_labels)
+    return np.concatenate([part.argmax(axis=1) for _, part in parts])
 
 
 def _sentence(report, num_examples):
@@ -623,7 +629,7 @@ def _remove(path):
 
 
 def _check_callable(argument, value):
-    if not callable(value):
+    if not callable(value) or isinstance(value, keras.Model):
         expected = "a function that returns a compiled model"
         mend = "A model itself cannot be trained from scratch again."
         raise TypeError(message(_OWNER, argument, expected, value, mend))

@@ -1,0 +1,125 @@
+"""What averaging predictions costs: a plain fit, on-the-fly, a pass per epoch.
+
+Run from the root of the repository:
+
+    python benchmarks/seal_overhead.py
+
+One process trains a plain model and models with each way to collect, epoch by epoch
+in turn, so that what else runs on the machine disturbs all of them. Synthetic images,
+50,000 examples of 100 classes.
+"""
+
+import argparse
+import os
+import platform
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from keras_noisy import _arrays, callbacks
+
+KINDS = ("plain", "plain again", "on the fly", "pass")
+
+
+def build_model(num_classes, filters, jit):
+    """Return a small convolutional network for 32x32 images."""
+    layers = [keras.Input((32, 32, 3))]
+    for factor in (1, 2, 4):
+        layers += [
+            keras.layers.Conv2D(factor * filters, 3, 2, "same", activation="relu"),
+            keras.layers.Conv2D(factor * filters, 3, padding="same", activation="relu"),
+        ]
+    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(num_classes)]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, jit_compile=jit)
+    return model
+
+
+class Trainer:
+    """A model that is trained one epoch at a time."""
+
+    def __init__(self, kind, x, y, arguments):
+        self.model = build_model(arguments.classes, arguments.filters, arguments.jit)
+        self.epoch = 0
+        self.callbacks = []
+        # The same pipeline for all: that of Keras differs in speed.
+        options = {"batch_size": arguments.batch, "seed": 0}
+        self.data = _arrays.Batches(x, y, **options)
+        if kind == "on the fly":
+            seal = callbacks.SEALOnTheFly(len(x), from_logits=True)
+            self.data = seal.pipeline(self.model, x, y, **options)
+            self.callbacks = [seal]
+        elif kind == "pass":
+            seal = callbacks.SEAL(
+                x, batch_size=arguments.predict_batch, from_logits=True
+            )
+            self.callbacks = [seal]
+
+    def train(self):
+        """Train an epoch and return the seconds it took, of the clock and of CPU."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.model.fit(
+            self.data,
+            epochs=self.epoch + 1,
+            initial_epoch=self.epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=self.callbacks,
+        )
+        self.epoch += 1
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main():
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=50_000)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--predict-batch", type=int, default=256)
+    parser.add_argument("--filters", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=0, help="0: all")
+    parser.add_argument("--jit", action="store_true")
+    arguments = parser.parse_args()
+    backend = keras.backend.backend()
+    if arguments.threads and backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(arguments.examples, 32, 32, 3)).astype("float32")
+    y = generator.integers(0, arguments.classes, arguments.examples)
+    trainers = [Trainer(kind, x, y, arguments) for kind in KINDS]
+    for trainer in trainers:  # Compile.
+        trainer.train()
+    seconds = []
+    for repeat in range(arguments.repeats):
+        order = np.roll(np.arange(len(KINDS)), repeat)
+        row = np.empty((len(KINDS), 2))
+        for index in order:
+            row[index] = trainers[index].train()
+        seconds.append(row)
+    seconds = np.array(seconds)  # (repeat, kind, clock)
+    medians = np.median(seconds, axis=0)
+    ratios = np.median(seconds / seconds[:, :1], axis=0)
+    print(
+        f"{os.cpu_count()}-core {platform.machine()} CPU, load average "
+        f"{os.getloadavg()[0]:.1f}, Python {platform.python_version()}, Keras "
+        f"{keras.__version__}, {backend} {__import__(backend).__version__}\n\n"
+        "| an epoch of | s, clock | ratio | s, CPU | ratio |\n|---|---|---|---|---|"
+    )
+    for kind, median, ratio in zip(KINDS, medians, ratios, strict=True):
+        print(
+            f"| {kind} | {median[0]:.2f} | {ratio[0]:.3f} | {median[1]:.2f} | "
+            f"{ratio[1]:.3f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

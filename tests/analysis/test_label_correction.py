@@ -1,0 +1,73 @@
+"""Distance of soft labels to the truth, and candidates for correction."""
+
+import numpy as np
+import pytest
+
+from keras_noisy.analysis import correction_candidates, label_correction, label_distance
+
+N, CLASSES = 50, 4
+rng = np.random.default_rng(0)
+S = rng.dirichlet(np.ones(CLASSES), N)
+NOISY, CLEAN = rng.integers(0, CLASSES, (2, N))
+
+
+def test_label_distance_is_the_definition():
+    eye = np.eye(CLASSES)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.abs(S - eye[CLEAN]).sum(1) / np.abs(eye[NOISY] - eye[CLEAN]).sum(
+            1
+        )
+    expected[NOISY == CLEAN] = np.nan
+    actual = label_distance(S, NOISY, CLEAN)
+    np.testing.assert_allclose(actual, expected, atol=1e-12)
+    assert np.isnan(actual).sum() == (NOISY == CLEAN).sum()
+
+
+def test_label_distance_of_the_given_and_of_the_true_label():
+    noisy = (CLEAN + 1) % CLASSES
+    assert np.all(label_distance(np.eye(CLASSES)[noisy], noisy, CLEAN) == 1)
+    assert np.all(label_distance(np.eye(CLASSES)[CLEAN], noisy, CLEAN) == 0)
+
+
+def test_correction_candidates_are_the_definition():
+    confidence, corrected = correction_candidates(S, NOISY)
+    for i in range(N):
+        others = {k: S[i, k] for k in range(CLASSES) if k != NOISY[i]}
+        assert confidence[i] == max(others.values())
+        assert corrected[i] == max(others, key=others.get)
+
+
+def test_parts_agree(monkeypatch):
+    expected = (*correction_candidates(S, NOISY), label_distance(S, NOISY, CLEAN))
+    monkeypatch.setattr(label_correction, "_CHUNK", 7)
+    actual = (*correction_candidates(S, NOISY), label_distance(S, NOISY, CLEAN))
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_soft_labels_are_not_changed():
+    before = S.copy()
+    correction_candidates(S, NOISY)
+    label_distance(S, NOISY, CLEAN)
+    np.testing.assert_array_equal(S, before)
+
+
+@pytest.mark.parametrize(
+    ("soft", "labels", "text"),
+    [
+        (S[0], NOISY, "`soft_labels.shape` must be"),
+        (S[:, :1], NOISY, "`soft_labels.shape` must be"),
+        (S, NOISY[1:], "must be integer class ids"),
+        (S, NOISY.astype("float64"), "must be integer class ids"),
+        (S, NOISY - 1, r"must be class ids in \[0, 4\)"),
+        (S, NOISY + 1, r"must be class ids in \[0, 4\)"),
+    ],
+)
+def test_bad_input(soft, labels, text):
+    with pytest.raises(ValueError, match=f"^correction_candidates: .*{text}"):
+        correction_candidates(soft, labels)
+    with pytest.raises(ValueError, match=f"^label_distance: .*{text}"):
+        label_distance(soft, labels, CLEAN)
+    if soft is S:
+        with pytest.raises(ValueError, match=f"^label_distance: `clean` {text}"):
+            label_distance(soft, NOISY, labels)

@@ -1,0 +1,213 @@
+"""The averages: exactness over many epochs, storage, and what a crash leaves."""
+
+import errno
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from keras_noisy import _mean_predictions
+from keras_noisy._mean_predictions import MeanPredictions
+
+N, C = 7, 3
+
+
+def predictions(epoch, n=N, num_classes=C):
+    p = np.random.default_rng([5, epoch]).dirichlet(np.ones(num_classes), n)
+    return p.astype("float32")
+
+
+def add(means, epoch, values=None, counts=None):
+    values = predictions(epoch) if values is None else values
+    counts = np.ones(len(values), int) if counts is None else counts
+    means.update(epoch, [(0, values, counts)])
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_thousand_epochs_are_exact(tmp_path, on_disk):
+    n, num_classes = 40, 10
+    means = MeanPredictions("SEAL", n, num_classes, tmp_path if on_disk else None)
+    exact = np.zeros((n, num_classes))
+    generator = np.random.default_rng(0)
+    # Constant rows, of which float32 sums are worst, beside changing ones.
+    constant = generator.dirichlet(np.full(num_classes, 0.1), n // 2)
+    epochs = 50 if on_disk else 1000
+    for epoch in range(epochs):
+        changing = generator.dirichlet(np.full(num_classes, 0.1), n - n // 2)
+        p = np.concatenate([constant, changing]).astype("float32")
+        exact += p.astype("float64")
+        add(means, epoch, p)
+    np.testing.assert_allclose(means.soft_labels(), exact / epochs, rtol=0, atol=1e-7)
+
+
+def test_counts_weigh_the_means():
+    means = MeanPredictions("SEAL", 2, 2)
+    add(means, 0, np.array([[1.0, 0], [1, 1]]), [1, 2])
+    add(means, 1, np.array([[0.0, 2], [1, 0]]), [2, 1])
+    np.testing.assert_allclose(means.soft_labels(), np.array([[1, 2], [2, 1]]) / 3)
+    assert means.counts.tolist() == [3, 3]
+
+
+def test_chunks_may_be_of_any_size():
+    whole, parts = MeanPredictions("SEAL", N, C), MeanPredictions("SEAL", N, C)
+    parts.chunk = 2
+    for epoch in range(3):
+        add(whole, epoch)
+        p, ones = predictions(epoch), np.ones(N, int)
+        cuts = [slice(0, 1), slice(1, 6), slice(6, 7)]
+        parts.update(epoch, [(c.start, p[c], ones[c]) for c in cuts])
+    np.testing.assert_array_equal(whole.soft_labels(), parts.soft_labels())
+
+
+@pytest.mark.parametrize("length", [N - 1, N + 1])
+def test_epoch_of_another_length_is_refused(length):
+    means = MeanPredictions("SEAL", N, C)
+    add(means, 0)
+    before = means.soft_labels()
+    with pytest.raises(ValueError, match=r"predictions must cover 7 examples"):
+        add(means, 1, predictions(1, length))
+    assert means.next_epoch == 1
+    np.testing.assert_array_equal(means.soft_labels(), before)
+
+
+def test_unseen_examples_are_an_error():
+    means = MeanPredictions("SEAL", N, C)
+    counts = np.ones(N, int)
+    counts[[2, 5]] = 0
+    add(means, 0, counts=counts)
+    with pytest.raises(ValueError, match=r"2 of 7 have none, the first ids are \[2, 5"):
+        means.soft_labels()
+
+
+def test_files_hold_what_memory_holds(tmp_path):
+    memory, files = (
+        MeanPredictions("SEAL", N, C),
+        MeanPredictions("SEAL", N, C, tmp_path),
+    )
+    for epoch in range(3):
+        add(memory, epoch)
+        add(files, epoch)
+    np.testing.assert_array_equal(memory.soft_labels(), files.soft_labels())
+    again = MeanPredictions("SEAL", N, C, tmp_path)
+    assert (again.first_epoch, again.next_epoch) == (0, 3)
+    np.testing.assert_array_equal(again.soft_labels(), memory.soft_labels())
+    np.testing.assert_array_equal(again.counts, np.full(N, 3))
+
+
+def test_start_continues_and_goes_back_one_epoch(tmp_path):
+    reference = MeanPredictions("SEAL", N, C)
+    for epoch in range(3):
+        add(reference, epoch)
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    add(means, 0)
+    add(means, 1)
+    again = MeanPredictions("SEAL", N, C, tmp_path)
+    again.start(1)
+    assert again.next_epoch == 1
+    add(again, 1)
+    again.start(2)
+    add(again, 2)
+    np.testing.assert_array_equal(again.soft_labels(), reference.soft_labels())
+    with pytest.raises(ValueError, match=r"`fit` must start at epoch 3, because"):
+        again.start(1)
+
+
+def test_start_after_the_only_epoch_begins_again(tmp_path):
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    add(means, 0)
+    means.start(0)
+    assert means.next_epoch is None
+    add(means, 0)
+    np.testing.assert_allclose(means.soft_labels(), predictions(0), atol=1e-7)
+
+
+def test_every_moment_of_a_run_can_be_continued_from(tmp_path, monkeypatch):
+    """A copy of the folder at each write is what SIGKILL there would leave."""
+    folder, copies = tmp_path / "run", []
+
+    def copy(*_):
+        copies.append(tmp_path / f"copy-{len(copies)}")
+        shutil.copytree(folder, copies[-1])
+
+    replace, write = os.replace, _mean_predictions._FileTable.write
+
+    def watched_replace(*args):
+        copy()
+        replace(*args)
+        copy()
+
+    def watched_write(table, rows, values):
+        half = slice(rows.start, rows.start + 1)
+        write(table, half, values[:1])
+        copy()
+        write(table, rows, values)
+
+    monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(_mean_predictions._FileTable, "write", watched_write)
+    reference = MeanPredictions("SEAL", N, C, folder)
+    for epoch in range(3):
+        add(reference, epoch)
+    monkeypatch.undo()
+    expected = reference.soft_labels()
+    seen = set()
+    for path in copies:
+        means = MeanPredictions("SEAL", N, C, path)
+        start = means.next_epoch or 0
+        seen.add(start)
+        for epoch in range(start, 3):
+            add(means, epoch)
+        np.testing.assert_array_equal(means.soft_labels(), expected)
+        assert not [name for name in os.listdir(path) if name.endswith(".tmp")]
+    assert seen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"num_examples": 8}, r"Its num_examples is 7, and that of this run 8"),
+        ({"num_classes": 4}, r"Its num_classes is 3, and that of this run 4"),
+        ({"data": "b"}, r"Its data is 'a', and that of this run 'b'"),
+    ],
+)
+def test_storage_of_another_run_is_refused(tmp_path, change, text):
+    arguments = {"num_examples": N, "num_classes": C, "storage": tmp_path, "data": "a"}
+    add(MeanPredictions("SEAL", **arguments), 0)
+    with pytest.raises(ValueError, match=f"SEAL: `storage` must be.*{text}"):
+        MeanPredictions("SEAL", **{**arguments, **change})
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match=r"`storage` must be empty.*'thesis.tex'"):
+        MeanPredictions("SEAL", N, C, tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_storage_of_another_format_is_refused(tmp_path):
+    add(MeanPredictions("SEAL", N, C, tmp_path), 0)
+    state = json.loads((tmp_path / "state.json").read_text())
+    state["identity"]["format"] = "keras_noisy.mean_predictions/0"
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"Its format is"):
+        MeanPredictions("SEAL", N, C, tmp_path)
+
+
+@pytest.mark.parametrize("where", ["allocate", "write"])
+def test_full_disk_is_said_and_keeps_what_was_there(tmp_path, monkeypatch, where):
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    add(means, 0)
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_mean_predictions._FileTable, where, fail)
+    with pytest.raises(OSError, match=r"SEAL: `storage` must be on a disk with .* GB"):
+        add(means, 1)
+    monkeypatch.undo()
+    again = MeanPredictions("SEAL", N, C, tmp_path)
+    assert again.next_epoch == 1
+    add(again, 1)
+    expected = (predictions(0) + predictions(1)) / 2
+    np.testing.assert_allclose(again.soft_labels(), expected, atol=1e-7)
