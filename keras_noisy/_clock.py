@@ -137,7 +137,7 @@ def attach(model):
     """Return the clock of `model`, giving it one if it has none."""
     clock = getattr(model, ATTRIBUTE, None)
     if clock is None:
-        clock = _create(model)
+        clock = track(model, ATTRIBUTE, Clock)
         clock.own_steps = (model.train_step, model.test_step)
         # They may hold a trace in which no clock was running.
         model.train_function = None
@@ -150,21 +150,27 @@ def attach(model):
     return clock
 
 
-def _create(model):
-    """Make a clock under the model's strategy and let the model track it."""
+def track(model, attribute, make):
+    """Return the metric that `model` has as `attribute`, made if there is none.
+
+    It is made under the model's strategy, and tracked by the model.
+    """
+    metric = getattr(model, attribute, None)
+    if metric is not None:
+        return metric
     strategy = getattr(model, "distribute_strategy", None)
     with strategy.scope() if strategy is not None else contextlib.nullcontext():
-        clock = Clock()
+        metric = make()
     # A built subclassed model refuses new state by assignment.
     tracker = model._tracker
     was_locked = tracker.locked
     tracker.unlock()
     try:
-        setattr(model, ATTRIBUTE, clock)
+        setattr(model, attribute, metric)
     finally:
         if was_locked:
             tracker.lock()
-    return clock
+    return metric
 
 
 def _wrap_steps(model, clock):

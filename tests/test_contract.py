@@ -33,6 +33,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAN, INF = math.nan, math.inf
 
 
+def widened(function, y_pred):
+    """Return predictions with the additional outputs that a loss needs."""
+    if function not in WITH_ABSTENTION:
+        return y_pred
+    # Relative to the others it is the same in logits and in probabilities.
+    return ops.concatenate([y_pred, y_pred[..., :1]], axis=-1)
+
+
+# Losses that need an output besides the classes.
+WITH_ABSTENTION = {"deep_abstention"}
+
+
 @dataclasses.dataclass
 class Case:
     """How the tests call a loss class.
@@ -54,6 +66,11 @@ class Case:
 
     def make(self, cls, **kwargs):
         return cls(**{"from_logits": True, **self.arguments, **kwargs})
+
+    @property
+    def logits(self):
+        """`ref.LOGITS` with as many outputs as the loss needs."""
+        return ops.convert_to_numpy(widened(self.function, ref.LOGITS))
 
     def call_function(self, *args, **kwargs):
         arguments = self.function_arguments or self.arguments
@@ -117,12 +134,13 @@ CLASSES = {
     ),
     "BiTemperedLogistic": Case(
         "bi_tempered_logistic",
-        {"t1": 0.4, "t2": 4.0},
+        {"t1": 0.4, "t2": 2.4},
         {"t1": WEIGHTS, "t2": [0.9, 11, NAN, INF, "1.2", None, True]},
     ),
     "BootstrapHard": dataclasses.replace(EPSILON, function="bootstrap_hard"),
     "BootstrapSoft": dataclasses.replace(EPSILON, function="bootstrap_soft"),
     "ConfidencePenalty": dataclasses.replace(EPSILON, function="confidence_penalty"),
+    "DeepAbstention": Case("deep_abstention", {"alpha": 0.3}, {"alpha": FACTORS}),
     "DerivativeManipulation": Case(
         "derivative_manipulation",
         {"beta": 4.0, "lambda_": 0.5},
@@ -199,10 +217,11 @@ FUNCTIONS = {
     "asymmetric_generalized_cross_entropy": {"a": 0.5, "q": 0.5},
     "asymmetric_unhinged": {"a": 1.5, "q": 0.5},
     "backward_correction": {"transition_matrix": MATRIX},
-    "bi_tempered_logistic": {"t1": 0.4, "t2": 4.0},
+    "bi_tempered_logistic": {"t1": 0.4, "t2": 2.4},
     "bootstrap_hard": {"epsilon": 0.3},
     "bootstrap_soft": {"epsilon": 0.3},
     "confidence_penalty": {"epsilon": 0.3},
+    "deep_abstention": {"alpha": 0.3},
     "derivative_manipulation": {"beta": 4.0, "lambda_": 0.5},
     "epsilon_softmax": {"m": 100.0, "alpha": 0.5, "beta": 2.0},
     "equal_loss": {"epsilon": 0.3},
@@ -265,8 +284,10 @@ ELSEWHERE = {
     "analysis.normalized_entropy": "analysis/test_dynamics.py",
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",
+    "callbacks.AbstentionSchedule": "callbacks/test_abstention_schedule.py",
     "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
     "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",
+    "losses.abstains": "losses/test_deep_abstention.py",
     "losses.global_trust": "losses/test_proselflc.py",
     "losses.local_trust": "losses/test_proselflc.py",
     "noise.CIFAR10_FLIPS_ONE_WAY": "noise/test_transition_matrices.py",
@@ -467,7 +488,7 @@ def test_bad_arguments(name, argument, value):
     if argument in function and argument != "stop_target_gradient":
         expected = expected.replace(name, case.function, 1)
         with pytest.raises((ValueError, TypeError), match=expected):
-            case.call_function(ref.IDS, ref.LOGITS, **{argument: value})
+            case.call_function(ref.IDS, case.logits, **{argument: value})
 
 
 def comparable(value):
@@ -522,7 +543,7 @@ def test_presets(name):
         loss = cls.from_preset(preset, from_logits=True)
         given = {key: comparable(value) for key, value in arguments.items()}
         assert attributes(loss).items() >= given.items()
-        assert np.isfinite(float(loss(ref.IDS, ref.LOGITS)))
+        assert np.isfinite(float(loss(ref.IDS, CLASSES[name].logits)))
     with pytest.raises(ValueError, match=f"^{name}: `preset` must be .*Received"):
         cls.from_preset("cifar1000")
 
@@ -534,7 +555,8 @@ def test_presets(name):
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_function_and_class_agree(name, from_logits):
     cls, case = getattr(losses, name), CLASSES[name]
-    y_pred = ref.LOGITS if from_logits else ref.softmax(ref.LOGITS).astype("float32")
+    logits = case.logits
+    y_pred = logits if from_logits else ref.softmax(logits).astype("float32")
     expected = case.call_function(ref.IDS, y_pred, from_logits=from_logits)
     loss = case.make(cls, from_logits=from_logits, reduction=None)
     ref.assert_close(loss(ref.IDS, y_pred), ref.to_numpy(expected))
@@ -547,9 +569,9 @@ def test_function_and_class_agree(name, from_logits):
 def test_arguments_have_an_effect(name):
     cls, case = getattr(losses, name), CLASSES[name]
     default = {k: v for k, v in case.arguments.items() if type(v) is float}
-    value = float(case.make(cls)(ref.IDS, ref.LOGITS))
+    value = float(case.make(cls)(ref.IDS, case.logits))
     for argument, old in default.items():
-        other = float(case.make(cls, **{argument: old / 2})(ref.IDS, ref.LOGITS))
+        other = float(case.make(cls, **{argument: old / 2})(ref.IDS, case.logits))
         assert abs(other - value) > 1e-4
 
 
@@ -557,15 +579,16 @@ def test_arguments_have_an_effect(name):
 def test_sample_weights(name):
     cls, case = getattr(losses, name), CLASSES[name]
     weights = np.linspace(0, 2, 16).astype("float32")
-    each = ref.to_numpy(case.call_function(ref.IDS, ref.LOGITS))
-    actual = case.make(cls)(ref.IDS, ref.LOGITS, sample_weight=weights)
+    each = ref.to_numpy(case.call_function(ref.IDS, case.logits))
+    actual = case.make(cls)(ref.IDS, case.logits, sample_weight=weights)
     assert float(actual) == pytest.approx((weights * each).mean(), rel=1e-5)
-    actual = case.make(cls, reduction="sum")(ref.IDS, ref.LOGITS, weights)
+    actual = case.make(cls, reduction="sum")(ref.IDS, case.logits, weights)
     assert float(actual) == pytest.approx((weights * each).sum(), rel=1e-5)
 
 
 def call(name, y_true, y_pred, **kwargs):
-    """Call a function of the table, on logits."""
+    """Call a function of the table, on logits of the classes."""
+    y_pred = widened(name, y_pred)
     made = {k: make(y_pred) for k, make in LIKE_PREDICTIONS.get(name, {}).items()}
     arguments = {**FUNCTIONS[name], **made, "from_logits": True, **kwargs}
     return getattr(losses, name)(y_true, y_pred, **arguments)
@@ -690,10 +713,11 @@ X = np.random.default_rng(3).normal(size=(16, 6)).astype("float32")
 
 
 def make_model(loss, policy="float32", **compile_args):
-    dense = keras.layers.Dense(5, dtype=policy, kernel_initializer="ones")
+    outputs = 6 if type(loss).function.__name__ in WITH_ABSTENTION else 5
+    dense = keras.layers.Dense(outputs, dtype=policy, kernel_initializer="ones")
     model = keras.Sequential([keras.Input((6,)), dense])
-    kernel = np.random.default_rng(4).normal(size=(6, 5)).astype("float32")
-    model.set_weights([kernel, np.zeros(5, "float32")])
+    kernel = np.random.default_rng(4).normal(size=(6, outputs)).astype("float32")
+    model.set_weights([kernel, np.zeros(outputs, "float32")])
     model.compile(keras.optimizers.SGD(0.1), loss, **compile_args)
     return model
 

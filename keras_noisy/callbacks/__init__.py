@@ -1,11 +1,13 @@
 """Callbacks: the training clock and what to watch while training."""
 
+from keras_noisy.callbacks.abstention_schedule import AbstentionSchedule
 from keras_noisy.callbacks.global_trust import GlobalTrust
 from keras_noisy.callbacks.learning_dynamics import LearningDynamics
 from keras_noisy.callbacks.seal import SEAL, SEALOnTheFly, with_sample_ids
 
 __all__ = [
     "SEAL",
+    "AbstentionSchedule",
     "GlobalTrust",
     "LearningDynamics",
     "SEALOnTheFly",

@@ -29,6 +29,7 @@ from keras_noisy.losses.confidence_penalty import (
     ConfidencePenalty,
     confidence_penalty,
 )
+from keras_noisy.losses.deep_abstention import DeepAbstention, abstains, deep_abstention
 from keras_noisy.losses.derivative_manipulation import (
     DerivativeManipulation,
     derivative_manipulation,
@@ -91,6 +92,7 @@ __all__ = [
     "BootstrapHard",
     "BootstrapSoft",
     "ConfidencePenalty",
+    "DeepAbstention",
     "DerivativeManipulation",
     "EpsilonSoftmax",
     "EqualLoss",
@@ -107,6 +109,7 @@ __all__ = [
     "ProSelfLC",
     "ReverseCrossEntropy",
     "SymmetricCrossEntropy",
+    "abstains",
     "active_negative",
     "active_passive",
     "asymmetric_exponential",
@@ -117,6 +120,7 @@ __all__ = [
     "bootstrap_hard",
     "bootstrap_soft",
     "confidence_penalty",
+    "deep_abstention",
     "derivative_manipulation",
     "epsilon_softmax",
     "equal_loss",

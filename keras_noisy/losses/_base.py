@@ -117,15 +117,22 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
 def check_labels(owner, y_true, y_pred):
     """Raise where `per_example` would, without computing a loss."""
     y_pred = as_tensor(y_pred)
-    _check_prediction_shape(owner, y_pred)
+    check_prediction_shape(owner, y_pred)
     _label_distribution(owner, y_true, y_pred.shape, "float32")
 
 
 def prediction(owner, y_pred, from_logits):
     """Return the `Prediction` for what a user passed as `y_pred`."""
     y_pred = as_tensor(y_pred)
-    _check_prediction_shape(owner, y_pred)
+    check_prediction_shape(owner, y_pred)
     return Prediction(to_logits(owner, y_pred, from_logits))
+
+
+def log_sum_exp(x, axis=-1):
+    """As `ops.logsumexp`, which computes float64 in float32 on torch."""
+    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+    total = ops.sum(ops.exp(x - largest), axis=axis)
+    return ops.log(total) + ops.squeeze(largest, axis=axis)
 
 
 def as_tensor(x):
@@ -184,7 +191,8 @@ def _at_least_float32(x):
     return ops.cast(x, "float32") if is_low else x
 
 
-def _check_prediction_shape(owner, y_pred):
+def check_prediction_shape(owner, y_pred):
+    """Raise unless `y_pred` holds examples of at least two classes."""
     shape = _static_shape(owner, "y_pred", y_pred)
     if len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
         raise ValueError(

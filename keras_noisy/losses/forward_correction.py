@@ -71,7 +71,7 @@ LOG_ZERO = -1e9
 def _of_class_ids(ids, p, matrix):
     """`-log (T' p)_y`, exact for every `T`."""
     columns = ops.convert_to_tensor(_log(matrix).T, dtype=p.shifted.dtype)
-    return p.log_total - _log_sum_exp(p.shifted + ops.take(columns, ids, axis=0))
+    return p.log_total - _base.log_sum_exp(p.shifted + ops.take(columns, ids, axis=0))
 
 
 def _of_distributions(q, p, matrix):
@@ -92,20 +92,13 @@ def _of_distributions_with_zeros(q, p, matrix):
     logs = ops.convert_to_tensor(logs, dtype=p.shifted.dtype)
     # One term of every class at a time, shape `(..., count, num_classes)`.
     terms = [ops.take(p.shifted, row, axis=-1) for row in sources]
-    log_noisy = _log_sum_exp(ops.stack(terms, axis=-2) + logs, axis=-2)
+    log_noisy = _base.log_sum_exp(ops.stack(terms, axis=-2) + logs, axis=-2)
     return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
 
 
 def _log(matrix):
     with np.errstate(divide="ignore"):
         return np.maximum(np.log(matrix), LOG_ZERO)
-
-
-def _log_sum_exp(x, axis=-1):
-    """As `ops.logsumexp`, which computes float64 in float32 on torch."""
-    largest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
-    total = ops.sum(ops.exp(x - largest), axis=axis)
-    return ops.log(total) + ops.squeeze(largest, axis=axis)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -1,0 +1,150 @@
+"""The schedule of the deep abstaining classifier's price."""
+
+import weakref
+
+import keras
+
+from keras_noisy import _clock, _errors
+from keras_noisy.losses.deep_abstention import DeepAbstention
+
+ATTRIBUTE = "_keras_noisy_abstention"
+
+
+class Price(keras.metrics.Metric):
+    """The price of abstention, as part of the model's state.
+
+    A metric because its variables are what every backend carries through a compiled
+    step, and because they are saved with the model.
+
+    Attributes:
+        alpha: The price; negative while the network warms up.
+        start: The price right after the warm-up; negative before it is known.
+    """
+
+    def __init__(self, name="abstention_alpha"):
+        super().__init__(name=name)
+
+        def scalar(name):
+            return self.add_variable(
+                shape=(),
+                initializer=keras.initializers.Constant(-1.0),
+                aggregation="only_first_replica",
+                name=name,
+            )
+
+        self.alpha = scalar("alpha")
+        self.start = scalar("start")
+
+    def update_state(self, *args, **kwargs):
+        """Do nothing: the callback sets the variables."""
+
+    def reset_state(self):
+        """Do nothing: Keras resets metrics at every epoch and evaluation."""
+
+    def result(self):
+        """Return nothing: the callback writes the logs."""
+        return {}
+
+
+class AbstentionSchedule(keras.callbacks.Callback):
+    """Moves the price of abstention, as the deep abstaining classifier needs it.
+
+    For `warmup_epochs` the loss is plain cross-entropy over all outputs. Then
+    abstention is made cheap, `alpha = loss / initial_factor` with the mean loss of
+    the last warm-up epoch, and `alpha` rises linearly to `final_alpha`, which it
+    would reach after the last epoch. The logs show `abstention_alpha`, NaN during
+    the warm-up.
+
+    Args:
+        warmup_epochs: Epochs without abstention, at least 1; the paper uses 20.
+        initial_factor: By how much the loss exceeds the first price, positive; the
+            paper uses 64.
+        final_alpha: Price at the end, at least 0; the paper uses 1.
+
+    Raises:
+        ValueError: If an argument is out of range, or in `fit` if the model has no
+            loss `DeepAbstention` or training does not begin with the warm-up.
+
+    Example:
+        >>> from keras_noisy import callbacks
+        >>> schedule = callbacks.AbstentionSchedule(warmup_epochs=20)
+
+    Note:
+        The paper divides a moving average over mini-batches of `(1 - p_0) H_c`.
+        That differs from the mean loss of the epoch by little, because `p_0` goes
+        to zero when no label is abstention.
+    """
+
+    def __init__(self, warmup_epochs=20, *, initial_factor=64.0, final_alpha=1.0):
+        super().__init__()
+        owner = "AbstentionSchedule"
+        is_integer = hasattr(warmup_epochs, "__index__")
+        if isinstance(warmup_epochs, bool) or not is_integer or warmup_epochs < 1:
+            raise ValueError(
+                _errors.message(
+                    owner, "warmup_epochs", "a positive integer", warmup_epochs
+                )
+            )
+        self.warmup_epochs = warmup_epochs
+        self.initial_factor = _errors.check_number(
+            owner, "initial_factor", initial_factor, low=0, high=1e9, without="low"
+        )
+        self.final_alpha = _errors.check_number(
+            owner, "final_alpha", final_alpha, low=0, high=1e9
+        )
+        self._price = None
+
+    def set_model(self, model):
+        """Give the model its price and its losses the way to it."""
+        super().set_model(model)
+        found = [
+            loss
+            for loss in keras.tree.flatten(model.loss)
+            if isinstance(loss, DeepAbstention)
+        ]
+        if not found:
+            raise ValueError(
+                "AbstentionSchedule: `model.loss` must hold a "
+                "`keras_noisy.losses.DeepAbstention`. Received: "
+                f"model.loss={model.loss!r}. Compile the model with it, or remove the "
+                "callback."
+            )
+        self._price = _clock.track(model, ATTRIBUTE, Price)
+        for loss in found:
+            # Weak: the price belongs to the model.
+            loss.follow(weakref.ref(self._price.alpha))
+        # They may hold a trace without the price.
+        model.train_function = None
+        model.test_function = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the price of the epoch."""
+        if epoch < self.warmup_epochs:
+            self._price.alpha.assign(-1.0)
+            self._price.start.assign(-1.0)
+            return
+        start = _number(self._price.start)
+        if start < 0:
+            raise ValueError(
+                "AbstentionSchedule: training must begin with the warm-up, because the "
+                f"price is derived from its loss. Received: initial_epoch={epoch} with "
+                f"warmup_epochs={self.warmup_epochs}. Start at epoch 0, or restore a "
+                "model that was saved while this callback ran."
+            )
+        done = (epoch - self.warmup_epochs) / (
+            self.params["epochs"] - self.warmup_epochs
+        )
+        self._price.alpha.assign(start + (self.final_alpha - start) * done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Derive the first price, and log the present one."""
+        if logs is None:
+            return
+        if epoch == self.warmup_epochs - 1:
+            self._price.start.assign(logs["loss"] / self.initial_factor)
+        alpha = _number(self._price.alpha)
+        logs["abstention_alpha"] = alpha if alpha >= 0 else float("nan")
+
+
+def _number(variable):
+    return float(keras.ops.convert_to_numpy(variable))

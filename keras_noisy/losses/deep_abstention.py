@@ -1,0 +1,169 @@
+"""Deep abstaining classifier."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base
+
+
+def deep_abstention(y_true, y_pred, *, alpha, from_logits=False):
+    """Cross-entropy of a network that may decline to answer, at a price.
+
+    `y_pred` has one output more than there are classes; the last one, `p_0`, is
+    abstention. With `H_c` the cross-entropy over the classes alone, normalised,
+
+        loss = (1 - p_0) H_c + alpha log(1 / (1 - p_0))
+
+    A small `alpha` makes it cheap to abstain from examples that are hard to fit,
+    mislabelled ones above all; a large one forces an answer. See
+    `keras_noisy.callbacks.AbstentionSchedule` for how the paper moves it.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes + 1)`.
+        alpha: Price of abstention: a number, at least 0 and finite, or a scalar
+            tensor. Where the tensor is negative the loss is plain cross-entropy over
+            all outputs, with which the paper warms up.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `alpha` is negative or not finite, `y_pred` has no output for
+            abstention, shapes do not fit, or a class id is out of range (inside
+            compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.deep_abstention([1], [[0.2, 0.6, 0.2]], alpha=1.0)
+        >>> round(float(loss[0]), 4)
+        0.4533
+
+    Reference:
+        Thulasidasan et al., "Combating Label Noise in Deep Learning Using
+        Abstention", ICML 2019.
+    """
+    owner = "deep_abstention"
+    is_tensor = ops.is_tensor(alpha)
+    if not is_tensor:
+        alpha = _check_alpha(owner, alpha)
+    y_pred = _base.as_tensor(y_pred)
+    _base.check_prediction_shape(owner, y_pred)
+    _check_outputs(owner, y_true, y_pred)
+    logits = _base.to_logits(owner, y_pred, from_logits)
+    every = _base.log_sum_exp(logits)
+    classes = logits[..., :-1]
+    # log(1 - p_0), without the cancellation of computing p_0 first.
+    log_kept = _base.log_sum_exp(classes) - every
+
+    def formula(q, p):
+        answered = p.cross_entropy(q)
+        price = ops.cast(alpha, log_kept.dtype) if is_tensor else alpha
+        loss = ops.exp(log_kept) * answered - price * log_kept
+        if not is_tensor:
+            return loss
+        plain = answered - log_kept * ops.sum(q, axis=-1)
+        return ops.where(price < 0, plain, loss)
+
+    return _base.per_example(owner, y_true, classes, True, formula)
+
+
+def abstains(y_pred):
+    """Whether a network with an abstention output abstains.
+
+    Args:
+        y_pred: Probabilities or logits of shape `(..., num_classes + 1)`.
+
+    Returns:
+        Booleans of shape `y_pred.shape[:-1]`: whether the last output is the
+        largest.
+
+    Raises:
+        ValueError: If `y_pred` has fewer than three outputs.
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> losses.abstains([[0.2, 0.6, 0.2], [0.2, 0.1, 0.7]]).tolist()
+        [False, True]
+
+    Reference:
+        Thulasidasan et al., "Combating Label Noise in Deep Learning Using
+        Abstention", ICML 2019.
+    """
+    y_pred = ops.convert_to_numpy(y_pred)
+    if y_pred.ndim == 0 or y_pred.shape[-1] < 3:
+        raise ValueError(_missing_output("abstains", tuple(y_pred.shape)))
+    return y_pred[..., -1] > y_pred[..., :-1].max(axis=-1)
+
+
+def _check_outputs(owner, y_true, y_pred):
+    width = y_pred.shape[-1]
+    shape = tuple(y_true.shape if hasattr(y_true, "shape") else np.shape(y_true))
+    is_as_wide = len(shape) == len(y_pred.shape) and shape[-1] == width
+    if width is not None and (width < 3 or is_as_wide):
+        raise ValueError(_missing_output(owner, tuple(y_pred.shape)))
+
+
+def _missing_output(owner, shape):
+    return (
+        f"{owner}: `y_pred` must have one output more than there are classes, the "
+        f"last one to abstain. Received: y_pred.shape={shape}. Add a unit to the last "
+        "layer, and none to the labels."
+    )
+
+
+def _check_alpha(owner, alpha):
+    return _errors.check_number(
+        owner,
+        "alpha",
+        alpha,
+        low=0,
+        high=math.inf,
+        without="high",
+        mend="`keras_noisy.callbacks.AbstentionSchedule` sets it.",
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class DeepAbstention(_base.NoisyLabelLoss):
+    """Cross-entropy of a network that may decline to answer, at a price.
+
+    See `keras_noisy.losses.deep_abstention` for the formula and the label forms. The
+    last layer needs `num_classes + 1` units. Accuracy counts an abstention as an
+    error.
+
+    Args:
+        alpha: Price of abstention, at least 0 and finite, as long as no
+            `keras_noisy.callbacks.AbstentionSchedule` sets another.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(deep_abstention)
+    hyperparameters = ("alpha",)
+
+    def __init__(self, *, alpha=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = _check_alpha(type(self).__name__, alpha)
+        self._find_price = None
+
+    def call(self, y_true, y_pred):
+        """Return one loss per example."""
+        price = self._find_price and self._find_price()
+        return deep_abstention(
+            y_true,
+            y_pred,
+            alpha=self.alpha if price is None else price.value,
+            from_logits=self.from_logits,
+        )
+
+    def follow(self, find_price):
+        """Take `alpha` from the variable that `find_price()` returns, while it does."""
+        self._find_price = find_price
