@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_noisy._errors import message
+from keras_noisy.analysis import _rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,10 +50,14 @@ def calibration(predictions, labels, *, bins=15):
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     owner = "calibration"
-    p, labels = check_distributions(owner, predictions, labels)
+    predictions, labels = _check(owner, predictions, labels)
     if not hasattr(bins, "__index__") or bins < 1:
         raise ValueError(message(owner, "bins", "a positive integer", bins))
-    largest, right = p.max(axis=1), p.argmax(axis=1) == labels
+    largest, right = np.empty(len(labels)), np.empty(len(labels), bool)
+    for rows in _rows.chunks(predictions):
+        p = np.asarray(predictions[rows], dtype="float64")
+        _check_distributions(owner, p)
+        largest[rows], right[rows] = p.max(axis=1), p.argmax(axis=1) == labels[rows]
     # Bins are open on the left, so that a certain prediction is in the last one.
     which = np.clip(np.ceil(largest * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(which, minlength=bins)
@@ -66,20 +71,23 @@ def calibration(predictions, labels, *, bins=15):
     return Calibration(confidence, accuracy, count, float(gaps @ count / len(labels)))
 
 
-def check_distributions(owner, predictions, labels):
-    """Return float64 distributions and class ids that fit, or raise."""
-    p = np.asarray(predictions, dtype="float64")
-    labels = np.asarray(labels)
-    if p.ndim != 2 or p.shape[1] < 2 or not len(p):
+def _check(owner, predictions, labels):
+    """Return predictions and class ids that fit, or raise."""
+    predictions, labels = _rows.as_array(predictions), np.asarray(labels)
+    shape = predictions.shape
+    if len(shape) != 2 or shape[1] < 2 or not shape[0]:
         expected = "(n, num_classes), with examples and at least two classes"
-        raise ValueError(message(owner, "predictions.shape", expected, p.shape))
+        raise ValueError(message(owner, "predictions.shape", expected, shape))
+    if labels.shape != shape[:1] or labels.dtype.kind not in "iu":
+        expected = f"class ids of an integer dtype and shape ({shape[0]},)"
+        received = f"{labels.dtype}{list(labels.shape)}"
+        raise ValueError(message(owner, "labels", expected, received))
+    return predictions, labels
+
+
+def _check_distributions(owner, p):
     if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 0.02)):
         mend = "Apply a softmax to logits first."
         received = "rows that are not"
         expected = "distributions, rows that sum to one"
         raise ValueError(message(owner, "predictions", expected, received, mend))
-    if labels.shape != p.shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({len(p)},)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, "labels", expected, received))
-    return p, labels

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_noisy import _errors
+from keras_noisy.analysis import _rows
 
 
 def wrong_label_fit(predictions, noisy, clean):
@@ -82,12 +83,19 @@ def normalized_entropy(predictions):
     Reference:
         Fig. 3d and 3e of Wang et al., "ProSelfLC", CVPR 2021.
     """
-    p = np.asarray(predictions, dtype="float64")
-    if p.ndim != 2 or p.shape[1] < 2:
+    predictions = _rows.as_array(predictions)
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
         raise ValueError(
             "normalized_entropy: `predictions` must have shape (n, num_classes) with "
-            f"at least two classes. Received: predictions.shape={p.shape}."
+            f"at least two classes. Received: predictions.shape={predictions.shape}."
         )
+    entropy = np.empty(len(predictions))
+    for rows in _rows.chunks(predictions):
+        entropy[rows] = _entropy(np.asarray(predictions[rows], dtype="float64"))
+    return np.clip(entropy / np.log(predictions.shape[1]), 0.0, 1.0)
+
+
+def _entropy(p):
     # A softmax in half precision sums to one within about a hundredth.
     if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 0.02)):
         raise ValueError(
@@ -97,37 +105,38 @@ def normalized_entropy(predictions):
         )
     positive = np.where(p > 0, p, 1.0)
     # From zero, because the negative of a sum of zeros prints as -0.
-    entropy = 0.0 - (p * np.log(positive)).sum(axis=1)
-    return np.clip(entropy / np.log(p.shape[1]), 0.0, 1.0)
+    return 0.0 - (p * np.log(positive)).sum(axis=1)
 
 
 def _check(owner, predictions, noisy, clean):
     """Return predicted classes, noisy and clean labels of one length."""
-    predictions = np.asarray(predictions)
+    predictions = _rows.as_array(predictions)
     if predictions.ndim not in (1, 2):
         raise ValueError(
             f"{owner}: `predictions` must have shape (n, num_classes) or (n,). "
             f"Received: predictions.shape={predictions.shape}."
         )
-    if np.isnan(predictions).any():
-        raise ValueError(
-            f"{owner}: `predictions` must be numbers. Received NaN. The training has "
-            "diverged."
-        )
-    if predictions.ndim == 2:
-        predictions = predictions.argmax(axis=1)
+    classes = np.empty(len(predictions), np.int64)
+    for rows in _rows.chunks(predictions):
+        part = predictions[rows]
+        if np.isnan(part).any():
+            raise ValueError(
+                f"{owner}: `predictions` must be numbers. Received NaN. The training "
+                "has diverged."
+            )
+        classes[rows] = part.argmax(axis=1) if part.ndim == 2 else part
     labels = {"noisy": np.asarray(noisy), "clean": np.asarray(clean)}
     for argument, values in labels.items():
-        if values.ndim != 1 or predictions.shape != values.shape:
+        if values.ndim != 1 or classes.shape != values.shape:
             raise ValueError(
                 _errors.message(
                     owner,
                     f"{argument}.shape",
-                    f"(n,), with n the number of predictions, {len(predictions)}",
+                    f"(n,), with n the number of predictions, {len(classes)}",
                     values.shape,
                 )
             )
-    return predictions, labels["noisy"], labels["clean"]
+    return classes, labels["noisy"], labels["clean"]
 
 
 def _share(hits, among):

@@ -7,8 +7,7 @@ from keras import ops
 
 from keras_noisy import _gradients
 from keras_noisy._errors import message
-
-_ROWS = 1 << 14
+from keras_noisy.analysis import _rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,14 +59,14 @@ def gradient_density(loss, y_true, y_pred, *, from_logits=False, bins=50):
         Learning".
     """
     owner = "gradient_density"
-    labels, logits = _check(owner, y_true, y_pred, from_logits)
+    labels, y_pred = _check(owner, y_true, y_pred)
     if not hasattr(bins, "__index__") or bins < 1:
         raise ValueError(message(owner, "bins", "a positive integer", bins))
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
-        p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits[rows])
+    for rows in _rows.chunks(y_pred):
+        logits = _to_logits(owner, y_pred[rows], from_logits)
+        p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits)
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.searchsorted(edges, p_y, side="right") - 1, 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
@@ -109,23 +108,29 @@ def targets_for(loss, labels, num_classes):
     return np.eye(num_classes, dtype="float32")[labels]
 
 
-def _check(owner, y_true, y_pred, from_logits):
-    """Return labels and float32 logits."""
-    logits = np.asarray(y_pred, dtype="float32")
+def _check(owner, y_true, y_pred):
+    """Return labels and predictions that fit, or raise."""
+    y_pred = _rows.as_array(y_pred)
     labels = np.asarray(y_true)
-    if logits.ndim != 2 or logits.shape[1] < 2 or not len(logits):
+    if y_pred.ndim != 2 or y_pred.shape[1] < 2 or not len(y_pred):
         expected = "(n, num_classes), with examples and at least two classes"
-        raise ValueError(message(owner, "y_pred.shape", expected, logits.shape))
-    if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({len(logits)},)"
+        raise ValueError(message(owner, "y_pred.shape", expected, y_pred.shape))
+    if labels.shape != y_pred.shape[:1] or labels.dtype.kind not in "iu":
+        expected = f"class ids of an integer dtype and shape ({len(y_pred)},)"
         received = f"{labels.dtype}{list(labels.shape)}"
         raise ValueError(message(owner, "y_true", expected, received))
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        expected = f"class ids in [0, {logits.shape[1]})"
+    if labels.min() < 0 or labels.max() >= y_pred.shape[1]:
+        expected = f"class ids in [0, {y_pred.shape[1]})"
         received = f"values in [{labels.min()}, {labels.max()}]"
         raise ValueError(message(owner, "y_true", expected, received))
-    if np.isnan(logits).any():
+    return labels, y_pred
+
+
+def _to_logits(owner, y_pred, from_logits):
+    """Return some rows as float32 logits."""
+    y_pred = np.asarray(y_pred, dtype="float32")
+    if np.isnan(y_pred).any():
         raise ValueError(message(owner, "y_pred", "numbers", "NaN"))
-    if not from_logits:
-        logits = np.log(np.maximum(logits, np.finfo("float32").tiny))
-    return labels, logits
+    if from_logits:
+        return y_pred
+    return np.log(np.maximum(y_pred, np.finfo("float32").tiny))

@@ -8,12 +8,12 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
+from keras_noisy.analysis import _rows
 from keras_noisy.analysis.label_correction import correction_candidates
 
 COLUMNS = (
     "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
 )  # fmt: skip
-_CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -75,6 +75,27 @@ class Suspects:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
         with _files.atomic_writer(path) as file:
             np.save(file, self.cleaned_labels(), allow_pickle=False)
+
+    def to_datalab(self):
+        """Return columns like those of cleanlab's `Datalab.get_issues("label")`.
+
+        `pandas.DataFrame(suspects.to_datalab())` has one row per example, in the
+        order of the data. `label_score` is in [0, 1], lower is more suspicious.
+        """
+        if self.source == "mean_losses":
+            score = np.exp(-np.maximum(self.confidence, 0))
+        else:
+            score = 1 - self.confidence
+        columns = {
+            "is_label_issue": self.is_suspect,
+            "label_score": score,
+            "given_label": self.given_label,
+            "predicted_label": np.where(
+                self.is_suspect, self.proposed_label, self.given_label
+            ),
+        }
+        back = np.argsort(self.sample_id)
+        return {name: values[back] for name, values in columns.items()}
 
     def precision_and_recall(self, is_corrupted):
         """Compare with the truth, where an experiment knows it.
@@ -182,13 +203,12 @@ def find_suspects(labels, soft_labels=None, *, predictions=None, mean_losses=Non
 
 
 def _by_soft_labels(owner, labels, soft_labels):
-    if not isinstance(soft_labels, np.ndarray):
-        soft_labels = np.asarray(soft_labels)
+    soft_labels = _rows.as_array(soft_labels)
     confidence, proposed = correction_candidates(soft_labels, labels)
     of_given = np.empty(len(labels), soft_labels.dtype)
-    for start in range(0, len(labels), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(labels)))
-        of_given[rows] = soft_labels[rows, labels[rows]]
+    for rows in _rows.chunks(soft_labels):
+        at = labels[rows, None].astype(int)
+        of_given[rows] = np.take_along_axis(soft_labels[rows], at, 1)[:, 0]
     return proposed, confidence, confidence > of_given
 
 

@@ -76,6 +76,28 @@ def test_cleaned_label_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["labels.npy"]
 
 
+def test_datalab_columns():
+    columns = find_suspects(LABELS, SOFT).to_datalab()
+    assert columns["is_label_issue"].tolist() == [False, True, True, False]
+    assert columns["predicted_label"].tolist() == [0, 2, 0, 2]
+    assert columns["given_label"].tolist() == LABELS.tolist()
+    np.testing.assert_allclose(columns["label_score"], [0.8, 0.4, 0.2, 0.6])
+    by_loss = find_suspects(LABELS, mean_losses=[0.1, 0.2, 9.0, 0.3]).to_datalab()
+    assert by_loss["label_score"].argmin() == 2
+    assert np.all((by_loss["label_score"] >= 0) & (by_loss["label_score"] <= 1))
+
+
+def test_datalab_has_the_same_columns():
+    pytest.importorskip("cleanlab")
+    pytest.importorskip("datasets")
+    from cleanlab import Datalab
+
+    lab = Datalab({"label": [0, 1, 2, 2] * 10}, label_name="label", verbosity=0)
+    lab.find_issues(pred_probs=np.tile(SOFT, (10, 1)), issue_types={"label": {}})
+    expected = set(lab.get_issues("label").columns)
+    assert set(find_suspects(LABELS, SOFT).to_datalab()) == expected
+
+
 def test_mean_losses():
     suspects = find_suspects(LABELS, mean_losses=[0.1, 0.2, 9.0, 0.3])
     assert suspects.sample_id.tolist() == [2, 3, 1, 0]

@@ -1,0 +1,17 @@
+"""Row by row work on predictions that are too large to copy."""
+
+import numpy as np
+
+_BYTES = 1 << 25
+
+
+def chunks(array):
+    """Yield slices of rows of `array`, some megabytes of float64 each."""
+    rows = max(1, _BYTES // (8 * max(1, int(np.prod(array.shape[1:])))))
+    for start in range(0, len(array), rows):
+        yield slice(start, min(start + rows, len(array)))
+
+
+def as_array(values):
+    """Return `values` as an array; a memory map stays on disk."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values)
