@@ -132,26 +132,12 @@ def attach(model, num_examples, num_classes):
                 "Make a fresh model for another data set.",
             )
         )
-    with strategy_scope(model):
-        recorder = Recorder(num_examples, num_classes)
+    recorder = _clock.track(
+        model, ATTRIBUTE, lambda: Recorder(num_examples, num_classes)
+    )
     recorder.strategy = getattr(model, "distribute_strategy", None)
-    # A built subclassed model refuses new state by assignment.
-    tracker = model._tracker
-    was_locked = tracker.locked
-    tracker.unlock()
-    try:
-        setattr(model, ATTRIBUTE, recorder)
-    finally:
-        if was_locked:
-            tracker.lock()
     _wrap(model, recorder)
     return recorder
-
-
-def strategy_scope(model):
-    """Return the context in which to create variables that go with `model`."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
 def _wrap(model, recorder):

@@ -1,5 +1,6 @@
 """SEAL's rounds: train, average the predictions, train again on the averages."""
 
+import contextlib
 import os
 import shutil
 
@@ -8,12 +9,23 @@ import numpy as np
 
 from keras_noisy import _arrays, _files, _mean_predictions, analysis
 from keras_noisy._errors import check_number, message
-from keras_noisy.callbacks import _recorder
 from keras_noisy.callbacks import seal as seal_callbacks
 from keras_noisy.training import _checkpoint
 
 _OWNER = "SelfEvolution"
 _FORMAT = "keras_noisy.self_evolution/1"
+# What `run.json` holds of a run, besides what identifies it.
+_STATE = (
+    "round",
+    "epoch",
+    "stopped",
+    "logs",
+    "lengths",
+    "histories",
+    "reports",
+    "models",
+    "best",
+)
 _COLLECT = ("pass", "on_the_fly")
 _WARM_STARTS = (False, "last", "best")
 _REFUSED = {
@@ -288,6 +300,7 @@ class _Run:
         epoch: Its next epoch.
         stopped: Whether a callback has ended the round.
         logs: Logs of its epochs so far.
+        lengths: Number of epochs of the rounds before.
         histories: Of the rounds before.
         reports: Of the rounds before.
         soft_labels: Of the round before, None in the first.
@@ -297,7 +310,7 @@ class _Run:
         self.evolution, self.data, self.settings = evolution, data, settings
         self.storage = evolution.storage
         self.round, self.epoch, self.stopped = 0, 0, False
-        self.logs, self.histories, self.reports = {}, [], []
+        self.logs, self.lengths, self.histories, self.reports = {}, [], [], []
         self.models, self.best = {}, None
         self.soft_labels = self.model = self.num_classes = None
         # Weights to start the next round from.
@@ -340,8 +353,7 @@ class _Run:
             return self._write()
         for key, expected in self.identity.items():
             self._check_same(key, state["identity"].get(key), expected)
-        for name in ("round", "epoch", "stopped", "logs", "histories", "reports",
-                     "models", "best"):  # fmt: skip
+        for name in _STATE:
             setattr(self, name, state[name])
         if self.round > self.evolution.rounds:
             mend = f"The storage {self.storage!r} holds that many."
@@ -387,9 +399,7 @@ class _Run:
 
     def _write(self):
         if self.storage is not None:
-            names = ("identity", "round", "epoch", "stopped", "logs", "histories",
-                     "reports", "models", "best")  # fmt: skip
-            state = {name: getattr(self, name) for name in names}
+            state = {name: getattr(self, name) for name in ("identity", *_STATE)}
             _files.write_json(self.path("run.json"), state)
 
     def _labels_path(self):
@@ -422,7 +432,8 @@ class _Run:
         _check_loss(name, model)
         # Weights exist only after the model has seen an input, in some models.
         model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
-        with _recorder.strategy_scope(model):
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = seal_callbacks._num_classes(_OWNER, model)
         if self.num_classes is None:
@@ -446,8 +457,7 @@ class _Run:
 
     def _last_checkpoint(self):
         """Return the path of the last checkpoint of the round before."""
-        epochs = len(self.histories[-1]["loss"])
-        return self._checkpoint_path("checkpoint", self.round - 1, epochs)
+        return self._checkpoint_path("checkpoint", self.round - 1, self.lengths[-1])
 
     def targets(self):
         """Return the function from rows to the targets of this round."""
@@ -468,7 +478,7 @@ class _Run:
     def end_epoch(self, epoch, logs, stopped):
         """Take note of an epoch, and save all that is needed to go on from there."""
         for name, value in (logs or {}).items():
-            self.logs.setdefault(name, []).append(float(value))
+            self.logs.setdefault(name, []).append(np.asarray(value, float).tolist())
         is_best = self._is_best(epoch)
         self.epoch, self.stopped = epoch + 1, stopped
         if self.storage is None:
@@ -512,6 +522,7 @@ class _Run:
         labels = self._keep_labels(seal)
         self.reports.append(self._report(labels, previous))
         self.histories.append(self.logs)
+        self.lengths.append(self.epoch)
         if self.storage is None:
             best = self._best_weights if self.evolution.warm_start == "best" else None
             if self.evolution.warm_start:
