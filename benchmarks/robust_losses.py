@@ -45,6 +45,19 @@ def pair(passive, alpha, beta):
     )
 
 
+class EachNetwork(keras.losses.Loss):
+    """The mean over networks of a loss that is defined on a whole batch."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def call(self, y_true, y_pred):
+        """Return the mean, a scalar."""
+        count = y_pred.shape[1]
+        return sum(self.loss(y_true[:, i], y_pred[:, i]) for i in range(count)) / count
+
+
 # Arguments are the papers' for CIFAR-10, the data set with ten classes that most of
 # them have; where a paper sets one by the noise, `noise` gives it.
 LOSSES = {
@@ -88,15 +101,15 @@ LOSSES = {
         t1=0.8, t2=1.2, **ON
     ),
     "DAC": lambda noise: losses.DeepAbstention(**ON),
+    # After cross-entropy for half of the epochs.
+    "DMI": lambda noise: EachNetwork(losses.DeterminantMutualInformation(**ON)),
     "DM(8, 0.5)": lambda noise: losses.DerivativeManipulation(
         beta=8.0, lambda_=0.5, **ON
     ),
     "IMAE(8)": lambda noise: losses.IMAE(temperature=8.0, **ON),
 }
-# Those that have to be made anew for every noise.
-NEED_NOISE = {"EqualLoss(rate)", "Forward(true T)", "Backward(true T)"}
-# Those that see the whole batch, or keep a state: one network at a time.
-ALONE = {"DMI", "DAC", "DM(8, 0.5)", "IMAE(8)"}
+# Those that have to be made anew for every noise, or have a state that depends on it.
+NEED_NOISE = {"EqualLoss(rate)", "Forward(true T)", "Backward(true T)", "DAC", "DMI"}
 ABSTAINING = losses.DeepAbstention
 HIDDEN = 128
 
@@ -200,12 +213,9 @@ def train(loss, seeds, noisy_labels, data, args):
     for seed in seeds:
         keras.utils.set_random_seed(seed)
         networks.append(make_network(num_features, num_outputs))
-    if count == 1:
-        (model,), labels = networks, noisy_labels[:, 0]
-    else:
-        model, labels = make_networks(count, num_features, num_outputs), noisy_labels
-        starts = zip(*(network.get_weights() for network in networks), strict=True)
-        model.set_weights([np.stack(weights) for weights in starts])
+    model = make_networks(count, num_features, num_outputs)
+    starts = zip(*(network.get_weights() for network in networks), strict=True)
+    model.set_weights([np.stack(weights) for weights in starts])
     watch = [TestAccuracy(x_test, y_test)]
     if isinstance(loss, losses.ProSelfLC):
         watch.append(callbacks.GlobalTrust())
@@ -214,21 +224,25 @@ def train(loss, seeds, noisy_labels, data, args):
     # Whole batches only: a last batch of another size would be compiled again.
     steps = len(x_train) // args.batch_size
     used = slice(steps * args.batch_size)
-    model.compile(
-        keras.optimizers.Adam(args.learning_rate),
-        loss,
-        loss_weights=[float(count)],
-        jit_compile=True,
-        steps_per_execution=steps,
-    )
-    model.fit(
-        x_train[used],
-        labels[used],
-        batch_size=args.batch_size,
-        epochs=args.epochs,
-        callbacks=watch,
-        verbose=0,
-    )
+    stages = [(loss, args.epochs)]
+    if isinstance(loss, EachNetwork):
+        stages = [(LOSSES["CE"](None), args.epochs // 2), (loss, args.epochs // 2)]
+    for stage_loss, epochs in stages:
+        model.compile(
+            keras.optimizers.Adam(args.learning_rate),
+            stage_loss,
+            loss_weights=[float(count)],
+            jit_compile=True,
+            steps_per_execution=steps,
+        )
+        model.fit(
+            x_train[used],
+            noisy_labels[used],
+            batch_size=args.batch_size,
+            epochs=epochs,
+            callbacks=watch,
+            verbose=0,
+        )
     return np.stack(watch[0].values)
 
 
@@ -262,9 +276,7 @@ def read_runs(path, settings):
 def groups_of(name, seeds):
     """Yield the runs, pairs of noise and seed, that are trained in one model."""
     runs = list(itertools.product(NOISES, seeds))
-    if name in ALONE:
-        yield from ([run] for run in runs)
-    elif name in NEED_NOISE:
+    if name in NEED_NOISE:
         yield from ([(kind, seed) for seed in seeds] for kind in NOISES)
     else:
         yield runs
@@ -357,7 +369,10 @@ labels, so the realised rate is 0.8 times the stated one, and above 50 % the wro
 is the more frequent one. Labels are corrupted exactly (`corrupt_labels(..., seed=seed)`).
 
 Arguments are the papers' for CIFAR-10, not tuned here; forward and backward correction are
-given the true matrix, Equal Loss the stated rate.
+given the true matrix, Equal Loss the stated rate; DMI follows half of the epochs of
+cross-entropy. The networks of a loss are trained side by side in one model and share the
+order of the examples; the batch of DM and IMAE, whose mean scales their weights, is that of
+all of them.
 
 ## Last epoch
 

@@ -34,6 +34,10 @@ from keras_noisy.losses.derivative_manipulation import (
     DerivativeManipulation,
     derivative_manipulation,
 )
+from keras_noisy.losses.determinant_mutual_information import (
+    DeterminantMutualInformation,
+    determinant_mutual_information,
+)
 from keras_noisy.losses.epsilon_softmax import EpsilonSoftmax, epsilon_softmax
 from keras_noisy.losses.equal_loss import EqualLoss, equal_loss
 from keras_noisy.losses.forward_correction import ForwardCorrection, forward_correction
@@ -94,6 +98,7 @@ __all__ = [
     "ConfidencePenalty",
     "DeepAbstention",
     "DerivativeManipulation",
+    "DeterminantMutualInformation",
     "EpsilonSoftmax",
     "EqualLoss",
     "ForwardCorrection",
@@ -122,6 +127,7 @@ __all__ = [
     "confidence_penalty",
     "deep_abstention",
     "derivative_manipulation",
+    "determinant_mutual_information",
     "epsilon_softmax",
     "equal_loss",
     "forward_correction",

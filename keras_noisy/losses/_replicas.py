@@ -14,14 +14,12 @@ def sum_over_replicas(owner, x):
         owner: Name of the loss, for errors.
         x: Tensor.
     """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if num_replicas() > 1:
         import tensorflow as tf
 
         context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
-    elif backend == "torch":
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+    if keras.backend.backend() == "torch":
         import torch
 
         distributed = torch.distributed
@@ -34,3 +32,13 @@ def sum_over_replicas(owner, x):
                     "or use a loss that is defined per example."
                 )
     return x
+
+
+def num_replicas():
+    """Return how many replicas of a TensorFlow strategy run this step together."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync

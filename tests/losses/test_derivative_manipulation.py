@@ -67,10 +67,9 @@ def test_an_example_that_is_fitted_exactly_has_no_direction():
 
 
 @pytest.mark.tensorflow_only
-def test_two_replicas_use_the_mean_of_both():
+def test_two_replicas_use_the_mean_of_both(strategy):
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     halves = iter([(IDS[:4], NEAR[:4]), (IDS[4:], NEAR[4:])])
     values = strategy.experimental_distribute_values_from_function(
         lambda context: tuple(map(tf.constant, next(halves)))
