@@ -5,6 +5,11 @@ that used another iteration than its own ends with other weights, which
 `test_weights_depend_on_every_iteration` makes sure of.
 """
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -577,3 +582,36 @@ def test_endless_data_in_executions_that_do_not_divide_the_epoch():
     batches = [k % STEPS for k in range(6, 12)]
     expected = train_by_hand(range(6, 12), 12, kernel=kernel, batches=batches)
     assert_trained(fit_again, expected)
+
+
+DATA_PARALLEL = """
+import keras, numpy as np
+from keras_noisy import callbacks, losses
+
+x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+y = np.arange(64) % 3
+weights = []
+for devices in (None, keras.distribution.list_devices()):
+    if devices:
+        assert len(devices) == 2
+        parallel = keras.distribution.DataParallel(devices=devices)
+        keras.distribution.set_distribution(parallel)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.5), losses.ProSelfLC(from_logits=True))
+    model.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0,
+              callbacks=[callbacks.GlobalTrust()])
+    weights.append(model.get_weights()[0])
+np.testing.assert_allclose(*weights, atol=1e-6)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="DataParallel is for the JAX backend")
+def test_jax_data_parallel():
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2]),
+    }
+    subprocess.run([sys.executable, "-c", DATA_PARALLEL], env=environment, check=True)
