@@ -79,6 +79,13 @@ class Case:
         return function(*args, **{"from_logits": True, **arguments, **kwargs})
 
 
+@keras.saving.register_keras_serializable(package="tests")
+def uncertain(q, p):
+    """A target of every kind of term."""
+    e = 0.3 * p.local_trust()
+    return (0.9 - e) * q + e * p + 0.06 * p.uniform() + 0.04 * p.argmax()
+
+
 WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
 EXPONENTS = [0, -0.1, 1.1, NAN, INF, "0.7", None, True]
 FACTORS = [-0.1, NAN, INF, "1", None, True]
@@ -205,6 +212,11 @@ CLASSES = {
         {"alpha": 0.4, "beta": 1.5, "log_zero": -3.0},
         {"alpha": FACTORS, "beta": FACTORS, "log_zero": LOG_ZEROS},
     ),
+    "TargetModification": Case(
+        "target_modification",
+        {"target": uncertain},
+        {"target": [None, 0.3, "proselflc"]},
+    ),
 }
 
 # Classes to be derived from; their subclasses stand in the table.
@@ -240,6 +252,7 @@ FUNCTIONS = {
     "proselflc": {"global_trust": 0.7},
     "reverse_cross_entropy": {},
     "symmetric_cross_entropy": {"alpha": 0.4, "beta": 1.5},
+    "target_modification": {"target": uncertain},
 }
 
 # Losses whose value jumps where a label is fitted exactly, because they divide by the

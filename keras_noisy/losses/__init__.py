@@ -83,6 +83,10 @@ from keras_noisy.losses.symmetric_cross_entropy import (
     SymmetricCrossEntropy,
     symmetric_cross_entropy,
 )
+from keras_noisy.losses.target_modification import (
+    TargetModification,
+    target_modification,
+)
 
 __all__ = [
     "IMAE",
@@ -114,6 +118,7 @@ __all__ = [
     "ProSelfLC",
     "ReverseCrossEntropy",
     "SymmetricCrossEntropy",
+    "TargetModification",
     "abstains",
     "active_negative",
     "active_passive",
@@ -146,4 +151,5 @@ __all__ = [
     "proselflc",
     "reverse_cross_entropy",
     "symmetric_cross_entropy",
+    "target_modification",
 ]

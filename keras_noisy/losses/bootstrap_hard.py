@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _targets
 
 
 def bootstrap_hard(y_true, y_pred, *, epsilon, from_logits=False):
@@ -48,9 +48,7 @@ def bootstrap_hard(y_true, y_pred, *, epsilon, from_logits=False):
         y_true,
         y_pred,
         from_logits,
-        lambda q, p: (
-            (1 - epsilon) * p.cross_entropy(q) + epsilon * p.argmax_cross_entropy()
-        ),
+        _targets.to_formula(lambda q, p: (1 - epsilon) * q + epsilon * p.argmax()),
     )
 
 

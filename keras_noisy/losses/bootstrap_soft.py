@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _targets
 
 
 def bootstrap_soft(y_true, y_pred, *, epsilon, from_logits=False):
@@ -49,7 +49,7 @@ def bootstrap_soft(y_true, y_pred, *, epsilon, from_logits=False):
         y_true,
         y_pred,
         from_logits,
-        lambda q, p: (1 - epsilon) * p.cross_entropy(q) + epsilon * p.entropy(),
+        _targets.to_formula(lambda q, p: (1 - epsilon) * q + epsilon * p),
     )
 
 

@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_noisy import _errors
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _targets
 
 
 def generalized_label_smoothing(y_true, y_pred, *, smooth_rate, from_logits=False):
@@ -50,9 +50,8 @@ def generalized_label_smoothing(y_true, y_pred, *, smooth_rate, from_logits=Fals
         y_true,
         y_pred,
         from_logits,
-        lambda q, p: (
-            (1 - smooth_rate) * p.cross_entropy(q)
-            + smooth_rate * p.uniform_cross_entropy()
+        _targets.to_formula(
+            lambda q, p: (1 - smooth_rate) * q + smooth_rate * p.uniform()
         ),
     )
 

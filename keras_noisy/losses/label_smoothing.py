@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _targets
 
 
 def label_smoothing(y_true, y_pred, *, epsilon, from_logits=False):
@@ -44,9 +44,7 @@ def label_smoothing(y_true, y_pred, *, epsilon, from_logits=False):
         y_true,
         y_pred,
         from_logits,
-        lambda q, p: (
-            (1 - epsilon) * p.cross_entropy(q) + epsilon * p.uniform_cross_entropy()
-        ),
+        _targets.to_formula(lambda q, p: (1 - epsilon) * q + epsilon * p.uniform()),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _clock, _errors
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _targets
 
 
 def global_trust(progress, *, exp_base=10.0, transit_time_ratio=0.5):
@@ -123,18 +123,16 @@ def proselflc(
             "proselflc", "global_trust", global_trust, low=0, high=1
         )
 
-    def formula(q, p):
-        trust = ops.stop_gradient(p.local_trust())
+    def target(q, p):
+        trust = p.local_trust()
         # A plain number keeps its digits; cast, it would pass through float32.
         g = ops.cast(global_trust, trust.dtype) if is_tensor else global_trust
         e = g * trust
-        if stop_target_gradient:
-            own = p.cross_entropy(ops.stop_gradient(p.probabilities))
-        else:
-            own = p.entropy()
-        return (1 - e) * p.cross_entropy(q) + e * own
+        return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
 
-    return _base.per_example("proselflc", y_true, y_pred, from_logits, formula)
+    return _base.per_example(
+        "proselflc", y_true, y_pred, from_logits, _targets.to_formula(target)
+    )
 
 
 def _check_trust(owner, exp_base, transit_time_ratio):

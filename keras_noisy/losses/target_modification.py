@@ -1,0 +1,125 @@
+"""Cross-entropy to a target that the user derives from labels and predictions."""
+
+import keras
+
+from keras_noisy import _errors
+from keras_noisy.losses import _base, _targets
+
+
+def target_modification(y_true, y_pred, *, target, from_logits=False):
+    """Cross-entropy to a target made from labels and predictions.
+
+    `target(q, p)` returns the target, and the loss is `-sum_k target_k log p_k`. `q`
+    and `p` can be added, subtracted and multiplied by numbers and by tensors with one
+    number for each example; the target never becomes a tensor of its own then.
+
+    *   `p.uniform()` and `p.argmax()` are targets too, and `p.constant()` is `p`
+        without its gradient.
+    *   `p.local_trust()`, `1 - H(p) / H(u)`, and `p.entropy()` are numbers, one for
+        each example, without a gradient.
+    *   `q.labels` and `p.probabilities` are tensors `(..., num_classes)`. Targets that
+        are not linear are made of them and returned as a tensor, or turned into a
+        part of a sum by `p.of(tensor)`.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        target: Function of `q` and `p` that returns the target.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        TypeError: If `target` is not callable.
+        ValueError: If shapes do not fit, or a class id is out of range (inside
+            compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> def half_corrected(q, p):
+        ...     e = 0.5 * p.local_trust()
+        ...     return (1 - e) * q + e * p
+        >>> loss = losses.target_modification(
+        ...     [1], [[0.25, 0.75]], target=half_corrected
+        ... )
+        >>> round(float(loss[0]), 4)
+        0.3136
+
+    Reference:
+        The form of Eq. 2 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
+        itself is written so.
+    """
+    target = _check("target_modification", target)
+    return _base.per_example(
+        "target_modification",
+        y_true,
+        y_pred,
+        from_logits,
+        _targets.to_formula(target),
+    )
+
+
+def _check(owner, target):
+    if not callable(target):
+        raise TypeError(
+            _errors.message(
+                owner,
+                "target",
+                "a function of labels and predictions",
+                target,
+                "For example lambda q, p: 0.9 * q + 0.1 * p.",
+            )
+        )
+    return target
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class TargetModification(_base.NoisyLabelLoss):
+    """Cross-entropy to a target made from labels and predictions.
+
+    See `keras_noisy.losses.target_modification` for what `target` may do. To save a
+    model with the loss, register the function:
+
+        @keras.saving.register_keras_serializable(package="mine")
+        def smoothed(q, p):
+            return 0.9 * q + 0.1 * p.uniform()
+
+        loss = TargetModification(target=smoothed, from_logits=True)
+
+    Args:
+        target: Function of `q` and `p` that returns the target.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(target_modification)
+    hyperparameters = ("target",)
+
+    def __init__(self, *, target, **kwargs):
+        super().__init__(**kwargs)
+        self.target = _check(type(self).__name__, target)
+
+    def get_config(self):
+        """Return the constructor arguments, the function by its registered name."""
+        if getattr(self.target, "__name__", None) == "<lambda>":
+            raise ValueError(
+                _errors.message(
+                    type(self).__name__,
+                    "target",
+                    "a registered function to be saved",
+                    self.target,
+                    "Define it with `def` under "
+                    "`@keras.saving.register_keras_serializable`.",
+                )
+            )
+        target = keras.saving.serialize_keras_object(self.target)
+        return {**super().get_config(), "target": target}
+
+    @classmethod
+    def from_config(cls, config):
+        """Return the loss that `get_config` describes."""
+        target = keras.saving.deserialize_keras_object(config["target"])
+        return cls(**{**config, "target": target})
