@@ -186,10 +186,11 @@ def print_table(folder):
             "| round | test accuracy, last epoch, % | per seed | best epoch, % | "
             "labels right, % | distance to truth |\n|---|---|---|---|---|---|"
         )
-        for index in range(len(results[0]["test_accuracy"])):
-            last = [100 * r["test_accuracy"][index][-1] for r in results]
-            best = [100 * max(r["test_accuracy"][index]) for r in results]
-            reports = [r["reports"][index] for r in results]
+        for index in range(max(len(r["reports"]) for r in results)):
+            done = [r for r in results if len(r["reports"]) > index]
+            last = [100 * r["test_accuracy"][index][-1] for r in done]
+            best = [100 * max(r["test_accuracy"][index]) for r in done]
+            reports = [r["reports"][index] for r in done]
             right = statistics.mean(100 * r["label_accuracy"] for r in reports)
             distance = statistics.mean(r["label_distance"] for r in reports)
             spread = statistics.stdev(last) if len(last) > 1 else float("nan")

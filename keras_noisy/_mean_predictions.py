@@ -307,6 +307,27 @@ def parts_of(soft_labels):
             yield rows, soft_labels[rows]
 
 
+class RowsOfFile:
+    """Rows of a `.npy` file of floats, read one by one.
+
+    A memory map would do, but the system maps much more than what is asked for.
+    """
+
+    def __init__(self, path):
+        array = np.load(path, mmap_mode="r")
+        self.path, self.shape, self.dtype = path, array.shape, array.dtype
+        self.offset = array.offset
+
+    def __getitem__(self, rows):
+        """Return the rows of an array of indices."""
+        result = np.empty((len(rows), self.shape[1]), self.dtype)
+        with open(self.path, "rb", buffering=0) as file:
+            for row, target in zip(rows.tolist(), result, strict=True):
+                file.seek(self.offset + row * target.nbytes)
+                file.readinto(target)
+        return result
+
+
 def write_rows(path, shape, chunks):
     """Write a float32 `.npy` file of `shape` from `(start, rows)` pieces in order."""
     header = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}

@@ -468,12 +468,10 @@ class _Run:
                 return lambda rows: given[rows].astype(np.float32)
             identity = np.eye(num_classes, dtype=np.float32)
             return lambda rows: identity[given[rows]]
-        if self.storage is None:
-            soft_labels = self.soft_labels
-            return lambda rows: _sharpened(soft_labels[rows], temperature)
-        path = self._labels_path()
-        # Mapped anew each time: pages stay resident while they are mapped.
-        return lambda rows: _sharpened(np.load(path, mmap_mode="r")[rows], temperature)
+        soft_labels = self.soft_labels
+        if self.storage is not None:
+            soft_labels = _mean_predictions.RowsOfFile(self._labels_path())
+        return lambda rows: _sharpened(soft_labels[rows], temperature)
 
     def end_epoch(self, epoch, logs, stopped):
         """Take note of an epoch, and save all that is needed to go on from there."""
