@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_noisy import _arrays
 
-_PIECE_BYTES = 1 << 26
+_PIECE_BYTES = 1 << 25
 
 
 def in_pieces(model, x, *, batch_size=None):
@@ -20,17 +20,24 @@ def in_pieces(model, x, *, batch_size=None):
     Yields:
         Outputs as NumPy arrays, some batches at a time.
     """
+    batch_size = batch_size or 256
     if not _arrays.is_arrays(x):
         for batch in x:
-            inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-            outputs = model.predict_on_batch(_arrays.split_ids(inputs)[0])
+            outputs = model.predict_on_batch(inputs_of(batch))
             yield keras.tree.map_structure(ops.convert_to_numpy, outputs)
         return
     size = int(keras.tree.flatten(x)[0].shape[0])
-    piece = _piece(model, batch_size or 256)
+    piece = _piece(model, batch_size)
     for start in range(0, size, piece):
         rows = slice(start, min(start + piece, size))
         yield model.predict(_arrays.take(x, rows), batch_size=batch_size, verbose=0)
+
+
+def inputs_of(batch):
+    """Return the inputs of a batch of a data set, without sample ids."""
+    if isinstance(batch, (tuple, list)):
+        batch = batch[0]
+    return _arrays.split_ids(batch)[0]
 
 
 def _piece(model, batch_size):

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_noisy import _arrays, _errors, _predictions, analysis
 from keras_noisy.analysis.gradient_density import targets_for
+from keras_noisy.callbacks import seal
 
 _NAN = float("nan")
 
@@ -37,7 +38,9 @@ class LearningDynamics(keras.callbacks.Callback):
     Args:
         x: Inputs, an array or a structure of arrays of `n` examples; or a data set of
             batches of inputs, or of tuples that begin with them, in the order of the
-            labels.
+            labels; or the `callbacks.SEAL` or `callbacks.SEALOnTheFly` that stands
+            before this callback in the same `fit`, whose predictions are used then,
+            so that there is no other pass.
         noisy_labels: Given labels, class ids `(n,)`.
         clean_labels: True labels, class ids `(n,)`, or None.
         batch_size: Batch size of the pass, as in `model.predict`.
@@ -88,14 +91,19 @@ class LearningDynamics(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.from_logits = from_logits
         self.every = _check_count("every", every)
+        self._sums = None
+        self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
+        if self._is_listening:
+            x.listeners.append(self._listen)
         if num_examples is not None:
             self._keep_part(_check_count("num_examples", num_examples), seed)
 
     def _keep_part(self, num_examples, seed):
-        if not _arrays.is_arrays(self.x):
+        if self._is_listening or not _arrays.is_arrays(self.x):
             raise ValueError(
-                "LearningDynamics: `num_examples` must be None where `x` is a data "
-                f"set. Received: num_examples={num_examples}. Use `x.take`."
+                "LearningDynamics: `num_examples` must be None where `x` is not "
+                f"arrays. Received: num_examples={num_examples}. Of a tf.data data "
+                "set `take` gives a part."
             )
         size = len(self.noisy_labels)
         generator = np.random.Generator(np.random.PCG64(seed))
@@ -105,40 +113,60 @@ class LearningDynamics(keras.callbacks.Callback):
         if self.clean_labels is not None:
             self.clean_labels = self.clean_labels[rows]
 
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begin new sums, if this epoch is measured."""
+        is_last = epoch + 1 == self.params.get("epochs")
+        self._sums = _Sums() if epoch % self.every == 0 or is_last else None
+
     def on_epoch_end(self, epoch, logs=None):
-        """Predict and add the quantities to the logs."""
+        """Add the quantities to the logs."""
+        if self._sums is not None:
+            if not self._is_listening:
+                self._predict()
+            self._check_count()
         if logs is None:
             return
-        is_last = epoch + 1 == self.params.get("epochs")
-        sums = self._measure() if epoch % self.every == 0 or is_last else None
         if self.clean_labels is None:
-            logs.update(self._without_truth(sums, logs))
+            logs.update(self._without_truth(logs))
         else:
-            logs.update(self._with_truth(sums, logs))
+            logs.update(self._with_truth(logs))
 
-    def _measure(self):
-        """Return the sums of all quantities over the subsets."""
-        sums = _Sums()
+    def _predict(self):
         start = 0
         for outputs in _predictions.in_pieces(
             self.model, self.x, batch_size=self.batch_size
         ):
             rows = slice(start, start + len(outputs))
             start = rows.stop
-            if start <= len(self.noisy_labels):
-                self._add(sums, np.asarray(outputs, "float32"), rows)
-        if start != len(self.noisy_labels):
+            self._add(rows, np.asarray(outputs, "float32"), self.from_logits)
+
+    def _listen(self, rows, probabilities):
+        """Take the predictions that SEAL has collected."""
+        if self._sums is not None:
+            self._add(rows, np.asarray(probabilities, "float32"), False)
+
+    def _check_count(self):
+        count, expected = self._sums.seen, len(self.noisy_labels)
+        if not count:
             raise ValueError(
-                f"LearningDynamics: `noisy_labels` must be of shape (n,), with n the "
-                f"number of predictions, {start}. Received: "
+                "LearningDynamics: `x` must stand before this callback in `fit`, "
+                f"because it is a {type(self.x).__name__}. Received no predictions."
+            )
+        # An example that SEAL on the fly has not seen is not counted.
+        if count > expected or (count < expected and not self._is_listening):
+            raise ValueError(
+                "LearningDynamics: `noisy_labels` must be of shape (n,), with n the "
+                f"number of predictions, {count}. Received: "
                 f"noisy_labels.shape={self.noisy_labels.shape}."
             )
-        return sums
 
-    def _add(self, sums, outputs, rows):
+    def _add(self, rows, outputs, are_logits):
+        self._sums.seen += len(outputs)
+        if self._sums.seen > len(self.noisy_labels):
+            return
         noisy = self.noisy_labels[rows]
-        losses = self._losses(noisy, outputs)
-        p = ops.convert_to_numpy(ops.softmax(outputs)) if self.from_logits else outputs
+        p = ops.convert_to_numpy(ops.softmax(outputs)) if are_logits else outputs
+        losses = self._losses(noisy, outputs, are_logits)
         classes = p.argmax(axis=1)
         values = {
             "entropy": analysis.normalized_entropy(p),
@@ -146,26 +174,28 @@ class LearningDynamics(keras.callbacks.Callback):
             **({} if losses is None else {"loss": losses}),
         }
         if self.clean_labels is None:
-            sums.add("all", values, np.ones(len(noisy), bool))
+            self._sums.add("all", values, np.ones(len(noisy), bool))
             return
         clean = self.clean_labels[rows]
         values["semantic_correction"] = classes == clean
-        sums.add("clean", values, noisy == clean)
-        sums.add("corrupted", values, noisy != clean)
+        self._sums.add("clean", values, noisy == clean)
+        self._sums.add("corrupted", values, noisy != clean)
 
-    def _losses(self, labels, outputs):
+    def _losses(self, labels, outputs, are_logits):
         """Return the training loss per example, or None where it has none."""
         loss = self.model.loss
         loss = keras.losses.get(loss) if isinstance(loss, str) else loss
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
             return None
+        if getattr(loss, "from_logits", False) and not are_logits:
+            outputs = np.log(np.maximum(outputs, np.finfo("float32").tiny))
         targets = ops.convert_to_tensor(targets_for(loss, labels, outputs.shape[1]))
         each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
         return each if each.shape == labels.shape else None
 
-    def _with_truth(self, sums, logs):
-        mean = _NoMeans() if sums is None else sums
+    def _with_truth(self, logs):
+        mean = self._sums or _NoMeans()
         result = {
             "wrong_label_fit": mean("corrupted", "label_agreement"),
             "semantic_correction": mean("corrupted", "semantic_correction"),
@@ -178,8 +208,8 @@ class LearningDynamics(keras.callbacks.Callback):
             result.update(_trust(f"trust_{part}", result[f"entropy_{part}"], logs))
         return result
 
-    def _without_truth(self, sums, logs):
-        mean = _NoMeans() if sums is None else sums
+    def _without_truth(self, logs):
+        mean = self._sums or _NoMeans()
         result = {
             "label_agreement": mean("all", "label_agreement"),
             "entropy": mean("all", "entropy"),
@@ -192,6 +222,7 @@ class _Sums:
     """Sums of quantities over parts of the data; called, it returns their means."""
 
     def __init__(self):
+        self.seen = 0
         self._sums = {}
         self._counts = {}
 

@@ -4,9 +4,8 @@ import warnings
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_noisy import _arrays, _mean_predictions
+from keras_noisy import _arrays, _mean_predictions, _predictions
 from keras_noisy._errors import message
 from keras_noisy.callbacks import _recorder
 
@@ -27,6 +26,8 @@ class _Averaging(keras.callbacks.Callback):
         self._means = None
         self._is_first_epoch = True
         self._data = None
+        # Called with `(rows, probabilities)` for all that is recorded.
+        self.listeners = []
 
     @property
     def owner(self):
@@ -88,10 +89,13 @@ class _Averaging(keras.callbacks.Callback):
                     stacklevel=2,
                 )
 
-    def _check(self, predictions, epoch):
+    def _check(self, rows, predictions, epoch):
+        """Check the predictions on some examples, and tell those who listen."""
         mend = "" if self.from_logits else "Pass from_logits=True if they are logits."
         when = f"at epoch {epoch}"
         _mean_predictions.check_distributions(self.owner, predictions, when, mend)
+        for listener in self.listeners:
+            listener(rows, predictions)
 
 
 def _loss_takes_logits(model):
@@ -183,7 +187,9 @@ class SEAL(_Averaging):
     def _predict(self, epoch):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
-        for outputs in self._outputs():
+        for outputs in _predictions.in_pieces(
+            self.model, self.x, batch_size=self.batch_size
+        ):
             if not hasattr(outputs, "shape"):
                 raise ValueError(_recorder._output_message(outputs).replace(
                     _recorder.OWNER, self.owner, 1
@@ -191,28 +197,10 @@ class SEAL(_Averaging):
             predictions = np.asarray(outputs, np.float32)
             if self.from_logits and predictions.ndim == 2:
                 predictions = _mean_predictions.softmax(np.array(predictions))
-            self._check(predictions, epoch)
+            stop = start + len(predictions)
+            self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)
-            start += len(predictions)
-
-    def _outputs(self):
-        """Yield the model's outputs, in order, in pieces that fit in memory."""
-        if not _arrays.is_arrays(self.x):
-            for batch in self.x:
-                yield _to_numpy(self.model.predict_on_batch(_inputs_of(batch)))
-            return
-        chunk = self._chunk()
-        for start in range(0, self.num_examples, chunk):
-            rows = slice(start, min(start + chunk, self.num_examples))
-            yield self.model.predict(
-                _arrays.take(self.x, rows), batch_size=self.batch_size, verbose=0
-            )
-
-    def _chunk(self):
-        """Return how many examples to predict at once, whole batches."""
-        num_classes = _num_classes(self.owner, self.model) or 1000
-        batches = max(1, (1 << 25) // (4 * num_classes * self.batch_size))
-        return batches * self.batch_size
+            start = stop
 
 
 class _Peeked:
@@ -225,17 +213,6 @@ class _Peeked:
     def __iter__(self):
         yield self.first
         yield from self._iterator
-
-
-def _to_numpy(outputs):
-    return keras.tree.map_structure(ops.convert_to_numpy, outputs)
-
-
-def _inputs_of(batch):
-    """Return the inputs of a batch of a data set, without sample ids."""
-    if isinstance(batch, (tuple, list)):
-        batch = batch[0]
-    return _arrays.split_ids(batch)[0]
 
 
 def _count_examples(owner, data):
@@ -251,7 +228,10 @@ def _count_examples(owner, data):
     if is_infinite:
         expected = "a finite data set"
         raise ValueError(message(owner, "x", expected, data, "Leave out `repeat`."))
-    return sum(int(keras.tree.flatten(_inputs_of(batch))[0].shape[0]) for batch in data)
+    return sum(
+        int(keras.tree.flatten(_predictions.inputs_of(batch))[0].shape[0])
+        for batch in data
+    )
 
 
 def _num_classes(owner, model):
@@ -483,7 +463,7 @@ class SEALOnTheFly(_Averaging):
             )
         seen = np.flatnonzero(counts[:-1])
         means = sums[seen, :-1] / counts[seen, None]
-        self._check(means, epoch)
+        self._check(seen, means, epoch)
 
     def on_train_end(self, logs=None):
         """Warn of examples that were never seen."""

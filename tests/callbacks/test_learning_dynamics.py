@@ -208,3 +208,46 @@ def test_more_errors(arguments, text):
     x = x if x is X else iter(x)
     with pytest.raises(ValueError, match="^LearningDynamics: " + text):
         callbacks.LearningDynamics(x, NOISY, CLEAN, **arguments)
+
+
+def test_predictions_of_seal_are_used():
+    keras.utils.set_random_seed(1)
+    plain = fit(build_model(), callbacks.LearningDynamics(X, NOISY, CLEAN), epochs=2)
+    keras.utils.set_random_seed(1)
+    seal = callbacks.SEAL(X)
+    watch = callbacks.LearningDynamics(seal, NOISY, CLEAN)
+    shared = fit(build_model(), seal, watch, epochs=2)
+    for name in [*NAMES, "loss_clean", "loss_corrupted"]:
+        assert shared[name] == pytest.approx(plain[name], rel=1e-4), name
+
+
+def test_predictions_of_seal_of_a_model_with_logits():
+    model = build_model(activation=None)
+    seal = callbacks.SEAL(X, from_logits=True)
+    history = fit(model, seal, callbacks.LearningDynamics(seal, NOISY, CLEAN))
+    p = seal.soft_labels
+    each = -np.log(p[np.arange(20), NOISY])
+    assert history["loss_clean"][0] == pytest.approx(
+        each[NOISY == CLEAN].mean(), rel=1e-4
+    )
+
+
+def test_predictions_on_the_fly_are_used():
+    model = build_model()
+    seal = callbacks.SEALOnTheFly(20)
+    data = seal.pipeline(model, X, NOISY, batch_size=8)
+    watch = callbacks.LearningDynamics(seal, NOISY, CLEAN)
+    history = model.fit(data, verbose=0, callbacks=[seal, watch]).history
+    expected = analysis.normalized_entropy(seal.soft_labels)[NOISY == CLEAN].mean()
+    assert history["entropy_clean"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_seal_must_come_first():
+    seal = callbacks.SEAL(X)
+    watch = callbacks.LearningDynamics(seal, NOISY, CLEAN)
+    with pytest.raises(ValueError, match="`x` must stand before this callback"):
+        fit(build_model(), watch, seal)
+    with pytest.raises(ValueError, match="with n the number of predictions, 20"):
+        seal = callbacks.SEAL(X)
+        watch = callbacks.LearningDynamics(seal, NOISY[1:], CLEAN[1:])
+        fit(build_model(), seal, watch)

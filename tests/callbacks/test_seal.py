@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import losses
+from keras_noisy import _predictions, losses
 from keras_noisy.callbacks import SEAL, GlobalTrust, SEALOnTheFly, with_sample_ids
 
 BACKEND = keras.backend.backend()
@@ -97,7 +97,7 @@ def test_pass(activation):
 
 def test_pass_in_pieces(monkeypatch):
     seal = SEAL(X, batch_size=4)
-    monkeypatch.setattr(seal, "_chunk", lambda: 8)
+    monkeypatch.setattr(_predictions, "_piece", lambda model, batch_size: 8)
     fit(make_model(), seal)
     assert_close(seal.soft_labels, train_by_hand(IN_ORDER)[1])
 
