@@ -35,6 +35,7 @@ setup(
         "tensorflow": TENSORFLOW,
         "jax": ["jax"],
         "torch": ["torch"],
+        "cleanlab": ["cleanlab>=2.6"],
         "datasets": DATASETS,
         "examples": EXAMPLES,
         "test": TEST,

@@ -317,6 +317,8 @@ ELSEWHERE = {
     "noise.add_label_noise": "noise/test_label_noise.py",
     "noise.asymmetric": "noise/test_transition_matrices.py",
     "noise.corrupt_labels": "noise/test_corrupt_labels.py",
+    "noise.estimate_from_anchors": "noise/test_estimation.py",
+    "noise.estimate_with_cleanlab": "noise/test_estimation.py",
     "noise.pair_flip": "noise/test_transition_matrices.py",
     "noise.symmetric": "noise/test_transition_matrices.py",
     "noise.within_groups": "noise/test_transition_matrices.py",

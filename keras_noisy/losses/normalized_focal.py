@@ -69,7 +69,7 @@ def _power_of_complement(log_p, gamma):
     complement = -ops.expm1(log_p)
     is_positive = complement > 0
     safe = ops.where(is_positive, complement, ops.ones_like(complement))
-    power = ops.exp(gamma * ops.log(safe))
+    power = safe**gamma
     return ops.where(is_positive, power, ops.zeros_like(power)) if gamma else power
 
 

@@ -1,6 +1,10 @@
 """Label noise: transition matrices, corruption of arrays, and a layer for streams."""
 
 from keras_noisy.noise.corrupt_labels import corrupt_labels
+from keras_noisy.noise.estimation import (
+    estimate_from_anchors,
+    estimate_with_cleanlab,
+)
 from keras_noisy.noise.instance_dependent import instance_dependent
 from keras_noisy.noise.label_noise import LabelNoise, add_label_noise
 from keras_noisy.noise.noisy_labels import NoisyLabels
@@ -21,6 +25,8 @@ __all__ = [
     "add_label_noise",
     "asymmetric",
     "corrupt_labels",
+    "estimate_from_anchors",
+    "estimate_with_cleanlab",
     "instance_dependent",
     "pair_flip",
     "symmetric",

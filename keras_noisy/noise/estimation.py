@@ -1,0 +1,118 @@
+"""Estimates of the transition matrix, for those who do not know it."""
+
+import numpy as np
+
+from keras_noisy._errors import check_number, message
+from keras_noisy.noise._checks import Described, check_class_ids, describe_array
+
+
+def estimate_from_anchors(predictions, *, quantile=1.0):
+    """Estimate the transition matrix from the most typical example of each class.
+
+    A network that was trained with cross-entropy on the noisy labels predicts
+    `P(noisy | x)`. For an example that certainly belongs to class `i`, an anchor,
+    that is row `i` of the matrix. The anchor of a class is the example that the
+    network finds most probable to be labelled with it.
+
+    Args:
+        predictions: `P(noisy | x)` of many examples, probabilities `(n, num_classes)`
+            from a network that has not fitted the noise (stop early, or use examples
+            that it was not trained on). Labels are not needed.
+        quantile: Which of the examples, ranked by the probability of the class, is the
+            anchor, in (0, 1]: 1 takes the highest. The paper takes 0.97 on CIFAR-100,
+            because the highest few are outliers.
+
+    Returns:
+        Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
+        `(num_classes, num_classes)` whose rows sum to one.
+
+    Raises:
+        ValueError: If `predictions` are not probabilities or `quantile` is outside
+            (0, 1].
+
+    Example:
+    >>> estimate_from_anchors([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]])
+    array([[0.7, 0.3],
+           [0.2, 0.8]])
+
+    Reference:
+        Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
+        Correction Approach", CVPR 2017.
+    """
+    owner = "estimate_from_anchors"
+    predictions = _check_predictions(owner, predictions)
+    quantile = check_number(
+        owner, "quantile", quantile, low=0, high=1, without="low", mend="Try 0.97."
+    )
+    highest = np.quantile(predictions, quantile, axis=0, method="lower")
+    ranked = np.where(predictions <= highest, predictions, -1.0)
+    rows = predictions[np.argmax(ranked, axis=0)]
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+def estimate_with_cleanlab(labels, predictions):
+    """Estimate the transition matrix by confident learning.
+
+    Examples are counted by their label and by the class that the network confidently
+    gives them. Needs cleanlab (`pip install keras-noisy[cleanlab]`), whose noise matrix
+    is the transpose of ours; this function returns ours.
+
+    Args:
+        labels: Noisy class ids `(n,)`.
+        predictions: `P(noisy | x)` of the same examples, probabilities
+            `(n, num_classes)`, from a network that was not trained on them, such as
+            those of cross-validation.
+
+    Returns:
+        Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
+        `(num_classes, num_classes)` whose rows sum to one.
+
+    Raises:
+        ImportError: If cleanlab is not installed.
+        ValueError: If `predictions` are not probabilities, or do not fit `labels`.
+
+    Example:
+    >>> from keras_noisy import noise
+    >>> estimate = noise.estimate_with_cleanlab  # (noisy_labels, predictions)
+
+    Reference:
+        Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset
+        Labels", JAIR 2021.
+    """
+    owner = "estimate_with_cleanlab"
+    predictions = _check_predictions(owner, predictions)
+    labels = np.asarray(labels)
+    check_class_ids(owner, "labels", labels, predictions.shape[1])
+    if labels.shape != predictions.shape[:1]:
+        expected = f"of shape {predictions.shape[:1]}, as many as predictions"
+        raise ValueError(message(owner, "labels", expected, describe_array(labels)))
+    try:
+        from cleanlab import count
+    except ImportError as error:
+        raise ImportError(
+            f"{owner}: cleanlab must be installed. Received: {error}. Run "
+            "`pip install keras-noisy[cleanlab]`, or use `estimate_from_anchors`."
+        ) from error
+    _, matrix, _, _ = count.estimate_py_and_noise_matrices_from_probabilities(
+        labels, predictions
+    )
+    matrix = np.asarray(matrix, "float64").T
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+def _check_predictions(owner, predictions):
+    """Return `predictions` as float64, or raise unless rows are distributions."""
+    predictions = np.asarray(predictions, "float64")
+    expected = "probabilities of shape (n, num_classes), of at least two classes"
+    if predictions.ndim != 2 or predictions.shape[1] < 2 or not len(predictions):
+        received = describe_array(predictions)
+        raise ValueError(message(owner, "predictions", expected, received))
+    sums = predictions.sum(axis=1)
+    # Wide enough for rows that went through bfloat16.
+    is_distribution = (np.abs(sums - 1) < 1e-2) & (predictions.min(axis=1) >= 0)
+    if not is_distribution.all():
+        row = int(np.argmin(is_distribution))
+        received = Described(f"array whose row {row} sums to {sums[row]:.9g}")
+        mend = "Apply the softmax to logits first."
+        raise ValueError(message(owner, "predictions", expected, received, mend))
+    return predictions
