@@ -193,9 +193,9 @@ def print_table(folder):
             reports = [r["reports"][index] for r in done]
             right = statistics.mean(100 * r["label_accuracy"] for r in reports)
             distance = statistics.mean(r["label_distance"] for r in reports)
-            spread = statistics.stdev(last) if len(last) > 1 else float("nan")
+            spread = f" ± {statistics.stdev(last):.2f}" if len(last) > 1 else ""
             print(
-                f"| {index + 1} | {statistics.mean(last):.2f} ± {spread:.2f} | "
+                f"| {index + 1} | {statistics.mean(last):.2f}{spread} | "
                 f"{', '.join(f'{value:.2f}' for value in last)} | "
                 f"{statistics.mean(best):.2f} | {right:.2f} | {distance:.3f} |"
             )

@@ -21,7 +21,7 @@ import numpy as np
 
 from keras_noisy import _arrays, callbacks
 
-KINDS = ("plain", "plain again", "on the fly", "pass")
+KINDS = ("plain", "on the fly", "pass")
 
 
 def build_model(num_classes, filters, jit):
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--predict-batch", type=int, default=256)
-    parser.add_argument("--filters", type=int, default=8)
+    parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--jit", action="store_true")

@@ -21,9 +21,7 @@ def build_model():
     model = keras.Sequential(
         [keras.Input((FEATURES,)), keras.layers.Dense(CLASSES, "softmax")]
     )
-    model.compile(
-        keras.optimizers.SGD(0.5), "categorical_crossentropy", run_eagerly=True
-    )
+    model.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy")
     return model
 
 
