@@ -236,6 +236,7 @@ FUNCTIONS = {
     "confidence_penalty": {"epsilon": 0.3},
     "deep_abstention": {"alpha": 0.3},
     "derivative_manipulation": {"beta": 4.0, "lambda_": 0.5},
+    "early_learning_regularization": {"weight": 3.0},
     "epsilon_softmax": {"m": 100.0, "alpha": 0.5, "beta": 2.0},
     "equal_loss": {"epsilon": 0.3},
     "forward_correction": {"transition_matrix": MATRIX},
@@ -260,7 +261,10 @@ FUNCTIONS = {
 JUMPS = {"derivative_manipulation", "imae"}
 
 # Arguments of the shape of `y_pred`, made from it.
-LIKE_PREDICTIONS = {"knowledge_distillation": {"teacher_pred": lambda y_pred: y_pred}}
+LIKE_PREDICTIONS = {
+    "early_learning_regularization": {"target": lambda y_pred: 0 * y_pred + 0.125},
+    "knowledge_distillation": {"teacher_pred": lambda y_pred: y_pred},
+}
 
 # What follows another contract, and the file that tests it.
 ELSEWHERE = {
@@ -310,6 +314,7 @@ ELSEWHERE = {
     ),
     "losses.global_trust": "losses/test_proselflc.py",
     "losses.local_trust": "losses/test_proselflc.py",
+    "losses.updated_target": "losses/test_early_learning_regularization.py",
     "noise.CIFAR10_FLIPS_ONE_WAY": "noise/test_transition_matrices.py",
     "noise.CIFAR10_FLIPS_TWO_WAY": "noise/test_transition_matrices.py",
     "noise.LabelNoise": "noise/test_label_noise.py",

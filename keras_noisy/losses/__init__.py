@@ -38,6 +38,10 @@ from keras_noisy.losses.determinant_mutual_information import (
     DeterminantMutualInformation,
     determinant_mutual_information,
 )
+from keras_noisy.losses.early_learning_regularization import (
+    early_learning_regularization,
+    updated_target,
+)
 from keras_noisy.losses.epsilon_softmax import EpsilonSoftmax, epsilon_softmax
 from keras_noisy.losses.equal_loss import EqualLoss, equal_loss
 from keras_noisy.losses.forward_correction import ForwardCorrection, forward_correction
@@ -133,6 +137,7 @@ __all__ = [
     "deep_abstention",
     "derivative_manipulation",
     "determinant_mutual_information",
+    "early_learning_regularization",
     "epsilon_softmax",
     "equal_loss",
     "forward_correction",
@@ -152,4 +157,5 @@ __all__ = [
     "reverse_cross_entropy",
     "symmetric_cross_entropy",
     "target_modification",
+    "updated_target",
 ]
