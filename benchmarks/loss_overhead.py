@@ -41,6 +41,57 @@ LOSSES = {
     "ProSelfLC": lambda: losses.ProSelfLC(from_logits=True),
     "EqualLoss(epsilon=0.4)": lambda: losses.EqualLoss(epsilon=0.4, from_logits=True),
     "EqualLoss(epsilon=2.0)": lambda: losses.EqualLoss(epsilon=2.0, from_logits=True),
+    "TargetModification": lambda: losses.TargetModification(
+        target=lambda q, p: 0.7 * q + 0.2 * p + 0.1 * p.uniform(), from_logits=True
+    ),
+    "MeanAbsoluteError": lambda: losses.MeanAbsoluteError(from_logits=True),
+    "GeneralizedCrossEntropy": lambda: losses.GeneralizedCrossEntropy(from_logits=True),
+    "GeneralizedCrossEntropy, truncated": lambda: losses.GeneralizedCrossEntropy(
+        truncation=0.5, from_logits=True
+    ),
+    "ReverseCrossEntropy": lambda: losses.ReverseCrossEntropy(from_logits=True),
+    "SymmetricCrossEntropy": lambda: losses.SymmetricCrossEntropy(
+        alpha=0.1, beta=1.0, from_logits=True
+    ),
+    "NormalizedCrossEntropy": lambda: losses.NormalizedCrossEntropy(from_logits=True),
+    "NormalizedFocal": lambda: losses.NormalizedFocal(from_logits=True),
+    "NormalizedGeneralizedCrossEntropy": lambda: (
+        losses.NormalizedGeneralizedCrossEntropy(from_logits=True)
+    ),
+    "ActivePassive, NCE+RCE": lambda: losses.ActivePassive.from_preset(
+        "nce+rce, cifar10", from_logits=True
+    ),
+    "AsymmetricGeneralizedCrossEntropy": lambda: (
+        losses.AsymmetricGeneralizedCrossEntropy(a=0.6, q=0.6, from_logits=True)
+    ),
+    "AsymmetricUnhinged": lambda: losses.AsymmetricUnhinged(
+        a=5.5, q=3.0, from_logits=True
+    ),
+    "AsymmetricExponential": lambda: losses.AsymmetricExponential(
+        a=2.5, from_logits=True
+    ),
+    "NormalizedNegativeCrossEntropy": lambda: losses.NormalizedNegativeCrossEntropy(
+        from_logits=True
+    ),
+    "ActiveNegative": lambda: losses.ActiveNegative(
+        alpha=5.0, beta=5.0, from_logits=True
+    ),
+    "EpsilonSoftmax": lambda: losses.EpsilonSoftmax(
+        m=1e5, alpha=0.01, beta=5.0, from_logits=True
+    ),
+    "GeneralizedLabelSmoothing": lambda: losses.GeneralizedLabelSmoothing(
+        smooth_rate=-0.5, from_logits=True
+    ),
+    "DerivativeManipulation": lambda: losses.DerivativeManipulation(
+        beta=8.0, lambda_=0.5, from_logits=True
+    ),
+    "IMAE": lambda: losses.IMAE(from_logits=True),
+    "BiTemperedLogistic(0.8, 1.2)": lambda: losses.BiTemperedLogistic(
+        t1=0.8, t2=1.2, from_logits=True
+    ),
+    "BiTemperedLogistic(0.5, 2)": lambda: losses.BiTemperedLogistic(
+        t1=0.5, t2=2.0, from_logits=True
+    ),
 }
 CLASSES = (10, 100, 1000)
 NOTE = """ProSelfLC reads its clock from variables. In a compiled call that has no
