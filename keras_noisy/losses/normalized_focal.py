@@ -69,7 +69,8 @@ def _power_of_complement(log_p, gamma):
     complement = -ops.expm1(log_p)
     is_positive = complement > 0
     safe = ops.where(is_positive, complement, ops.ones_like(complement))
-    power = safe**gamma
+    # The paper's exponent, for which the root is cheaper than a power.
+    power = ops.sqrt(safe) if gamma == 0.5 else ops.exp(gamma * ops.log(safe))
     return ops.where(is_positive, power, ops.zeros_like(power)) if gamma else power
 
 
