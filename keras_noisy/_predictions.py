@@ -20,7 +20,7 @@ def in_pieces(model, x, *, batch_size=None):
     Yields:
         Outputs as NumPy arrays, some batches at a time.
     """
-    batch_size = batch_size or 256
+    batch_size = _divisible(model, batch_size or 256)
     if not _arrays.is_arrays(x):
         for batch in x:
             outputs = model.predict_on_batch(inputs_of(batch))
@@ -31,6 +31,17 @@ def in_pieces(model, x, *, batch_size=None):
     for start in range(0, size, piece):
         rows = slice(start, min(start + piece, size))
         yield model.predict(_arrays.take(x, rows), batch_size=batch_size, verbose=0)
+
+
+def _divisible(model, batch_size):
+    """Return `batch_size`, rounded up to a multiple of the number of replicas.
+
+    TensorFlow's `MirroredStrategy` can wait for ever for a batch size that does not
+    divide among its replicas.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    return -(-batch_size // replicas) * replicas
 
 
 def inputs_of(batch):
