@@ -42,6 +42,14 @@ def check_number(owner, argument, value, *, low, high, without="", mend=""):
     return number
 
 
+def check_count(owner, argument, value):
+    """Return `value` as an int, or raise unless it is a positive integer."""
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_integer or value < 1:
+        raise ValueError(message(owner, argument, "a positive integer", value))
+    return int(value)
+
+
 def check_bool(owner, argument, value):
     """Return `value`, or raise unless it is True or False."""
     if not isinstance(value, bool):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_noisy._errors import message
+from keras_noisy._errors import check_count, message
 from keras_noisy.analysis import _rows
 
 
@@ -51,8 +51,7 @@ def calibration(predictions, labels, *, bins=15):
     """
     owner = "calibration"
     predictions, labels = _check(owner, predictions, labels)
-    if not hasattr(bins, "__index__") or bins < 1:
-        raise ValueError(message(owner, "bins", "a positive integer", bins))
+    bins = check_count(owner, "bins", bins)
     largest, right = np.empty(len(labels)), np.empty(len(labels), bool)
     for rows in _rows.chunks(predictions):
         p = np.asarray(predictions[rows], dtype="float64")

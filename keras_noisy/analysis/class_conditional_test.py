@@ -97,7 +97,7 @@ def class_conditional_test(transition_matrix, class_weights, *, error, num_valid
     matrix = _check_matrix(owner, transition_matrix)
     weights = _check_weights(owner, class_weights, len(matrix))
     error = _errors.check_number(owner, "error", error, low=0, high=1)
-    num_validation = _check_count(owner, "num_validation", num_validation)
+    num_validation = _errors.check_count(owner, "num_validation", num_validation)
     least_error = float(1 - weights @ matrix.max(axis=1))
     epsilon = least_error - error
     bound = -2 * num_validation * max(epsilon, 0.0) ** 2 / math.log(10)
@@ -235,13 +235,6 @@ def _check_weights(owner, weights, num_classes):
         expected = f"{num_classes} shares that sum to one"
         raise ValueError(message(owner, "class_weights", expected, weights.tolist()))
     return weights
-
-
-def _check_count(owner, argument, value):
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < 1:
-        raise ValueError(message(owner, argument, "a positive integer", value))
-    return int(value)
 
 
 def _kind(array):

@@ -72,8 +72,8 @@ def critical_sample_ratio(
     radius = _check_positive(owner, "radius", radius)
     step_size = _default(owner, "step_size", step_size, radius * 5 / 6)
     noise_scale = _default(owner, "noise_scale", noise_scale, radius * 2 / 3)
-    max_steps = _check_count(owner, "max_steps", max_steps)
-    batch_size = _check_count(owner, "batch_size", batch_size)
+    max_steps = _errors.check_count(owner, "max_steps", max_steps)
+    batch_size = _errors.check_count(owner, "batch_size", batch_size)
     search = _Search(model, radius, step_size, noise_scale, max_steps, bounds)
     generator = np.random.Generator(np.random.PCG64(seed))
     bar = keras.utils.Progbar(_length(x), verbose=verbose)
@@ -190,10 +190,3 @@ def _default(owner, argument, value, default):
     if value is None:
         return default
     return _errors.check_number(owner, argument, value, low=0, high=1e30)
-
-
-def _check_count(owner, argument, value):
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < 1:
-        raise ValueError(message(owner, argument, "a positive integer", value))
-    return int(value)

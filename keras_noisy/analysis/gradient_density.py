@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _gradients
-from keras_noisy._errors import message
+from keras_noisy._errors import check_count, message
 from keras_noisy.analysis import _rows
 
 
@@ -60,8 +60,7 @@ def gradient_density(loss, y_true, y_pred, *, from_logits=False, bins=50):
     """
     owner = "gradient_density"
     labels, y_pred = _check(owner, y_true, y_pred)
-    if not hasattr(bins, "__index__") or bins < 1:
-        raise ValueError(message(owner, "bins", "a positive integer", bins))
+    bins = check_count(owner, "bins", bins)
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
     for rows in _rows.chunks(y_pred):

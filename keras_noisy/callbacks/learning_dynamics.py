@@ -90,13 +90,16 @@ class LearningDynamics(keras.callbacks.Callback):
                 )
         self.batch_size = batch_size
         self.from_logits = from_logits
-        self.every = _check_count("every", every)
+        self.every = _errors.check_count("LearningDynamics", "every", every)
         self._sums = None
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
         if num_examples is not None:
-            self._keep_part(_check_count("num_examples", num_examples), seed)
+            self._keep_part(
+                _errors.check_count("LearningDynamics", "num_examples", num_examples),
+                seed,
+            )
 
     def _keep_part(self, num_examples, seed):
         if self._is_listening or not _arrays.is_arrays(self.x):
@@ -123,7 +126,7 @@ class LearningDynamics(keras.callbacks.Callback):
         if self._sums is not None:
             if not self._is_listening:
                 self._predict()
-            self._check_count()
+            self._check_all_seen()
         if logs is None:
             return
         if self.clean_labels is None:
@@ -145,7 +148,7 @@ class LearningDynamics(keras.callbacks.Callback):
         if self._sums is not None:
             self._add(rows, np.asarray(probabilities, "float32"), False)
 
-    def _check_count(self):
+    def _check_all_seen(self):
         count, expected = self._sums.seen, len(self.noisy_labels)
         if not count:
             raise ValueError(
@@ -259,12 +262,3 @@ def _check_labels(argument, labels):
             )
         )
     return labels
-
-
-def _check_count(argument, value):
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < 1:
-        raise ValueError(
-            _errors.message("LearningDynamics", argument, "a positive integer", value)
-        )
-    return int(value)
