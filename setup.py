@@ -17,7 +17,8 @@ VERSION = re.search(
 TENSORFLOW = ["tensorflow>=2.20"]
 DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 EXAMPLES = [*TENSORFLOW, "matplotlib>=3.7", "scikit-learn>=1.3"]
-TEST = [*DATASETS, *EXAMPLES, "pytest>=8"]
+CLEANLAB = ["cleanlab>=2.6"]
+TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, "pytest>=8"]
 
 setup(
     name="keras-noisy",
@@ -35,7 +36,7 @@ setup(
         "tensorflow": TENSORFLOW,
         "jax": ["jax"],
         "torch": ["torch"],
-        "cleanlab": ["cleanlab>=2.6"],
+        "cleanlab": CLEANLAB,
         "datasets": DATASETS,
         "examples": EXAMPLES,
         "test": TEST,
