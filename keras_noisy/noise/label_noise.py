@@ -45,7 +45,7 @@ class LabelNoise(keras.layers.Layer):
     pipeline: it does not take the symbolic inputs of a functional model.
 
     Number the samples before anything shuffles or repeats them, and apply the layer to
-    batches, where id and noise cost one to three microseconds per sample:
+    batches, where id and noise cost one to four microseconds per sample:
 
     ```python
     layer = LabelNoise(symmetric(10, 0.4), seed=0)
