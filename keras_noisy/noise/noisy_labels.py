@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import hashlib
 import os
-import uuid
 
 import numpy as np
 
+from keras_noisy import _files
 from keras_noisy._errors import message
 from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
 
@@ -118,26 +118,16 @@ class NoisyLabels:
         The file appears under its name only when it is complete: what was there
         before survives an interruption.
         """
-        path = os.fspath(path)
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        try:
-            with open(temporary, "xb") as file:
-                np.savez_compressed(
-                    file,
-                    format=np.array(_FORMAT),
-                    noisy=self.noisy,
-                    clean=self.clean,
-                    num_classes=np.array(self.num_classes),
-                    digest=np.array(self.digest),
-                    clean_digest=np.array(_digest(self.clean)),
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-            raise
+        with _files.atomic_writer(path) as file:
+            np.savez_compressed(
+                file,
+                format=np.array(_FORMAT),
+                noisy=self.noisy,
+                clean=self.clean,
+                num_classes=np.array(self.num_classes),
+                digest=np.array(self.digest),
+                clean_digest=np.array(_digest(self.clean)),
+            )
 
     @classmethod
     def load(cls, path):
