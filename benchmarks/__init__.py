@@ -1,0 +1,1 @@
+"""Scripts that measure, and the recipes of the papers' tables as commands."""

@@ -1,0 +1,119 @@
+"""From a method of a recipe to losses, stages and callbacks."""
+
+import dataclasses
+
+from benchmarks import recipes
+from keras_noisy import callbacks, losses
+
+CROSS_ENTROPY = "SparseCategoricalCrossentropy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A training that a method begins with, or its last one.
+
+    Attributes:
+        loss: Name of the loss; None for the method's own with its arguments.
+        epochs: Number of epochs.
+        continues: Whether it begins with the weights of the stage before.
+        estimates: Whether the transition matrix is estimated at its end.
+    """
+
+    loss: str | None
+    epochs: int
+    continues: bool = False
+    estimates: bool = False
+
+
+def stages_of(method, epochs, budget):
+    """Return the stages of a method, the last one with the method's own loss.
+
+    Args:
+        method: `recipes.Method`.
+        epochs: Epochs of the recipe, already shortened.
+        budget: Share of a method's own epochs to train.
+    """
+    if method.epochs is not None:
+        epochs = shortened(method.epochs, budget)
+    before = []
+    if method.start is not None:
+        start = method.start
+        before = [Stage(start["loss"], shortened(start["epochs"], budget))]
+    elif method.estimate is not None:
+        length = shortened(method.estimate["epochs"], budget)
+        before = [Stage(CROSS_ENTROPY, length, estimates=True)]
+    return [*before, Stage(None, epochs, continues=method.start is not None)]
+
+
+def shortened(epochs, budget):
+    """Return a share of `epochs`, at least one."""
+    return max(1, int(epochs * budget + 0.5))
+
+
+def make_loss(method, noise, rate, matrices):
+    """Return the loss of a method under one noise.
+
+    Args:
+        method: `recipes.Method`.
+        noise: Name of the noise.
+        rate: Its rate.
+        matrices: The transition matrices that "true" and "estimated" stand for, None
+            where there is none.
+
+    Raises:
+        ValueError: If the noise has no such matrix.
+    """
+    arguments = method.arguments_under(noise, rate)
+    return _build(method.loss, method.preset, arguments, rate, matrices)
+
+
+def loss_by_name(name):
+    """Return a loss without arguments of its own."""
+    return recipes.loss_class(name)(from_logits=True)
+
+
+def _build(name, preset, arguments, rate, matrices):
+    resolved = {
+        key: _resolve(name, key, value, rate, matrices)
+        for key, value in arguments.items()
+    }
+    found = recipes.loss_class(name)
+    if preset is not None:
+        return found.from_preset(preset, **resolved, from_logits=True)
+    return found(**resolved, from_logits=True)
+
+
+def _resolve(owner, key, value, rate, matrices):
+    """Return an argument with the recipe's words replaced by what they stand for."""
+    if value == "rate":
+        if rate is None:
+            raise ValueError(f"{owner}: the rate of this noise is not known.")
+        return rate
+    if isinstance(value, dict):
+        arguments = value.get("arguments", {})
+        return _build(value["loss"], value.get("preset"), arguments, rate, matrices)
+    if key != "transition_matrix":
+        return value
+    if matrices[value] is None:
+        raise ValueError(f"{owner}: this noise has no {value} transition matrix.")
+    return matrices[value]
+
+
+def needs_true_matrix(method):
+    """Whether a method cannot run under noise that no matrix describes."""
+    return method.arguments.get("transition_matrix") == "true"
+
+
+def num_outputs(method, num_classes):
+    """Return the number of outputs: deep abstention has one more."""
+    return num_classes + (method.loss == losses.DeepAbstention.__name__)
+
+
+def callbacks_of(method, epochs, budget):
+    """Return what a method needs besides its loss."""
+    if method.loss == losses.ProSelfLC.__name__:
+        return [callbacks.GlobalTrust()]
+    if method.loss == losses.DeepAbstention.__name__:
+        warmup = min(shortened(method.warmup_epochs, budget), epochs - 1)
+        return [callbacks.AbstentionSchedule(warmup_epochs=max(1, warmup))]
+    return []

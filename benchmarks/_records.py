@@ -1,0 +1,79 @@
+"""One line of JSON per finished run."""
+
+import contextlib
+import hashlib
+import json
+import os
+
+try:
+    import fcntl
+except ImportError:  # Windows: no two processes on the same runs there.
+    fcntl = None
+
+
+def digest(settings):
+    """Return 16 hexadecimal digits that identify what a run depends on."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def append(path, record):
+    """Add a record to the file, as a whole line or not at all.
+
+    It is one write to the end of the file, which other processes may write to as
+    well. After a line that a killed process cut off, it begins a new one.
+    """
+    line = json.dumps(record, sort_keys=True) + "\n"
+    with open(path, "ab") as file, _locked(file):
+        if _is_cut_off(path):
+            line = "\n" + line
+        os.write(file.fileno(), line.encode())
+        os.fsync(file.fileno())
+
+
+def _is_cut_off(path):
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def read(path):
+    """Return the records of a file, without a line that was cut off."""
+    records = []
+    if not os.path.exists(path):
+        return records
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                print(f"{path}: left out line {number}, which was cut off")
+    return records
+
+
+@contextlib.contextmanager
+def _locked(file):
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    yield  # Closing the file unlocks it.
+
+
+@contextlib.contextmanager
+def claim(folder):
+    """Yield whether no other process works in `folder`, and keep others out."""
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    # Beside the folder and never deleted: who waits for a deleted file waits alone.
+    with open(f"{folder}.lock", "w") as file:
+        if fcntl is None:
+            yield True
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

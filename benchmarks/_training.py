@@ -1,0 +1,396 @@
+"""One run of a recipe, which continues where it was killed."""
+
+import os
+import shutil
+import time
+
+import keras
+import numpy as np
+
+from benchmarks import _data, _methods, _networks
+from keras_noisy import _arrays, _files, _predictions, noise, training
+from keras_noisy.training import _checkpoint
+
+PREDICT_BATCH_SIZE = 500
+TEST_ACCURACY = "test_accuracy"
+
+
+class Run:
+    """A method, trained on the labels of one noise with one seed.
+
+    The order of examples and random numbers follow from (seed, stage, epoch) and
+    initial weights from (seed, stage), so that a run that was killed ends with the
+    numbers that it would have had. They are those of `training.SelfEvolution`: its
+    first round and plain cross-entropy with the same seed are the same training.
+
+    Args:
+        recipe: `recipes.Recipe`.
+        method: `recipes.Method`.
+        noise_name: Name of the noise in the recipe.
+        rate: Its rate.
+        seed: Seed of the training, and of labels that are drawn.
+        budget: Share of the recipe's epochs to train.
+        data: `_data.Data`.
+        labels: `noise.NoisyLabels` of the training set.
+        folder: What is needed to continue.
+        devices: `_devices.Devices`.
+        verbose: Whether to print a line per epoch.
+    """
+
+    def __init__(
+        self,
+        recipe,
+        method,
+        noise_name,
+        rate,
+        seed,
+        *,
+        budget,
+        data,
+        labels,
+        folder,
+        devices,
+        verbose=False,
+    ):
+        self.recipe, self.method = recipe, method
+        self.noise_name, self.rate, self.seed = noise_name, rate, seed
+        self.budget, self.data, self.labels = budget, data, labels
+        self.folder, self.devices, self.verbose = folder, devices, verbose
+        self.epochs = epochs_of(recipe.training, len(data.y_train), budget)
+        self.stages = _methods.stages_of(method, self.epochs, budget)
+        self.state = _State(folder)
+
+    def train(self):
+        """Train what is left of the run, and return its curves and costs."""
+        self._began = time.perf_counter()
+        last = len(self.stages) - 1
+        for index in range(self.state.stage, len(self.stages)):
+            if index == last and self.method.rounds:
+                return self._result(self._evolve(index))
+            self._train_stage(index)
+        return self._result({})
+
+    def _result(self, more):
+        self.state.note_time(self._elapsed())
+        curves = self.state.curves
+        if "rounds" in more:
+            curves = [*curves, *more.pop("rounds")]
+        return {
+            "curve": curves[-1],
+            "stages": curves[:-1],
+            "seconds": round(self.state.seconds, 2),
+            **more,
+        }
+
+    def _elapsed(self):
+        """Return the seconds since this was asked for the last time."""
+        now = time.perf_counter()
+        elapsed, self._began = now - self._began, now
+        return elapsed
+
+    def _train_stage(self, index):
+        stage = self.stages[index]
+        words = [self.seed, index]
+        keras.utils.set_random_seed(_derive_seed(*words))
+        model = self._build(index)
+        watch = self._callbacks(stage, index)
+        for callback in watch:
+            # Some keep their state in variables of the model, which have to be
+            # there before it can be restored.
+            callback.set_model(model)
+        self._restore(model, index)
+        batches = _arrays.Batches(
+            self.data.x_train,
+            self.labels.noisy,
+            batch_size=self.recipe.training.batch_size,
+            seed=words,
+        )
+        if self.state.epoch < stage.epochs:
+            order = _Order(batches, words)
+            end = _EpochEnd(self.state, self._elapsed, self.verbose)
+            model.fit(
+                batches,
+                epochs=stage.epochs,
+                initial_epoch=self.state.epoch,
+                shuffle=False,
+                callbacks=[order, *watch, end],
+                verbose=0,
+            )
+        if stage.estimates:
+            self.state.matrix = self._estimate(model).tolist()
+        self.state.end_stage()
+
+    def _build(self, index, loss=None):
+        """Return a fresh compiled model for a stage."""
+        stage = self.stages[index]
+        is_last = index == len(self.stages) - 1
+        if loss is None:
+            loss = self._own_loss() if is_last else _methods.loss_by_name(stage.loss)
+        size = self.recipe.training.batch_size
+        steps = _networks.num_steps(len(self.data.y_train), size)
+        rate = self.method.learning_rate if is_last else None
+        with self.devices.scope():
+            optimizer = _networks.make_optimizer(
+                self.recipe.training, steps * stage.epochs, rate
+            )
+            shape = self.data.x_train.shape[1:]
+            outputs = _methods.num_outputs(self.method, self.data.num_classes)
+            model = _networks.build(self.recipe, shape, outputs)
+            _networks.compile_model(model, optimizer, loss, steps)
+            optimizer.build(model.trainable_variables)
+        return model
+
+    def _own_loss(self):
+        matrix = self.state.matrix
+        matrices = {
+            "estimated": None if matrix is None else np.array(matrix),
+            "true": _data.transition_matrix(
+                self.recipe.noise[self.noise_name], self.rate, self.data, self.seed
+            ),
+        }
+        return _methods.make_loss(self.method, self.noise_name, self.rate, matrices)
+
+    def _callbacks(self, stage, index):
+        watch = [_TestAccuracy(self.data)]
+        if index == len(self.stages) - 1:
+            watch += _methods.callbacks_of(self.method, stage.epochs, self.budget)
+        return watch
+
+    def _restore(self, model, index):
+        """Bring a fresh model to where the run stands."""
+        if self.state.epoch:
+            _checkpoint.restore(model, _checkpoint.load(self.state.path(index)))
+        elif self.stages[index].continues:
+            before = self.stages[index - 1].epochs
+            values = _checkpoint.load(self.state.path(index - 1, before))
+            _checkpoint.restore_weights(model, values)
+
+    def _estimate(self, model):
+        """Return the transition matrix that the model's predictions suggest."""
+        parts = _predictions.in_pieces(
+            model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
+        )
+        logits = np.concatenate(list(parts)).astype("float64")
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        predictions = exponentials / exponentials.sum(axis=1, keepdims=True)
+        quantile = self.method.estimate["quantile"]
+        return noise.estimate_from_anchors(predictions, quantile=quantile)
+
+    def _evolve(self, index):
+        """Train SEAL's rounds, which keep their own state."""
+        evolution = training.SelfEvolution(
+            lambda: self._build(index),
+            first_build_model=self._first_model(index),
+            rounds=self.method.rounds,
+            storage=os.path.join(self.folder, "rounds"),
+            warm_start=self.method.warm_start,
+            monitor=TEST_ACCURACY,
+            seed=self.seed,
+            from_logits=True,
+        )
+        end = _RoundEpochEnd(self.state, self._elapsed, self.verbose)
+        evolution.fit(
+            self.data.x_train,
+            self.labels.noisy,
+            epochs=self.stages[index].epochs,
+            batch_size=self.recipe.training.batch_size,
+            clean_labels=self.labels.clean,
+            callbacks=[_TestAccuracy(self.data), end],
+            predict_batch_size=PREDICT_BATCH_SIZE,
+            verbose=0,
+        )
+        rounds = [
+            {name: [_plain(value) for value in values] for name, values in logs.items()}
+            for logs in evolution.histories
+        ]
+        return {"rounds": rounds, "reports": evolution.reports}
+
+    def _first_model(self, index):
+        """Return the function that builds the model of the first round, or None."""
+        if self.method.first_loss is None:
+            return None
+
+        def build():
+            model = self._build(index, _methods.loss_by_name(self.method.first_loss))
+            if self.stages[index].continues:
+                before = self.stages[index - 1].epochs
+                values = _checkpoint.load(self.state.path(index - 1, before))
+                _checkpoint.restore_weights(model, values)
+            return model
+
+        return build
+
+
+class _State:
+    """How far a run has come, in its folder.
+
+    Attributes:
+        stage: Number of the stage to train, from 0.
+        epoch: Its next epoch.
+        curves: For each stage that has begun the logs of its epochs.
+        matrix: The estimated transition matrix as lists, or None.
+        seconds: Time spent so far.
+    """
+
+    _KEPT = ("stage", "epoch", "curves", "matrix", "seconds")
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.stage, self.epoch, self.seconds = 0, 0, 0.0
+        self.curves, self.matrix = [], None
+        os.makedirs(folder, exist_ok=True)
+        _files.remove_leftovers(folder)
+        for name, value in (_files.read_json(self._file()) or {}).items():
+            setattr(self, name, value)
+
+    def _file(self):
+        return os.path.join(self.folder, "state.json")
+
+    def path(self, stage, epoch=None):
+        """Return the path of the checkpoint of a stage, by default the newest."""
+        epoch = self.epoch if epoch is None else epoch
+        return os.path.join(self.folder, f"checkpoint-{stage}-{epoch}.npz")
+
+    def _write(self):
+        content = {name: getattr(self, name) for name in self._KEPT}
+        _files.write_json(self._file(), content)
+
+    def note_time(self, seconds):
+        """Add to the time spent."""
+        self.seconds += seconds
+        self._write()
+
+    def end_epoch(self, model, logs, seconds):
+        """Keep the model; the state that names its file is written after it."""
+        before = self.path(self.stage)
+        if self.epoch == 0:
+            self.curves.append({})
+        for name, value in logs.items():
+            self.curves[-1].setdefault(name, []).append(value)
+        self.epoch += 1
+        self.seconds += seconds
+        _checkpoint.save(self.path(self.stage), model)
+        self._write()
+        if os.path.exists(before):
+            os.remove(before)
+
+    def end_stage(self):
+        """Go on to the next stage."""
+        self.stage, self.epoch = self.stage + 1, 0
+        self._write()
+
+
+class _Order(keras.callbacks.Callback):
+    """Gives each epoch an order of examples and random numbers of its own."""
+
+    def __init__(self, batches, seed):
+        super().__init__()
+        self.batches, self.seed = batches, seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        keras.utils.set_random_seed(_derive_seed(*self.seed, epoch))
+        self.batches.set_epoch(epoch)
+
+
+class _TestAccuracy(keras.callbacks.Callback):
+    """Logs the accuracy on clean test data, over the classes alone."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def on_epoch_end(self, epoch, logs=None):
+        parts = _predictions.in_pieces(
+            self.model, self.data.x_test, batch_size=PREDICT_BATCH_SIZE
+        )
+        # Without deep abstention's last output.
+        logits = np.concatenate(list(parts))[:, : self.data.num_classes]
+        logs[TEST_ACCURACY] = float(np.mean(logits.argmax(axis=1) == self.data.y_test))
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Keeps what is needed to continue after an epoch."""
+
+    def __init__(self, state, elapsed, verbose):
+        super().__init__()
+        self.state, self.elapsed, self.verbose = state, elapsed, verbose
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = self.elapsed()
+        if self.verbose:
+            _print_epoch(epoch, self.params["epochs"], logs, seconds)
+        self.keep({name: _plain(value) for name, value in logs.items()}, seconds)
+
+    def keep(self, logs, seconds):
+        self.state.end_epoch(self.model, logs, seconds)
+
+
+class _RoundEpochEnd(_EpochEnd):
+    """Keeps the time only: the rounds keep the rest."""
+
+    def keep(self, logs, seconds):
+        self.state.note_time(seconds)
+
+
+def _print_epoch(epoch, epochs, logs, seconds):
+    values = ", ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+    print(f"  epoch {epoch + 1}/{epochs}: {values} ({seconds:.1f} s)", flush=True)
+
+
+def _plain(value):
+    """Return a number that JSON has: None for NaN, such as a price before its time."""
+    return float(value) if np.isfinite(value) else None
+
+
+def epochs_of(recipe_training, num_examples, budget):
+    """Return the epochs of a recipe, shortened to a share of them."""
+    epochs = recipe_training.epochs
+    if epochs is None:
+        steps = _networks.num_steps(num_examples, recipe_training.batch_size)
+        epochs = max(1, round(recipe_training.iterations / steps))
+    return _methods.shortened(epochs, budget)
+
+
+def instance_dependent_labels(recipe, rate, data, storage, devices):
+    """Return labels that Algorithm 1 makes with a recipe's network and training.
+
+    The training is that of the whole recipe, whatever the budget of the runs: another
+    one would be another noise.
+    """
+    training_ = recipe.training
+    epochs = epochs_of(training_, len(data.y_train), 1.0)
+    steps = _networks.num_steps(len(data.y_train), training_.batch_size)
+
+    def build():
+        with devices.scope():
+            shape = data.x_train.shape[1:]
+            return _networks.compile_model(
+                _networks.build(recipe, shape, data.num_classes),
+                _networks.make_optimizer(training_, steps * epochs),
+                _methods.loss_by_name("CategoricalCrossentropy"),
+                steps,
+            )
+
+    return training.generate_instance_dependent_noise(
+        build,
+        data.x_train,
+        data.y_train,
+        rate=rate,
+        epochs=epochs,
+        batch_size=training_.batch_size,
+        storage=storage,
+        seed=_data.GENERATION_SEED,
+        from_logits=True,
+        predict_batch_size=PREDICT_BATCH_SIZE,
+        verbose=0,
+    )
+
+
+def remove(folder):
+    """Delete the state of a finished run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _derive_seed(*words):
+    """Return a seed for Keras that belongs to these integers."""
+    return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -1,0 +1,239 @@
+"""Recipes: what a paper's table was made with, as data.
+
+A recipe is a TOML file in this folder: data set, network, training, the definitions of
+the noise, the methods with their hyperparameters, and the figures that the paper
+reports. `benchmarks/run.py` trains what they say. The keys are those of the classes
+below; where a paper is silent, a comment in the file says what was chosen.
+"""
+
+import copy
+import dataclasses
+import pathlib
+
+import keras
+
+from keras_noisy import losses
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
+FOLDER = pathlib.Path(__file__).parent
+
+# What the noise is, in the words that stand under a table.
+DEFINITIONS = {
+    "symmetric": "one of the other classes, uniformly, with the stated probability",
+    "symmetric_included": "one of all classes, the true one included, uniformly, with "
+    "the stated probability",
+    "pair_flip": "the next class, with the stated probability",
+    "class_pairs_two_way": "CIFAR-10's pairs truck <-> automobile, bird <-> airplane, "
+    "deer <-> horse, cat <-> dog, both ways, with the stated probability; two classes "
+    "keep their labels",
+    "superclass_pairs": "two classes of each superclass, chosen by the seed, flip to "
+    "each other with the stated probability; the other classes keep their labels",
+    "instance_dependent": "the examples that a network trained on clean labels "
+    "confuses most (Algorithm 1 of Chen et al. 2021) get the class that it takes "
+    "them for; the stated share of all examples",
+    "as_given": "the labels of the data set as they are",
+}
+EPOCHS = ("last", "best", "best validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of a table.
+
+    Attributes:
+        name: As in the table.
+        loss: Name of a loss of this package or of Keras.
+        arguments: Its arguments. "rate" is the noise rate; for `transition_matrix`,
+            "true" is the one that the noise was made with and "estimated" that of
+            the anchors of a network which `estimate` describes.
+        by_noise: Arguments that replace these under one noise: "symmetric 0.2".
+        preset: Name of a preset of the loss instead.
+        epochs: Instead of the recipe's.
+        learning_rate: Instead of the recipe's.
+        start: Loss and epochs of a training before, with whose weights this one
+            begins.
+        estimate: Epochs of the network that the matrix is estimated from, and the
+            quantile that counts as an anchor.
+        warmup_epochs: Of deep abstention.
+        rounds: Trainings of SEAL, the one on the given labels included.
+        warm_start: Whether SEAL's rounds begin with the weights of the one before:
+            false, "last" or "best".
+        first_loss: Loss of the first of SEAL's rounds.
+    """
+
+    name: str
+    loss: str
+    arguments: dict = dataclasses.field(default_factory=dict)
+    by_noise: dict = dataclasses.field(default_factory=dict)
+    preset: str | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    start: dict | None = None
+    estimate: dict | None = None
+    warmup_epochs: int | None = None
+    rounds: int | None = None
+    warm_start: bool | str = False
+    first_loss: str | None = None
+
+    def arguments_under(self, noise, rate):
+        """Return the arguments for one noise."""
+        special = self.by_noise.get(noise if rate is None else f"{noise} {rate:g}", {})
+        return {**copy.deepcopy(self.arguments), **special}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        batch_size: Examples of a step, over all devices.
+        optimizer: Name of a Keras optimizer, and its arguments. `l2` among them is
+            added to the gradient, times the weight, as most of the papers' code
+            does: Keras's own `weight_decay` is another one.
+        epochs: Number of epochs, or
+        iterations: of steps.
+        schedule: None for a constant learning rate, or `kind` "steps" (`at`, in
+            epochs or iterations, and `factor`), "cosine" or "polynomial" (`power`).
+        augmentation: None, or "crop_flip".
+    """
+
+    batch_size: int
+    optimizer: dict
+    epochs: int | None = None
+    iterations: int | None = None
+    schedule: dict | None = None
+    augmentation: str | None = None
+
+    @property
+    def length(self):
+        """Epochs or iterations, whichever the recipe states."""
+        return self.epochs or self.iterations
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A table as data.
+
+    Attributes:
+        name: Path below this folder, without the suffix.
+        title: One line.
+        data: `name` of the data set; `mean` and `std`, if images in [0, 1] are
+            standardized.
+        network: `name` of a function of `keras_noisy.models`, or "dense", and its
+            arguments.
+        training: `Training`.
+        noise: For each name of a noise its `kind` and `rates`.
+        methods: `Method` for each name.
+        expected: The paper's figures: `source`, `noise`, `rates`, `epoch` (which one
+            they are of), `figures` and `not_run` (methods that this package does not
+            have), in percent for each rate.
+        paper: What the recipe follows.
+    """
+
+    name: str
+    title: str
+    data: dict
+    network: dict
+    training: Training
+    noise: dict
+    methods: dict
+    expected: list = dataclasses.field(default_factory=list)
+    paper: str | None = None
+
+    def expected_figure(self, method, noise, rate):
+        """Return `(percent, which epoch, source)` of the paper, or None."""
+        for table in self.expected:
+            figures = table["figures"].get(method)
+            if figures is None or table["noise"] != noise:
+                continue
+            for known, figure in zip(table["rates"], figures, strict=True):
+                if known == (rate or 0.0):
+                    return figure, table["epoch"], table["source"]
+        return None
+
+
+class UnknownNameError(ValueError):
+    """A name that nothing has; the message lists those that exist."""
+
+    def __init__(self, what, name, known):
+        known = ", ".join(str(other) for other in known)
+        super().__init__(f"Unknown {what} {str(name)!r}. Known: {known}.")
+
+
+def names():
+    """Return the names of all recipes."""
+    files = FOLDER.rglob("*.toml")
+    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in files)
+
+
+def load(name):
+    """Return the recipe of this name.
+
+    Args:
+        name: One of `names()`, or the path of a TOML file of one's own.
+
+    Raises:
+        UnknownNameError: If there is no such recipe.
+        ValueError: If the file says something that makes no sense.
+    """
+    path = FOLDER / f"{name}.toml"
+    if str(name).endswith(".toml"):
+        path, name = pathlib.Path(name), pathlib.Path(name).stem
+    if not path.is_file():
+        raise UnknownNameError("recipe", name, names())
+    with path.open("rb") as file:
+        content = tomllib.load(file)
+    try:
+        return _recipe(name, content)
+    except TypeError as error:
+        # A key that is missing or that no class has.
+        raise ValueError(f"Recipe {name}: {error}") from None
+
+
+def _recipe(name, content):
+    methods = {
+        key: Method(name=key, **value) for key, value in content["methods"].items()
+    }
+    training = Training(**content["training"])
+    recipe = Recipe(
+        **{**content, "name": name, "methods": methods, "training": training}
+    )
+    if bool(training.epochs) == bool(training.iterations):
+        raise ValueError(f"Recipe {name}: `training` needs epochs or iterations.")
+    for entry in recipe.noise.values():
+        if entry["kind"] not in DEFINITIONS:
+            raise UnknownNameError("kind of noise", entry["kind"], DEFINITIONS)
+    for method in methods.values():
+        loss_class(method.loss)
+    for table in recipe.expected:
+        _check_expected(recipe, table)
+    return recipe
+
+
+def _check_expected(recipe, table):
+    if table["noise"] not in recipe.noise:
+        raise UnknownNameError("noise", table["noise"], recipe.noise)
+    if table["epoch"] not in EPOCHS:
+        raise UnknownNameError("epoch", table["epoch"], EPOCHS)
+    for method, figures in table["figures"].items():
+        if method not in recipe.methods:
+            raise UnknownNameError("method", method, recipe.methods)
+        if len(figures) != len(table["rates"]):
+            raise ValueError(
+                f"Recipe {recipe.name}: {method} has {len(figures)} expected figures "
+                f"for {len(table['rates'])} rates."
+            )
+
+
+def loss_class(name):
+    """Return the class of a loss of this package or of Keras."""
+    for module in (losses, keras.losses):
+        found = getattr(module, name, None)
+        if isinstance(found, type) and issubclass(found, keras.losses.Loss):
+            return found
+    known = [key for key in losses.__all__ if key[0].isupper()]
+    raise UnknownNameError("loss", name, known)

@@ -1,0 +1,352 @@
+"""Run a cell, a row or a table of a recipe.
+
+    python -m benchmarks.run --list
+    python -m benchmarks.run digits/losses --method "CE" "GCE(0.7)" --seeds 3
+    python -m benchmarks.run mnist/idn --rate 0.4 --source mnist.npz \
+        --labels idn_labels.npz:mnist_idn_40
+
+Every finished run is a line of `runs.jsonl` in the folder `--out`, which
+`python -m benchmarks.tables` makes tables of. The same command continues where it was
+killed, from the last whole epoch, and does not repeat what is finished; runs of other
+settings are other runs, in the same file. Several processes may share the folder: each
+run is trained by one of them.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import os
+import pathlib
+import platform
+import shlex
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+
+import keras_noisy
+from benchmarks import _data, _devices, _methods, _records, _training, recipes
+
+RUNS = "runs.jsonl"
+
+
+def parse_arguments(arguments=None):
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run",
+        description=__doc__.splitlines()[0],
+        epilog="Without --noise, --rate and --method: the whole table.",
+    )
+    add = parser.add_argument
+    add("recipe", nargs="?", help="name of a recipe, or the path of your own .toml")
+    add("--list", action="store_true", help="list recipes, or what a recipe has")
+    add("--dry-run", action="store_true", help="say what would run, and load no data")
+    add("--noise", nargs="+", help="noises of the recipe")
+    add("--rate", nargs="+", type=float, help="noise rates of the recipe")
+    add("--method", nargs="+", help="methods of the recipe")
+    add("--seeds", type=_positive, default=3, help="number of seeds (3)")
+    add("--first-seed", type=int, default=0, help="the first of them (0)")
+    add("--source", help="where the data set is; by default it is downloaded")
+    add("--labels", nargs="+", default=[], metavar="FILE[:KEY]", help="noisy labels")
+    add("--budget", type=_share, default=1.0, help="share of the recipe's epochs (1)")
+    add("--devices", type=_positive, default=1, help="devices that share a batch (1)")
+    add("--threads", type=int, default=0, help="threads of TensorFlow's operations")
+    add(
+        "--precision",
+        default="float32",
+        choices=["float32", "mixed_bfloat16", "mixed_float16"],
+        help="Keras's policy (float32)",
+    )
+    add("--out", type=pathlib.Path, default="runs/benchmarks", help="folder")
+    add("--verbose", action="store_true", help="print a line per epoch")
+    settings = parser.parse_args(arguments)
+    if settings.recipe is None and not settings.list:
+        parser.error("name a recipe, or pass --list")
+    return settings
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be in (0, 1], not {value:g}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run: a method under one noise, with one seed."""
+
+    method: recipes.Method
+    noise: str
+    rate: float | None
+    seed: int
+
+    def __str__(self):
+        rate = "" if self.rate is None else f" {self.rate:.0%}"
+        return f"{self.method.name}, {self.noise}{rate}, seed {self.seed}"
+
+
+def select(recipe, args):
+    """Return the cells that the command line names, seed by seed.
+
+    Raises:
+        UnknownNameError: If the recipe has no such noise, rate or method.
+    """
+    methods = _named("method", args.method, recipe.methods)
+    cells = []
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        for noise in _named("noise", args.noise, recipe.noise):
+            entry = recipe.noise[noise]
+            for rate in _rates(recipe, args, entry):
+                cells += [
+                    Cell(recipe.methods[name], noise, rate, seed)
+                    for name in methods
+                    if _has_matrix(recipe.methods[name], entry)
+                ]
+    if not cells:
+        raise ValueError("No method of the recipe is defined under this noise.")
+    return cells
+
+
+def _named(what, wanted, known):
+    for name in wanted or []:
+        if name not in known:
+            raise recipes.UnknownNameError(what, name, known)
+    return wanted or list(known)
+
+
+def _rates(recipe, args, entry):
+    """Return the rates of one noise that are asked for."""
+    known = entry.get("rates", [None])
+    if args.rate is None:
+        return known
+    chosen = args.noise or recipe.noise
+    everywhere = {r for name in chosen for r in recipe.noise[name].get("rates", [])}
+    for rate in args.rate:
+        if rate not in everywhere:
+            raise recipes.UnknownNameError("rate", rate, sorted(everywhere))
+    return [rate for rate in args.rate if rate in known]
+
+
+def _has_matrix(method, entry):
+    has_one = entry["kind"] not in ("instance_dependent", "as_given")
+    return has_one or not _methods.needs_true_matrix(method)
+
+
+class Session:
+    """Runs cells of one recipe with one set of options."""
+
+    def __init__(self, recipe, args, command):
+        self.recipe, self.args, self.command = recipe, args, command
+        self.devices = _devices.Devices(args.devices, args.threads)
+        keras.config.set_dtype_policy(args.precision)
+        self.data = _data.load(recipe.data["name"], args.source)
+        self.files = _data.LabelFiles(args.labels, self.data.y_train)
+        self.path = args.out / RUNS
+        args.out.mkdir(parents=True, exist_ok=True)
+        self._labels = {}
+
+    def run(self, cell, heading):
+        """Train a cell, unless that is done, and return its record."""
+        source, labels = self._find_labels(cell)
+        settings = self._settings(cell, labels)
+        digest = _records.digest(settings)
+        folder = self._folder(cell, digest)
+        with _records.claim(folder) as is_free:
+            # Read here: another process may have finished it meanwhile.
+            for record in _records.read(self.path):
+                if record["settings_digest"] == digest:
+                    print(f"{heading}: done before")
+                    _training.remove(folder)
+                    return record
+            if not is_free:
+                print(f"{heading}: another process trains it")
+                return None
+            record = self._train(cell, labels, source, settings, folder)
+            _records.append(self.path, record)
+            _training.remove(folder)
+        print(f"{heading}: {_sentence(record)}", flush=True)
+        # Models and traces of the past only cost memory.
+        keras.backend.clear_session()
+        return record
+
+    def _train(self, cell, labels, source, settings, folder):
+        _devices.reset_peak_memory()
+        run = _training.Run(
+            self.recipe,
+            cell.method,
+            cell.noise,
+            cell.rate,
+            cell.seed,
+            budget=self.args.budget,
+            data=self.data,
+            labels=labels,
+            folder=folder,
+            devices=self.devices,
+            verbose=self.args.verbose,
+        )
+        result = run.train()
+        accuracies = result["curve"][_training.TEST_ACCURACY]
+        best = max(range(len(accuracies)), key=accuracies.__getitem__)
+        return {
+            "recipe": self.recipe.name,
+            "method": cell.method.name,
+            "noise": {
+                "name": cell.noise,
+                "kind": self.recipe.noise[cell.noise]["kind"],
+                "rate": cell.rate,
+                "realised_rate": labels.rate,
+                "digest": labels.digest,
+                "source": source,
+            },
+            "seed": cell.seed,
+            "budget": self.args.budget,
+            "epochs": run.epochs,
+            "data_source": self.data.source,
+            "last": accuracies[-1],
+            "best": accuracies[best],
+            "best_epoch": best + 1,
+            **result,
+            "settings": settings,
+            "settings_digest": _records.digest(settings),
+            "python": platform.python_version(),
+            "machine": _devices.describe_machine(),
+            "peak_memory_mb": _devices.peak_memory(),
+            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                timespec="seconds"
+            ),
+            "command": self.command,
+        }
+
+    def _find_labels(self, cell):
+        """Return where the noisy labels are from, in words, and the labels."""
+        entry = self.recipe.noise[cell.noise]
+        is_made_once = entry["kind"] == "instance_dependent"
+        key = (cell.noise, cell.rate, None if is_made_once else cell.seed)
+        if key not in self._labels:
+            self._labels = {key: self._make_labels(cell, entry)}
+        return self._labels[key]
+
+    def _make_labels(self, cell, entry):
+        if entry["kind"] != "instance_dependent":
+            labels = _data.corrupt(entry, cell.rate, self.data, cell.seed)
+            return "drawn with the run's seed", labels
+        found = self.files.find(cell.rate)
+        if found is not None:
+            return found
+        name = f"{self.recipe.name}-{self.data.digest}".replace("/", "-")
+        labels = _training.instance_dependent_labels(
+            self.recipe,
+            cell.rate,
+            self.data,
+            self.args.out / "noise" / name,
+            self.devices,
+        )
+        return f"made by Algorithm 1, seed {_data.GENERATION_SEED}", labels
+
+    def _settings(self, cell, labels):
+        """Return all that the numbers of a run depend on."""
+        method = dataclasses.asdict(cell.method)
+        return {
+            "recipe": self.recipe.name,
+            "data": {**self.recipe.data, "digest": self.data.digest},
+            "network": self.recipe.network,
+            "training": dataclasses.asdict(self.recipe.training),
+            "method": {key: value for key, value in method.items() if value},
+            "noise": {
+                "name": cell.noise,
+                **self.recipe.noise[cell.noise],
+                "rates": cell.rate,
+                "digest": labels.digest,
+            },
+            "seed": cell.seed,
+            "budget": self.args.budget,
+            "devices": self.args.devices,
+            "precision": self.args.precision,
+            "versions": {
+                "keras_noisy": keras_noisy.__version__,
+                "keras": keras.__version__,
+                _devices.BACKEND: _backend_version(),
+            },
+        }
+
+    def _folder(self, cell, digest):
+        name = f"{cell.method.name}-{cell.noise}-{cell.rate}-{cell.seed}"
+        plain = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+        return self.args.out / "state" / self.recipe.name / f"{plain}-{digest}"
+
+
+def _backend_version():
+    return __import__(_devices.BACKEND).__version__
+
+
+def _sentence(record):
+    return (
+        f"last {record['last']:.2%}, best {record['best']:.2%} "
+        f"(epoch {record['best_epoch']}), {record['seconds']:.1f} s"
+    )
+
+
+def print_list(name=None):
+    """Print the recipes, or what one of them has."""
+    if name is None:
+        for other in recipes.names():
+            print(f"{other:28} {recipes.load(other).title}")
+        return
+    recipe = recipes.load(name)
+    print(recipe.title)
+    for noise, entry in recipe.noise.items():
+        rates = ", ".join(f"{rate:g}" for rate in entry.get("rates", []))
+        print(f"  noise {noise}: {recipes.DEFINITIONS[entry['kind']]}; rates {rates}")
+    print(f"  methods: {', '.join(recipe.methods)}")
+    for table in recipe.expected:
+        print(f"  figures: {table['source']}, {table['noise']}")
+
+
+def print_plan(recipe, cells, args):
+    """Print what would run."""
+    finished = [
+        (r["method"], r["noise"]["name"], r["noise"]["rate"], r["seed"], r["budget"])
+        for r in _records.read(args.out / RUNS)
+        if r["recipe"] == recipe.name
+    ]
+    for cell in cells:
+        key = (cell.method.name, cell.noise, cell.rate, cell.seed, args.budget)
+        note = " (a run like it is finished)" if key in finished else ""
+        print(f"{recipe.name}: {cell}{note}")
+    length = recipe.training.epochs or f"{recipe.training.iterations} iterations as"
+    print(
+        f"{len(cells)} runs of {args.budget:g} x {length} epochs; nothing was trained"
+    )
+
+
+def main(arguments=None):
+    """Run what the command line says."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    args = parse_arguments(arguments)
+    try:
+        if args.list:
+            return print_list(args.recipe)
+        recipe = recipes.load(args.recipe)
+        cells = select(recipe, args)
+        if args.dry_run:
+            return print_plan(recipe, cells, args)
+        command = shlex.join(["python", "-m", "benchmarks.run", *arguments])
+        session = Session(recipe, args, command)
+        for number, cell in enumerate(cells, start=1):
+            session.run(cell, f"[{number}/{len(cells)}] {cell}")
+    except (ValueError, OSError) as error:
+        # The command line's or a file's fault: the message says what to mend.
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

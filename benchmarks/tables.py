@@ -1,0 +1,277 @@
+"""Make Markdown tables of finished runs.
+
+    python -m benchmarks.tables runs/benchmarks --out benchmarks/results/mnist_idn.md
+
+Runs of the same recipe, noise and settings make one table; runs that differ in
+anything but method, rate and seed never share one.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import statistics
+
+from benchmarks import _records, recipes
+from keras_noisy import _files
+
+EXPLANATION = (
+    "Accuracy in percent on clean test data after the last epoch, mean ± standard "
+    "deviation over seeds, and in brackets the best epoch *on the test data*, which "
+    "nobody can pick without clean labels."
+)
+
+
+def main(arguments=None):
+    """Print or write the tables of some files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tables", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=pathlib.Path, help="files of runs, or their folders"
+    )
+    parser.add_argument("--out", type=pathlib.Path, help="file; printed without it")
+    parser.add_argument("--recipe", help="only the runs of this recipe")
+    args = parser.parse_args(arguments)
+    records = [record for path in args.runs for record in _read(path)]
+    if args.recipe:
+        records = [r for r in records if r["recipe"] == args.recipe]
+    if not records:
+        raise SystemExit("error: there are no finished runs in these files.")
+    text = render(records)
+    if args.out is None:
+        print(text, end="")
+        return
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with _files.atomic_writer(args.out) as file:
+        file.write(text.encode())
+
+
+def _read(path):
+    if path.is_dir():
+        path = path / "runs.jsonl"
+    if not path.is_file():
+        raise SystemExit(f"error: there is no file {path}.")
+    return _records.read(path)
+
+
+def render(records):
+    """Return the tables of some records as Markdown, one after the other."""
+    groups = collections.defaultdict(list)
+    for record in _unique(records):
+        groups[_group_of(record)].append(record)
+    return "\n".join(_section(group) for group in groups.values())
+
+
+def _unique(records):
+    """Return the records without those that two processes or files both have."""
+    return {record["settings_digest"]: record for record in records}.values()
+
+
+def _group_of(record):
+    """Return what the runs of one table have in common."""
+    settings = {
+        key: value
+        for key, value in record["settings"].items()
+        if key not in ("method", "noise", "seed")
+    }
+    noise = record["noise"]
+    source = _source_of(noise)
+    return json.dumps([settings, noise["name"], noise["kind"], source], sort_keys=True)
+
+
+def _source_of(noise):
+    """Return where labels are from; each rate may have a file of its own."""
+    return noise["source"] if noise["source"].startswith(("drawn", "made")) else "file"
+
+
+def _section(records):
+    first = records[0]
+    recipe = _recipe_of(first["recipe"])
+    cells = collections.defaultdict(list)
+    for record in records:
+        cells[_row_of(record), record["noise"]["rate"]].append(record)
+    rates = sorted({rate for _, rate in cells}, key=lambda rate: rate or 0)
+    rows = _ordered({row for row, _ in cells}, recipe)
+    title = recipe.title if recipe else first["recipe"]
+    parts = [
+        f"# {title}: {first['noise']['name'].replace('_', ' ')}",
+        f"{EXPLANATION}{_paper_sentence(recipe, first)}",
+        _table(rows, rates, cells, recipe),
+        "\n".join(_notes(records)),
+        "\n".join(f"    {command}" for command in _values(records, "command")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _recipe_of(name):
+    try:
+        return recipes.load(name)
+    except ValueError:
+        return None  # Of a file of one's own, or renamed since.
+
+
+def _row_of(record):
+    """Return `(method, what it was given)`: changed arguments are another row."""
+    method = record["settings"]["method"]
+    return record["method"], json.dumps(method, sort_keys=True)
+
+
+def _ordered(rows, recipe):
+    """Return rows in the recipe's order."""
+    order = list(recipe.methods) if recipe else []
+    return sorted(
+        rows, key=lambda row: (order.index(row[0]) if row[0] in order else 99, row)
+    )
+
+
+def _table(rows, rates, cells, recipe):
+    heads = [part for rate in rates for part in _heads(rate)]
+    lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    names = [name for name, _ in rows]
+    for row in rows:
+        name, given = row
+        title = name
+        if names.count(name) > 1:
+            title = f"{name} `{json.loads(given).get('arguments', {})}`"
+        columns = [
+            column
+            for rate in rates
+            for column in _columns(cells.get((row, rate)), recipe, name)
+        ]
+        lines.append(f"| {title} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def _heads(rate):
+    title = "ours" if rate is None else f"{rate:.0%}"
+    return [title, "paper", "difference"]
+
+
+def _columns(records, recipe, method):
+    """Return ours, the paper's and the difference, for one method and rate."""
+    if not records:
+        return ["", "", ""]
+    last = [100 * record["last"] for record in records]
+    best = [100 * record["best"] for record in records]
+    ours = f"{_mean_and_spread(last)} ({statistics.mean(best):.1f})"
+    noise = records[0]["noise"]
+    expected = recipe and recipe.expected_figure(method, noise["name"], noise["rate"])
+    if not expected:
+        return [ours, "", ""]
+    figure, epoch, _ = expected
+    compared = statistics.mean(best if epoch == "best" else last)
+    return [ours, f"{figure:.1f}", f"{compared - figure:+.1f}"]
+
+
+def _mean_and_spread(values):
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+def _paper_sentence(recipe, record):
+    if recipe is None:
+        return ""
+    noise = record["noise"]["name"]
+    tables = [table for table in recipe.expected if table["noise"] == noise]
+    if not tables:
+        return ""
+    sources = "; ".join(f"{t['source']}, {t['epoch']} epoch" for t in tables)
+    return f" The paper's figures: {sources}."
+
+
+def _notes(records):
+    """Yield what is needed to judge the table and to make it again."""
+    first = records[0]
+    settings, noise = first["settings"], first["noise"]
+    seeds = sorted({record["seed"] for record in records})
+    yield f"* Seeds: {', '.join(map(str, seeds))}{_missing(records, seeds)}."
+    yield f"* Training: {_length(first)}; {_training_text(settings)}."
+    definition = recipes.DEFINITIONS[noise["kind"]]
+    yield f"* Noise: {definition}. Labels: {_labels_text(records)}."
+    sources = ", ".join(_values(records, "data_source"))
+    yield f"* Data: {settings['data']['name']}, {sources}."
+    yield f"* Machine: {'; '.join(_values(records, 'machine'))}. {_cost(records)}"
+    versions = ", ".join(f"{k} {v}" for k, v in settings["versions"].items())
+    yield (
+        f"* Versions: {versions}, Python {', '.join(_values(records, 'python'))}. "
+        f"Precision: {settings['precision']}. Devices: {settings['devices']}."
+    )
+
+
+def _missing(records, seeds):
+    """Say which cells have fewer seeds than the table."""
+    counts = collections.Counter(
+        (record["method"], record["noise"]["rate"]) for record in records
+    )
+    short = [
+        f"{method} {'' if rate is None else f'{rate:.0%} '}({count})"
+        for (method, rate), count in counts.items()
+        if count < len(seeds)
+    ]
+    return f"; fewer for {', '.join(short)}" if short else ""
+
+
+def _length(record):
+    text = f"{record['epochs']} epochs"
+    if record["budget"] == 1:
+        return f"{text}, the whole recipe"
+    training = record["settings"]["training"]
+    if training["epochs"]:
+        full = f"{training['epochs']} epochs"
+    else:
+        full = f"{training['iterations']} iterations"
+    return f"**{text}, shortened to {record['budget']:.0%} of the recipe's {full}**"
+
+
+def _training_text(settings):
+    training = settings["training"]
+    optimizer = dict(training["optimizer"])
+    name = optimizer.pop("name")
+    given = ", ".join(f"{key} {value:g}" for key, value in optimizer.items())
+    parts = [
+        f"network {settings['network']['name']}",
+        f"{name} ({given})",
+        f"batch {training['batch_size']}",
+        f"augmentation {training['augmentation'] or 'none'}",
+    ]
+    if training["schedule"]:
+        parts.append(f"learning rate by {training['schedule']}")
+    return ", ".join(parts)
+
+
+def _labels_text(records):
+    known = {}
+    for record in records:
+        noise = record["noise"]
+        drawn = noise["source"].startswith("drawn")
+        key = (noise["source"], noise["rate"], record["seed"] if drawn else None)
+        known[key] = noise
+    parts = []
+    for (source, rate, seed), noise in known.items():
+        where = source if seed is None else f"seed {seed}"
+        stated = "" if rate is None else f"{rate:.0%}, "
+        parts.append(
+            f"{where} ({stated}{noise['realised_rate']:.2%} wrong, SHA-256 "
+            f"{noise['digest'][:12]})"
+        )
+    return "; ".join(parts)
+
+
+def _cost(records):
+    seconds = sum(record["seconds"] for record in records)
+    memory = max(record["peak_memory_mb"] for record in records)
+    return (
+        f"{len(records)} runs, {seconds / 60:.1f} minutes of training; main memory of "
+        f"the process at most {memory} MB."
+    )
+
+
+def _values(records, key):
+    """Return the different values of a key, in their order."""
+    return list(dict.fromkeys(record[key] for record in records))
+
+
+if __name__ == "__main__":
+    main()
