@@ -1,5 +1,8 @@
 """What averaging predictions costs: a plain fit, on-the-fly, a pass per epoch.
 
+With `--kinds`, what `callbacks.LearningDynamics` costs as well: on all examples, on
+10,000 of them, and on the predictions that SEAL has collected.
+
 Run from the root of the repository:
 
     python benchmarks/seal_overhead.py
@@ -22,7 +25,8 @@ import numpy as np
 from keras_noisy import _arrays, callbacks
 
 # Plain twice: what two models of one process differ by is the noise of the ratios.
-KINDS = ("plain", "plain again", "on the fly", "pass")
+KINDS = ["plain", "plain again", "on the fly", "pass"]
+DYNAMICS = ["dynamics", "dynamics of 10,000", "on the fly, with dynamics"]
 
 
 def build_model(num_classes, filters, jit):
@@ -50,15 +54,22 @@ class Trainer:
         # The same pipeline for all: that of Keras differs in speed.
         options = {"batch_size": arguments.batch, "seed": 0}
         self.data = _arrays.Batches(x, y, **options)
-        if kind == "on the fly":
-            seal = callbacks.SEALOnTheFly(len(x), from_logits=True)
+        predict = {"batch_size": arguments.predict_batch, "from_logits": True}
+        clean = (y + (np.arange(len(y)) % 5 < 2)) % arguments.classes
+        watched = x
+        if kind.startswith("on the fly"):
+            seal = watched = callbacks.SEALOnTheFly(len(x), from_logits=True)
             self.data = seal.pipeline(self.model, x, y, **options)
             self.callbacks = [seal]
         elif kind == "pass":
-            seal = callbacks.SEAL(
-                x, batch_size=arguments.predict_batch, from_logits=True
+            self.callbacks = [callbacks.SEAL(x, **predict)]
+        if "dynamics" in kind:
+            size = 10_000 if "10,000" in kind else None
+            self.callbacks.append(
+                callbacks.LearningDynamics(
+                    watched, y, clean, num_examples=size, **predict
+                )
             )
-            self.callbacks = [seal]
 
     def train(self):
         """Train an epoch and return the seconds it took, of the clock and of CPU."""
@@ -85,6 +96,7 @@ def main():
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0, help="0: all")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS + DYNAMICS, default=KINDS)
     parser.add_argument("--jit", action="store_true")
     arguments = parser.parse_args()
     backend = keras.backend.backend()
@@ -96,13 +108,15 @@ def main():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(arguments.examples, 32, 32, 3)).astype("float32")
     y = generator.integers(0, arguments.classes, arguments.examples)
-    trainers = [Trainer(kind, x, y, arguments) for kind in KINDS]
+    kinds = ["plain", "plain again", *arguments.kinds]
+    kinds = list(dict.fromkeys(kinds))  # Ratios are to the plain ones.
+    trainers = [Trainer(kind, x, y, arguments) for kind in kinds]
     for trainer in trainers:  # Compile.
         trainer.train()
     seconds = []
     for repeat in range(arguments.repeats):
-        order = np.roll(np.arange(len(KINDS)), repeat)
-        row = np.empty((len(KINDS), 2))
+        order = np.roll(np.arange(len(kinds)), repeat)
+        row = np.empty((len(kinds), 2))
         for index in order:
             row[index] = trainers[index].train()
         seconds.append(row)
@@ -118,7 +132,7 @@ def main():
         "Ratio: median over the turns, and quartiles.\n\n"
         "| an epoch of | s, clock | ratio | s, CPU | ratio |\n|---|---|---|---|---|"
     )
-    for index, kind in enumerate(KINDS):
+    for index, kind in enumerate(kinds):
         cells = []
         for clock in range(2):
             here = index, clock
