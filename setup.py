@@ -12,11 +12,26 @@ VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 
+REPOSITORY = "https://github.com/keras-noisy/keras-noisy"
+RAW = "https://raw.githubusercontent.com/keras-noisy/keras-noisy"
+
+
+def with_absolute_links(markdown):
+    """Return the README as the package index can show it: it has none of our files.
+
+    Links point to the files of this version, those of pictures to the pictures.
+    """
+    relative = r"\]\((?![a-z]+:|#)"
+    markdown = re.sub(rf"(!\[[^]]*){relative}", rf"\1]({RAW}/v{VERSION}/", markdown)
+    return re.sub(relative, f"]({REPOSITORY}/blob/v{VERSION}/", markdown)
+
+
 # TensorFlow is an extra, as in Keras itself: losses and callbacks run where
 # only JAX or PyTorch is installed.
 TENSORFLOW = ["tensorflow>=2.20"]
 DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
-EXAMPLES = [*TENSORFLOW, "matplotlib>=3.7", "scikit-learn>=1.3"]
+PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
+EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
 TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, "pytest>=8"]
 
@@ -24,14 +39,26 @@ setup(
     name="keras-noisy",
     version=VERSION,
     description="Train Keras classifiers on noisy labels.",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=with_absolute_links(
+        (ROOT / "README.md").read_text(encoding="utf-8")
+    ),
     long_description_content_type="text/markdown",
+    url=REPOSITORY,
+    project_urls={
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+    },
+    author="The keras-noisy developers",
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_noisy", "keras_noisy.*"]),
     package_data={"keras_noisy": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["keras>=3.12", "numpy>=1.26"],
+    install_requires=[
+        "keras>=3.12",
+        "numpy>=1.26",
+        "typing-extensions>=4.6; python_version < '3.11'",
+    ],
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": ["jax"],
@@ -40,7 +67,9 @@ setup(
         "datasets": DATASETS,
         "examples": EXAMPLES,
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.6", "pre-commit>=3"],
+        # For JAX and PyTorch: what runs there, without TensorFlow.
+        "test-backend": [*PICTURES, "pytest>=8"],
+        "dev": [*TEST, "ruff>=0.6", "mypy>=1.10", "nox>=2024.3", "pre-commit>=3"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
@@ -53,6 +82,7 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
     keywords=["keras", "noisy labels", "label noise", "robust learning"],
 )

@@ -1,7 +1,15 @@
 """The one form in which this package says that an argument is wrong."""
 
+from __future__ import annotations
 
-def message(owner, argument, expected, value, mend=""):
+from typing import Any
+
+import numpy as np
+
+
+def message(
+    owner: str, argument: str, expected: str, value: object, mend: str = ""
+) -> str:
     """Return ``owner: `argument` must be expected. Received: argument=value. mend``.
 
     Args:
@@ -15,7 +23,16 @@ def message(owner, argument, expected, value, mend=""):
     return f"{text} {mend}".rstrip()
 
 
-def check_number(owner, argument, value, *, low, high, without="", mend=""):
+def check_number(
+    owner: str,
+    argument: str,
+    value: Any,
+    *,
+    low: float,
+    high: float,
+    without: str = "",
+    mend: str = "",
+) -> float:
     """Return `value` as a float, or raise unless it is in [`low`, `high`].
 
     NaN fails every comparison and is therefore refused as well.
@@ -42,15 +59,41 @@ def check_number(owner, argument, value, *, low, high, without="", mend=""):
     return number
 
 
-def check_count(owner, argument, value):
-    """Return `value` as an int, or raise unless it is a positive integer."""
+def check_count(
+    owner: str, argument: str, value: Any, *, low: int = 1, mend: str = ""
+) -> int:
+    """Return `value` as an int, or raise unless it is an integer from `low` on.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        argument: Name of the argument.
+        value: What came.
+        low: The least value.
+        mend: A sentence that says how to mend it.
+    """
+    expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
     is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < 1:
-        raise ValueError(message(owner, argument, "a positive integer", value))
+    if not is_integer or value < low:
+        raise ValueError(message(owner, argument, expected, value, mend))
     return int(value)
 
 
-def check_bool(owner, argument, value):
+class Described:
+    """A value that an error message shows by a description instead of its `repr`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def describe_array(array: np.ndarray) -> Described:
+    """Return a short description of an array, for the "Received" of an error."""
+    return Described(f"array of shape {array.shape} and dtype {array.dtype}")
+
+
+def check_bool(owner: str, argument: str, value: Any) -> bool:
     """Return `value`, or raise unless it is True or False."""
     if not isinstance(value, bool):
         raise TypeError(message(owner, argument, "a bool", value))

@@ -15,3 +15,9 @@ def chunks(array):
 def as_array(values):
     """Return `values` as an array; a memory map stays on disk."""
     return values if isinstance(values, np.ndarray) else np.asarray(values)
+
+
+def rounds_of(soft_labels):
+    """Return the soft labels of each round, given those of one or a list of them."""
+    is_one = getattr(soft_labels, "ndim", np.ndim(soft_labels[0]) + 1) == 2
+    return [soft_labels] if is_one else list(soft_labels)

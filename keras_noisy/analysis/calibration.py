@@ -1,10 +1,13 @@
 """Whether predictions are as certain as they are right."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
 from keras_noisy._errors import check_count, message
+from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
 
 
@@ -26,7 +29,9 @@ class Calibration:
     error: float
 
 
-def calibration(predictions, labels, *, bins=15):
+def calibration(
+    predictions: ArrayLike, labels: ArrayLike, *, bins: int = 15
+) -> Calibration:
     """Compare the confidence of predictions with their accuracy.
 
     Args:

@@ -1,12 +1,20 @@
 """Test of the assumption that label noise depends on the class only."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
 from keras_noisy import _arrays, _errors
 from keras_noisy._errors import message
+from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._typing import ArrayLike, BuildModel, Data
+
+# Published matrices have three digits.
+_ROW_SUM_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +39,14 @@ class ClassConditionalTest:
     error: float
     num_validation: int
 
-    def rejects(self, significance=0.05):
+    def rejects(self, significance: float = 0.05) -> bool:
         """Whether class-conditional noise is rejected at a level in (0, 1)."""
         significance = _errors.check_number(
             "ClassConditionalTest", "significance", significance, low=1e-300, high=1
         )
         return self.log10_bound < math.log10(significance)
 
-    def __str__(self):
+    def __str__(self) -> str:
         numbers = (
             f"error {self.error:.4f} on {self.num_validation} held-out noisy labels; "
             f"class-conditional noise allows {self.least_error:.4f} at best, epsilon = "
@@ -52,7 +60,13 @@ class ClassConditionalTest:
         return f"Class-conditional noise is not rejected: {numbers}, {chance}."
 
 
-def class_conditional_test(transition_matrix, class_weights, *, error, num_validation):
+def class_conditional_test(
+    transition_matrix: ArrayLike,
+    class_weights: ArrayLike,
+    *,
+    error: float,
+    num_validation: int,
+) -> ClassConditionalTest:
     """Test whether label noise can be class-conditional (Theorem 1 of SEAL).
 
     Under class-conditional noise with transition matrix `T`, no classifier can
@@ -94,7 +108,9 @@ def class_conditional_test(transition_matrix, class_weights, *, error, num_valid
         Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
     owner = "class_conditional_test"
-    matrix = _check_matrix(owner, transition_matrix)
+    matrix = check_transition_matrix(
+        owner, transition_matrix, tolerance=_ROW_SUM_TOLERANCE
+    )
     weights = _check_weights(owner, class_weights, len(matrix))
     error = _errors.check_number(owner, "error", error, low=0, high=1)
     num_validation = _errors.check_count(owner, "num_validation", num_validation)
@@ -112,17 +128,17 @@ def class_conditional_test(transition_matrix, class_weights, *, error, num_valid
 
 
 def hold_out_class_conditional_test(
-    build_model,
-    x,
-    noisy_labels,
-    clean_labels=None,
+    build_model: BuildModel,
+    x: Data,
+    noisy_labels: ArrayLike,
+    clean_labels: ArrayLike | None = None,
     *,
-    transition_matrix=None,
-    class_weights=None,
-    hold_out=0.5,
-    seed=0,
-    **fit_arguments,
-):
+    transition_matrix: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+    hold_out: float = 0.5,
+    seed: int = 0,
+    **fit_arguments: Any,
+) -> ClassConditionalTest:
     """Hold out part of noisy data, train on the rest, and test.
 
     Args:
@@ -211,21 +227,6 @@ def _estimate(owner, noisy, clean_labels):
             f"none of class {int(np.argmin(sizes))}. Verify some of them by hand."
         )
     return counts / sizes[:, None], sizes / sizes.sum()
-
-
-def _check_matrix(owner, matrix):
-    matrix = np.asarray(matrix, dtype="float64")
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
-        expected = "of shape (num_classes, num_classes), at least two classes"
-        raise ValueError(message(owner, "transition_matrix", expected, matrix.shape))
-    sums = matrix.sum(axis=1)
-    if not (np.all(matrix >= 0) and np.allclose(sums, 1, atol=1e-3)):
-        is_transposed = np.allclose(matrix.sum(axis=0), 1, atol=1e-3)
-        mend = "Its columns do: transpose it." if is_transposed else ""
-        expected = "non-negative, with rows that sum to one"
-        received = f"rows that sum to {np.round(sums, 4).tolist()}"
-        raise ValueError(message(owner, "transition_matrix", expected, received, mend))
-    return matrix
 
 
 def _check_weights(owner, weights, num_classes):

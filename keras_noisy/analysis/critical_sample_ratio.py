@@ -1,26 +1,31 @@
 """How near the decision boundary is to the data."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _errors, _gradients
 from keras_noisy._errors import message
+from keras_noisy._typing import Data, Tensor
 
 
 def critical_sample_ratio(
-    model,
-    x,
+    model: keras.Model | Callable[[Tensor], Tensor],
+    x: Data,
     *,
-    radius,
-    step_size=None,
-    noise_scale=None,
-    max_steps=100,
-    bounds=None,
-    batch_size=256,
-    seed=0,
-    verbose=0,
-):
+    radius: float,
+    step_size: float | None = None,
+    noise_scale: float | None = None,
+    max_steps: int = 100,
+    bounds: tuple[float, float] | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    verbose: int = 0,
+) -> float:
     """Share of examples that have another predicted class within a small box.
 
     An example `x` is critical if some `x'` with `||x - x'||_inf <= radius` is

@@ -1,12 +1,17 @@
 """How far a network has fitted, or corrected, wrong labels."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from keras_noisy import _errors
+from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.analysis import _rows
 
 
-def wrong_label_fit(predictions, noisy, clean):
+def wrong_label_fit(
+    predictions: ArrayLike, noisy: ArrayLike, clean: ArrayLike
+) -> float:
     """Share of the corrupted examples whose prediction is the wrong label.
 
     Args:
@@ -34,7 +39,9 @@ def wrong_label_fit(predictions, noisy, clean):
     return _share(classes == noisy, noisy != clean)
 
 
-def semantic_correction(predictions, noisy, clean):
+def semantic_correction(
+    predictions: ArrayLike, noisy: ArrayLike, clean: ArrayLike
+) -> float:
     """Share of the corrupted examples whose prediction is the true label.
 
     Args:
@@ -62,7 +69,7 @@ def semantic_correction(predictions, noisy, clean):
     return _share(classes == clean, noisy != clean)
 
 
-def normalized_entropy(predictions):
+def normalized_entropy(predictions: ArrayLike) -> FloatArray:
     """Entropy of each prediction as a share of that of the uniform one.
 
     Args:

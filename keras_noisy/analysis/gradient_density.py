@@ -1,12 +1,16 @@
 """Where the gradient of a loss comes from: density over the labelled class."""
 
+from __future__ import annotations
+
 import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _gradients
 from keras_noisy._errors import check_count, message
+from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
 
 
@@ -27,7 +31,14 @@ class GradientDensity:
     gradient_density: np.ndarray
 
 
-def gradient_density(loss, y_true, y_pred, *, from_logits=False, bins=50):
+def gradient_density(
+    loss: keras.losses.Loss,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    from_logits: bool = False,
+    bins: int = 50,
+) -> GradientDensity:
     """Density of `p_y` times the gradient that examples there have.
 
     Args:

@@ -1,13 +1,18 @@
 """How far soft labels are from the truth, and which labels they would correct."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from keras_noisy._errors import message
+from keras_noisy._typing import ArrayLike, FloatArray, IntArray
 
 _CHUNK = 1 << 16
 
 
-def label_distance(soft_labels, noisy, clean):
+def label_distance(
+    soft_labels: ArrayLike, noisy: ArrayLike, clean: ArrayLike
+) -> FloatArray:
     """Distance of soft labels to the truth, where the given label is wrong.
 
     `||S_i - e_y||_1 / ||e_ybar - e_y||_1` for true class `y` and given class `ybar`:
@@ -49,7 +54,9 @@ def label_distance(soft_labels, noisy, clean):
     return distance
 
 
-def correction_candidates(soft_labels, labels):
+def correction_candidates(
+    soft_labels: ArrayLike, labels: ArrayLike
+) -> tuple[FloatArray, IntArray]:
     """How sure soft labels are that a label is wrong, and what they say instead.
 
     `N_i = max_{k != ybar_i} S_ik` and its argmax; of equal ones the lowest class.

@@ -4,13 +4,19 @@ Every function returns a `matplotlib.figure.Figure` that belongs to no window:
 `figure.savefig("picture.png")` writes it, and a notebook shows it.
 """
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy._errors import message
+from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
+from keras_noisy.analysis import _rows
 from keras_noisy.analysis.calibration import calibration
 from keras_noisy.analysis.gradient_density import (
     gradient_density,
@@ -18,6 +24,10 @@ from keras_noisy.analysis.gradient_density import (
     targets_for,
 )
 from keras_noisy.analysis.label_correction import label_distance
+from keras_noisy.analysis.suspects import Suspects
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers; dashes help in print.
 COLOURS = (
@@ -44,7 +54,12 @@ AXIS_LABELS = {
 SHARES = set(AXIS_LABELS) - {"loss", "val_loss", "loss_clean", "loss_corrupted"}
 
 
-def plot_learning_dynamics(histories, *, quantities=None, title=None):
+def plot_learning_dynamics(
+    histories: Histories,
+    *,
+    quantities: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Curves over the epochs, one panel per quantity (ProSelfLC Fig. 2, 3 and 5).
 
     Args:
@@ -91,7 +106,13 @@ def plot_learning_dynamics(histories, *, quantities=None, title=None):
     return figure
 
 
-def plot_softmax_trajectories(trajectories, noisy, clean, *, class_names=None):
+def plot_softmax_trajectories(
+    trajectories: ArrayLike,
+    noisy: ArrayLike,
+    clean: ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> Figure:
     """Probability of the given and of the true class over the epochs (SEAL Fig. 3).
 
     Args:
@@ -135,7 +156,9 @@ def plot_softmax_trajectories(trajectories, noisy, clean, *, class_names=None):
     return figure
 
 
-def plot_label_distance(soft_labels, noisy, clean, *, bins=20):
+def plot_label_distance(
+    soft_labels: SoftLabels, noisy: ArrayLike, clean: ArrayLike, *, bins: int = 20
+) -> Figure:
     """Histogram per round of the distance to the truth (SEAL Fig. 5).
 
     Args:
@@ -155,8 +178,7 @@ def plot_label_distance(soft_labels, noisy, clean, *, bins=20):
         >>> from keras_noisy import analysis
         >>> figure = analysis.plot_label_distance([[0.3, 0.7]], [0], [1])
     """
-    is_one = getattr(soft_labels, "ndim", np.ndim(soft_labels[0]) + 1) == 2
-    rounds = [soft_labels] if is_one else list(soft_labels)
+    rounds = _rows.rounds_of(soft_labels)
     distances = [label_distance(soft, noisy, clean) for soft in rounds]
     distances = [distance[~np.isnan(distance)] for distance in distances]
     if not len(distances[0]):
@@ -173,7 +195,13 @@ def plot_label_distance(soft_labels, noisy, clean, *, bins=20):
     return figure
 
 
-def plot_suspects(images, suspects, *, class_names=None, count=20):
+def plot_suspects(
+    images: Images,
+    suspects: Suspects,
+    *,
+    class_names: Sequence[str] | None = None,
+    count: int = 20,
+) -> Figure:
     """Pictures of the most suspicious examples (SEAL Fig. 6).
 
     Args:
@@ -216,7 +244,9 @@ def plot_suspects(images, suspects, *, class_names=None, count=20):
     return figure
 
 
-def plot_losses(losses, *, num_classes=10):
+def plot_losses(
+    losses: Mapping[str, keras.losses.Loss], *, num_classes: int = 10
+) -> Figure:
     """Losses and their gradients as functions of `p_y` (Equal Loss Fig. 2 and 3).
 
     The other classes share the rest of the probability evenly.
@@ -261,8 +291,14 @@ def plot_losses(losses, *, num_classes=10):
 
 
 def plot_gradient_density(
-    losses, y_true, y_pred, *, clean=None, from_logits=False, bins=50
-):
+    losses: Mapping[str, keras.losses.Loss],
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    clean: ArrayLike | None = None,
+    from_logits: bool = False,
+    bins: int = 50,
+) -> Figure:
     """Density of `p_y`, and where gradients come from (Equal Loss Fig. 1).
 
     Args:
@@ -291,7 +327,7 @@ def plot_gradient_density(
     if clean is not None:
         wrong = y_true != np.asarray(clean)
         parts = {"right labels": ~wrong, "wrong labels": wrong}
-    arguments = {"from_logits": from_logits, "bins": bins}
+    arguments: dict[str, Any] = {"from_logits": from_logits, "bins": bins}
     figure, axes = _panels(2)
     any_loss = next(iter(losses.values()))
     for number, (name, rows) in enumerate(parts.items()):
@@ -310,7 +346,12 @@ def plot_gradient_density(
     return figure
 
 
-def plot_transition_matrix(transition_matrix, *, class_names=None, title=None):
+def plot_transition_matrix(
+    transition_matrix: ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
     """A noise matrix as a heat map with its numbers.
 
     Args:
@@ -359,7 +400,13 @@ def plot_transition_matrix(transition_matrix, *, class_names=None, title=None):
     return figure
 
 
-def plot_reliability(predictions, labels, *, bins=15, title=None):
+def plot_reliability(
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 15,
+    title: str | None = None,
+) -> Figure:
     """Reliability diagram with the expected calibration error.
 
     Args:

@@ -1,17 +1,22 @@
 """One page that says what the noise did and which labels are suspicious."""
 
+from __future__ import annotations
+
 import base64
 import html
 import io
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 import keras_noisy
 from keras_noisy import _files
 from keras_noisy._errors import message
-from keras_noisy.analysis import plots
-from keras_noisy.analysis.suspects import find_suspects
+from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
+from keras_noisy.analysis import _rows, plots
+from keras_noisy.analysis.suspects import Suspects, find_suspects
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 0 auto;
@@ -27,21 +32,21 @@ pre { background: #f3f3f3; padding: 0.75rem; overflow-x: auto; }
 
 
 def write_report(
-    path,
-    labels,
+    path: FilePath,
+    labels: ArrayLike,
     *,
-    suspects=None,
-    soft_labels=None,
-    clean_labels=None,
-    histories=None,
-    test_predictions=None,
-    test_labels=None,
-    images=None,
-    class_names=None,
-    settings=None,
-    title="Label noise report",
-    num_suspects=100,
-):
+    suspects: Suspects | None = None,
+    soft_labels: SoftLabels | None = None,
+    clean_labels: ArrayLike | None = None,
+    histories: Histories | None = None,
+    test_predictions: ArrayLike | None = None,
+    test_labels: ArrayLike | None = None,
+    images: Images | None = None,
+    class_names: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    title: str = "Label noise report",
+    num_suspects: int = 100,
+) -> FilePath:
     """Write a self-contained HTML page about a run. Needs Matplotlib.
 
     What is given is shown: the numbers, the learning dynamics, the noise matrix and
@@ -84,7 +89,7 @@ def write_report(
         The pictures are those of `analysis.plot_learning_dynamics` and its siblings.
     """
     labels = np.asarray(labels)
-    rounds = _rounds(soft_labels)
+    rounds = [] if soft_labels is None else _rows.rounds_of(soft_labels)
     if suspects is None and not rounds:
         raise ValueError(
             "write_report: `suspects` or `soft_labels` must be given. Received neither."
@@ -113,13 +118,6 @@ def write_report(
     with _files.atomic_writer(path) as file:
         file.write(page.encode())
     return path
-
-
-def _rounds(soft_labels):
-    if soft_labels is None:
-        return []
-    is_one = getattr(soft_labels, "ndim", np.ndim(soft_labels[0]) + 1) == 2
-    return [soft_labels] if is_one else list(soft_labels)
 
 
 def _check_clean(labels, clean_labels):

@@ -1,5 +1,7 @@
 """Which labels are wrong: a table of suspects, from several sources."""
 
+from __future__ import annotations
+
 import csv
 import dataclasses
 import io
@@ -8,6 +10,7 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
+from keras_noisy._typing import ArrayLike, FilePath, IntArray
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.label_correction import correction_candidates
 
@@ -37,22 +40,22 @@ class Suspects:
     is_suspect: np.ndarray
     source: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sample_id)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         share = self.is_suspect.mean() if len(self) else float("nan")
         return (
             f"Suspects({int(self.is_suspect.sum())} of {len(self)} labels, "
             f"{share:.1%}, source={self.source!r})"
         )
 
-    def top(self, count):
+    def top(self, count: int) -> Suspects:
         """Return the `count` most suspicious examples, as `Suspects`."""
         fields = {name: getattr(self, name)[:count] for name in COLUMNS}
         return Suspects(**fields, source=self.source)
 
-    def cleaned_labels(self):
+    def cleaned_labels(self) -> IntArray:
         """Return labels `(n,)` in the order of the data, suspects replaced."""
         labels = np.empty_like(self.given_label)
         labels[self.sample_id] = np.where(
@@ -60,7 +63,7 @@ class Suspects:
         )
         return labels
 
-    def to_csv(self, path, *, all_examples=False):
+    def to_csv(self, path: FilePath, *, all_examples: bool = False) -> None:
         """Write the suspects, or all examples, to a CSV file with a header."""
         rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
         columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
@@ -71,12 +74,12 @@ class Suspects:
         with _files.atomic_writer(path) as file:
             file.write(text.getvalue().encode())
 
-    def save_cleaned_labels(self, path):
+    def save_cleaned_labels(self, path: FilePath) -> None:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
         with _files.atomic_writer(path) as file:
             np.save(file, self.cleaned_labels(), allow_pickle=False)
 
-    def to_datalab(self):
+    def to_datalab(self) -> dict[str, np.ndarray]:
         """Return columns like those of cleanlab's `Datalab.get_issues("label")`.
 
         `pandas.DataFrame(suspects.to_datalab())` has one row per example, in the
@@ -97,7 +100,7 @@ class Suspects:
         back = np.argsort(self.sample_id)
         return {name: values[back] for name, values in columns.items()}
 
-    def precision_and_recall(self, is_corrupted):
+    def precision_and_recall(self, is_corrupted: ArrayLike) -> dict[str, float]:
         """Compare with the truth, where an experiment knows it.
 
         Args:
@@ -124,7 +127,13 @@ class Suspects:
         }
 
 
-def find_suspects(labels, soft_labels=None, *, predictions=None, mean_losses=None):
+def find_suspects(
+    labels: ArrayLike,
+    soft_labels: ArrayLike | None = None,
+    *,
+    predictions: ArrayLike | None = None,
+    mean_losses: ArrayLike | None = None,
+) -> Suspects:
     """Order examples by how suspicious their labels are.
 
     Exactly one source must be given:

@@ -1,10 +1,14 @@
 """The schedule of the deep abstaining classifier's price."""
 
+from __future__ import annotations
+
 import weakref
+from typing import Any
 
 import keras
 
 from keras_noisy import _clock, _errors
+from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
 ATTRIBUTE = "_keras_noisy_abstention"
@@ -75,26 +79,25 @@ class AbstentionSchedule(keras.callbacks.Callback):
         to zero when no label is abstention.
     """
 
-    def __init__(self, warmup_epochs=20, *, initial_factor=64.0, final_alpha=1.0):
+    def __init__(
+        self,
+        warmup_epochs: int = 20,
+        *,
+        initial_factor: float = 64.0,
+        final_alpha: float = 1.0,
+    ) -> None:
         super().__init__()
         owner = "AbstentionSchedule"
-        is_integer = hasattr(warmup_epochs, "__index__")
-        if isinstance(warmup_epochs, bool) or not is_integer or warmup_epochs < 1:
-            raise ValueError(
-                _errors.message(
-                    owner, "warmup_epochs", "a positive integer", warmup_epochs
-                )
-            )
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = _errors.check_count(owner, "warmup_epochs", warmup_epochs)
         self.initial_factor = _errors.check_number(
             owner, "initial_factor", initial_factor, low=0, high=1e9, without="low"
         )
         self.final_alpha = _errors.check_number(
             owner, "final_alpha", final_alpha, low=0, high=1e9
         )
-        self._price = None
+        self._price: Any = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Give the model its price and its losses the way to it."""
         super().set_model(model)
         found = [
@@ -117,7 +120,7 @@ class AbstentionSchedule(keras.callbacks.Callback):
         model.train_function = None
         model.test_function = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the price of the epoch."""
         if epoch < self.warmup_epochs:
             self._price.alpha.assign(-1.0)
@@ -136,7 +139,7 @@ class AbstentionSchedule(keras.callbacks.Callback):
         )
         self._price.alpha.assign(start + (self.final_alpha - start) * done)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Derive the first price, and log the present one."""
         if logs is None:
             return

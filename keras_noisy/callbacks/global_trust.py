@@ -1,10 +1,14 @@
 """The callback that runs ProSelfLC's clock."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 import keras
 
 from keras_noisy import _clock, _errors
+from keras_noisy._typing import Logs
 
 
 class GlobalTrust(keras.callbacks.Callback):
@@ -32,48 +36,42 @@ class GlobalTrust(keras.callbacks.Callback):
         >>> clock = callbacks.GlobalTrust()  # model.fit(..., callbacks=[clock])
     """
 
-    def __init__(self, total_iterations=None):
+    def __init__(self, total_iterations: int | None = None) -> None:
         super().__init__()
-        is_integer = hasattr(total_iterations, "__index__") and not isinstance(
-            total_iterations, bool
-        )
-        if total_iterations is not None and not (is_integer and total_iterations > 0):
-            raise ValueError(
-                _errors.message(
-                    "GlobalTrust",
-                    "total_iterations",
-                    "a positive integer or None",
-                    total_iterations,
-                    "It is epochs times steps per epoch.",
-                )
+        if total_iterations is not None:
+            total_iterations = _errors.check_count(
+                "GlobalTrust",
+                "total_iterations",
+                total_iterations,
+                mend="It is epochs times steps per epoch.",
             )
         self.total_iterations = total_iterations
-        self._time = None
+        self._time: Any = None
         self._is_first_epoch = True
         self._was_fitting = False
         self._epoch_start = 0
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Attach the clock, before Keras makes the training function."""
         super().set_model(model)
         _check_backend_mode()
         self._time = _clock.attach(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Set the number of planned steps."""
         self._is_first_epoch = True
         self._time.is_fitting = True
         self._time.total.assign(self._planned(self.params.get("steps")))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Take global trust out of the logs again."""
         self._time.is_fitting = False
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Keep global trust out of the logs of a validation."""
         self._was_fitting, self._time.is_fitting = self._time.is_fitting, False
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs = None) -> None:
         """Show global trust again."""
         self._time.is_fitting = self._was_fitting
 
@@ -89,7 +87,7 @@ class GlobalTrust(keras.callbacks.Callback):
             )
         return self.params["epochs"] * steps
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the clock at the first epoch that this `fit` runs."""
         if self._is_first_epoch:
             # Here and not earlier: BackupAndRestore moves the first epoch.
@@ -117,7 +115,7 @@ class GlobalTrust(keras.callbacks.Callback):
         execution = self.model.steps_per_execution
         return -(-steps // execution) * execution
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Check that the clock moved, and learn the true length of an epoch."""
         length = self._time.time()[0] - self._epoch_start
         if length == 0:

@@ -1,10 +1,15 @@
 """Watch what wrong labels do to a network while it trains."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _arrays, _errors, _predictions, analysis
+from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
 
@@ -66,20 +71,20 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x,
-        noisy_labels,
-        clean_labels=None,
+        x: Data,
+        noisy_labels: ArrayLike,
+        clean_labels: ArrayLike | None = None,
         *,
-        batch_size=None,
-        from_logits=False,
-        num_examples=None,
-        every=1,
-        seed=0,
-    ):
+        batch_size: int | None = None,
+        from_logits: bool = False,
+        num_examples: int | None = None,
+        every: int = 1,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.x = np.asarray(x) if isinstance(x, list) else x
         self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
-        self.clean_labels = clean_labels
+        self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
             self.clean_labels = _check_labels("clean_labels", clean_labels)
             if len(self.noisy_labels) != len(self.clean_labels):
@@ -91,7 +96,7 @@ class LearningDynamics(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.from_logits = from_logits
         self.every = _errors.check_count("LearningDynamics", "every", every)
-        self._sums = None
+        self._sums: Any = None
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
@@ -116,12 +121,12 @@ class LearningDynamics(keras.callbacks.Callback):
         if self.clean_labels is not None:
             self.clean_labels = self.clean_labels[rows]
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
         is_last = epoch + 1 == self.params.get("epochs")
         self._sums = _Sums() if epoch % self.every == 0 or is_last else None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add the quantities to the logs."""
         if self._sums is not None:
             if not self._is_listening:
@@ -253,7 +258,7 @@ def _trust(name, entropy, logs):
     return {} if g is None else {name: float(g) * (1 - entropy)}
 
 
-def _check_labels(argument, labels):
+def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(

@@ -1,12 +1,25 @@
 """Average predictions of a fit on its training examples (SEAL)."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_noisy import _arrays, _mean_predictions, _predictions
-from keras_noisy._errors import message
+from keras_noisy._errors import check_count, message
+from keras_noisy._typing import (
+    ArrayLike,
+    Data,
+    Dataset,
+    FilePath,
+    FloatArray,
+    IntArray,
+    Logs,
+)
 from keras_noisy.callbacks import _recorder
 
 _PASS_BATCH = 256
@@ -15,7 +28,7 @@ _PASS_BATCH = 256
 class _Averaging(keras.callbacks.Callback):
     """What both ways to collect predictions share."""
 
-    def __init__(self, storage, from_logits):
+    def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
         if from_logits is not None and not isinstance(from_logits, bool):
             name = type(self).__name__
@@ -23,19 +36,19 @@ class _Averaging(keras.callbacks.Callback):
             raise TypeError(message(name, "from_logits", expected, from_logits))
         self.storage = storage
         self.from_logits = from_logits
-        self._means = None
+        self._means: Any = None
         self._is_first_epoch = True
         self._data = None
         # Called with `(rows, probabilities)` for all that is recorded.
-        self.listeners = []
+        self.listeners: list[Callable[[slice, FloatArray], None]] = []
 
     @property
-    def owner(self):
+    def owner(self) -> str:
         """Name of the class, for errors."""
         return type(self).__name__
 
     @property
-    def soft_labels(self):
+    def soft_labels(self) -> FloatArray:
         """Mean prediction on each example, float32 `(n, num_classes)`, read-only.
 
         A memory map of `soft_labels.npy` in the storage folder where there is one.
@@ -43,12 +56,12 @@ class _Averaging(keras.callbacks.Callback):
         return self._recorded().soft_labels()
 
     @property
-    def counts(self):
+    def counts(self) -> IntArray:
         """How many predictions each mean is made of, int64 `(n,)`."""
         return self._recorded().counts
 
     @property
-    def epochs_seen(self):
+    def epochs_seen(self) -> int:
         """Number of epochs recorded."""
         if self._means is None or self._means.next_epoch is None:
             return 0
@@ -66,6 +79,7 @@ class _Averaging(keras.callbacks.Callback):
         self._means = _mean_predictions.MeanPredictions(
             self.owner, num_examples, num_classes, self.storage, self._data
         )
+        return self._means
 
     def _start(self, epoch):
         if self._is_first_epoch:
@@ -74,7 +88,7 @@ class _Averaging(keras.callbacks.Callback):
                 self._means.start(epoch)
             self._is_first_epoch = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Find out whether the model's output is logits."""
         self._is_first_epoch = True
         self._resolve_logits()
@@ -153,7 +167,14 @@ class SEAL(_Averaging):
         Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
 
-    def __init__(self, x, *, batch_size=None, storage=None, from_logits=None):
+    def __init__(
+        self,
+        x: Data,
+        *,
+        batch_size: int | None = None,
+        storage: FilePath | None = None,
+        from_logits: bool | None = None,
+    ) -> None:
         super().__init__(storage, from_logits)
         if isinstance(x, list):
             x = _arrays.as_arrays("SEAL", "x", x)
@@ -165,7 +186,7 @@ class SEAL(_Averaging):
         else:
             self.num_examples = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or start again, at the first epoch of a fit."""
         if self._means is None and self.num_examples is not None:
             num_classes = _num_classes(self.owner, self.model)
@@ -173,15 +194,14 @@ class SEAL(_Averaging):
                 self._open(self.num_examples, num_classes)
         self._start(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Predict all examples and add the predictions to the averages."""
         if self.num_examples is None:
             self.num_examples = _count_examples(self.owner, self.x)
         chunks = self._predict(epoch)
         if self._means is None:
             chunks = _Peeked(chunks)
-            self._open(self.num_examples, chunks.first[1].shape[1])
-            self._means.start(epoch)
+            self._open(self.num_examples, chunks.first[1].shape[1]).start(epoch)
         self._means.update(epoch, chunks)
 
     def _predict(self, epoch):
@@ -253,11 +273,7 @@ def _num_classes(owner, model):
 def _check_batch_size(owner, batch_size):
     if batch_size is None:
         return _PASS_BATCH
-    is_integer = hasattr(batch_size, "__index__") and not isinstance(batch_size, bool)
-    if not is_integer or batch_size < 1:
-        expected = "a positive integer or None"
-        raise ValueError(message(owner, "batch_size", expected, batch_size))
-    return int(batch_size)
+    return check_count(owner, "batch_size", batch_size)
 
 
 class SEALOnTheFly(_Averaging):
@@ -308,31 +324,35 @@ class SEALOnTheFly(_Averaging):
         Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
 
-    def __init__(self, num_examples, *, storage=None, from_logits=None):
+    def __init__(
+        self,
+        num_examples: int,
+        *,
+        storage: FilePath | None = None,
+        from_logits: bool | None = None,
+    ) -> None:
         super().__init__(storage, from_logits)
-        is_integer = hasattr(num_examples, "__index__") and not isinstance(
-            num_examples, bool
-        )
-        if not is_integer or not 0 < num_examples < 2**31 - 1:
-            expected = "a positive integer"
+        self.num_examples = check_count(self.owner, "num_examples", num_examples)
+        if self.num_examples >= 2**31 - 1:
+            # Ids are int32 on the device, and one more stands for all out of range.
+            expected = "less than 2**31 - 1"
             raise ValueError(
                 message(self.owner, "num_examples", expected, num_examples)
             )
-        self.num_examples = int(num_examples)
-        self._pipeline = None
-        self._recorder = None
+        self._pipeline: Any = None
+        self._recorder: Any = None
 
     def pipeline(
         self,
-        model,
-        x,
-        y=None,
-        sample_weight=None,
+        model: keras.Model,
+        x: Data,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-    ):
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> Data:
         """Get `model` ready for recording, and return the data to pass to `fit`.
 
         Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be
@@ -414,7 +434,7 @@ class SEALOnTheFly(_Averaging):
             num_classes = int(outputs.shape[1])
         self._recorder = _recorder.attach(model, self.num_examples, num_classes)
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""
         super().set_model(model)
         recorder = getattr(model, _recorder.ATTRIBUTE, None)
@@ -432,7 +452,7 @@ class SEALOnTheFly(_Averaging):
         if self._means is None:
             self._open(self.num_examples, recorder.num_classes)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take the order of the epoch; continue or start again at the first one."""
         if self._is_first_epoch:
             self._recorder.take()
@@ -440,7 +460,7 @@ class SEALOnTheFly(_Averaging):
         if self._pipeline is not None:
             self._pipeline.set_epoch(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add what the steps of the epoch recorded to the averages."""
         sums = self._recorder.take()
         self._check_sums(sums, epoch)
@@ -465,7 +485,7 @@ class SEALOnTheFly(_Averaging):
         means = sums[seen, :-1] / counts[seen, None]
         self._check(seen, means, epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Warn of examples that were never seen."""
         unseen = int(np.count_nonzero(self._means.counts == 0))
         if unseen:
@@ -477,7 +497,9 @@ class SEALOnTheFly(_Averaging):
             )
 
 
-def with_sample_ids(dataset, *, start_id=0, batched=False):
+def with_sample_ids(
+    dataset: Dataset, *, start_id: int = 0, batched: bool = False
+) -> Dataset:
     """Give the examples of a `tf.data.Dataset` ids: their positions.
 
     Elements `(x, y)` or `(x, y, sample_weight)` become

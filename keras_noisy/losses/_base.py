@@ -5,14 +5,19 @@ A loss of this package is a formula in a label distribution `q` and a
 distributions, probabilities or logits, any leading dimensions) into these two.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import DType, LossArguments, Self, Tensor, TensorLike, Unpack
 
 HALF_PRECISION = ("float16", "bfloat16")
 
@@ -372,18 +377,18 @@ class NoisyLabelLoss(keras.losses.Loss):
             over a batch do not fit into half precision.
     """
 
-    function = None
-    hyperparameters = ()
-    presets = MappingProxyType({})
+    function: ClassVar[Callable[..., Tensor]]
+    hyperparameters: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
     def __init__(
         self,
         *,
-        from_logits=False,
-        reduction="sum_over_batch_size",
-        name=None,
-        dtype=None,
-    ):
+        from_logits: bool = False,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: DType = None,
+    ) -> None:
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         is_half = policy.compute_dtype in HALF_PRECISION
         super().__init__(
@@ -397,7 +402,7 @@ class NoisyLabelLoss(keras.losses.Loss):
         self._requested_dtype = dtype
 
     @classmethod
-    def from_preset(cls, preset, **kwargs):
+    def from_preset(cls, preset: str, **kwargs: Any) -> Self:
         """Return the loss with the values that its paper gives for a data set.
 
         Args:
@@ -419,17 +424,24 @@ class NoisyLabelLoss(keras.losses.Loss):
             )
         return cls(**{**cls.presets[preset], **kwargs})
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike | None = None,
+    ) -> Tensor:
         """Return the reduced loss, as `keras.losses.Loss` does."""
         return super().__call__(
             y_true, self._cast_keeping_logits(y_pred), sample_weight
         )
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         return self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
 
-    def without_reduction(self, y_true, y_pred, *, from_logits):
+    def without_reduction(
+        self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
+    ) -> Tensor:
         """Return one loss per example of predictions of either kind."""
         return type(self).function(
             y_true, y_pred, from_logits=from_logits, **self._own_config()
@@ -458,7 +470,7 @@ class NoisyLabelLoss(keras.losses.Loss):
             cast._keras_mask = mask
         return cast
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         dtype = self._requested_dtype
         if isinstance(dtype, keras.DTypePolicy):
@@ -484,11 +496,11 @@ class EpsilonLoss(NoisyLabelLoss):
 
     hyperparameters = ("epsilon",)
 
-    def __init__(self, *, epsilon, **kwargs):
+    def __init__(self, *, epsilon: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.epsilon = check_epsilon(type(self).__name__, epsilon)
 
 
-def check_epsilon(owner, epsilon):
+def check_epsilon(owner: str, epsilon: float) -> float:
     """Return the weight `epsilon` as a float, or raise unless it is in [0, 1]."""
     return _errors.check_number(owner, "epsilon", epsilon, low=0, high=1)

@@ -6,7 +6,18 @@ costs a sum over the classes for each term; as a tensor, it would be written, re
 differentiated whole.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 from keras import ops
+
+from keras_noisy._typing import Tensor
+from keras_noisy.losses._base import Prediction
+
+# A weight, and a function that returns a cross-entropy.
+Term: TypeAlias = tuple[Any, Callable[[], Tensor]]
 
 
 class Target:
@@ -20,20 +31,20 @@ class Target:
     # NumPy scalars leave the multiplication to this class.
     __array_ufunc__ = None
 
-    def __init__(self, terms):
+    def __init__(self, terms: Sequence[Term]) -> None:
         self._terms = terms
 
-    def __add__(self, other):
+    def __add__(self, other: Target) -> Target:
         """Return the sum of two targets."""
         if not isinstance(other, Target):
             return NotImplemented
         return Target([*self._terms, *other._terms])
 
-    def __sub__(self, other):
+    def __sub__(self, other: Target) -> Target:
         """Return the difference of two targets."""
         return self + -1 * other
 
-    def __mul__(self, weight):
+    def __mul__(self, weight: float | Tensor) -> Target:
         """Return the target times a number, or a tensor with one for each example."""
         if isinstance(weight, Target):
             raise TypeError(
@@ -45,15 +56,15 @@ class Target:
 
     __rmul__ = __mul__
 
-    def __neg__(self):
+    def __neg__(self) -> Target:
         """Return the target times -1."""
         return -1 * self
 
-    def __truediv__(self, divisor):
+    def __truediv__(self, divisor: float | Tensor) -> Target:
         """Return the target divided by a number or a tensor."""
         return self * (1 / divisor)
 
-    def cross_entropy(self):
+    def cross_entropy(self) -> Tensor:
         """Return `-sum_k target_k log p_k`, shape `(...)`."""
         total = 0
         for weight, term in self._terms:
@@ -68,7 +79,7 @@ class LabelTarget(Target):
         labels: `q` as a tensor `(..., num_classes)`.
     """
 
-    def __init__(self, labels, prediction):
+    def __init__(self, labels: Tensor, prediction: Prediction) -> None:
         super().__init__([(1, lambda: prediction.cross_entropy(labels))])
         self.labels = labels
 
@@ -82,39 +93,42 @@ class PredictionTarget(Target):
         num_classes: Number of classes.
     """
 
-    def __init__(self, prediction):
+    def __init__(self, prediction: Prediction) -> None:
         super().__init__([(1, prediction.entropy)])
         self._prediction = prediction
         self.num_classes = prediction.num_classes
 
     @property
-    def probabilities(self):
+    def probabilities(self) -> Tensor:
         """`p` as a tensor `(..., num_classes)`, with its gradient."""
         return self._prediction.probabilities
 
-    def constant(self):
+    def constant(self) -> Target:
         """Return the prediction as a target without a gradient of its own."""
         return self.of(ops.stop_gradient(self.probabilities))
 
-    def argmax(self):
+    def argmax(self) -> Target:
         """Return the predicted class, one-hot, as a target."""
         return Target([(1, self._prediction.argmax_cross_entropy)])
 
-    def uniform(self):
+    def uniform(self) -> Target:
         """Return the uniform distribution as a target."""
         return Target([(1, self._prediction.uniform_cross_entropy)])
 
-    def of(self, distribution):
+    def of(self, distribution: Tensor) -> Target:
         """Return a tensor `(..., num_classes)` as a target."""
         return Target([(1, lambda: self._prediction.cross_entropy(distribution))])
 
-    def local_trust(self):
+    def local_trust(self) -> Tensor:
         """Return `1 - H(p) / H(u)` in [0, 1], shape `(...)`, a constant."""
         return ops.stop_gradient(self._prediction.local_trust())
 
-    def entropy(self):
+    def entropy(self) -> Tensor:
         """Return `H(p)`, shape `(...)`, a constant."""
         return ops.stop_gradient(self._prediction.entropy())
+
+
+TargetFunction: TypeAlias = Callable[[LabelTarget, PredictionTarget], Any]
 
 
 def to_formula(target):

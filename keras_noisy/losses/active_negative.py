@@ -1,11 +1,14 @@
 """Active negative loss."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 from keras_noisy.losses.normalized_negative_cross_entropy import (
     check_min_probability,
@@ -14,8 +17,14 @@ from keras_noisy.losses.normalized_negative_cross_entropy import (
 
 
 def active_negative(
-    y_true, y_pred, *, alpha, beta, min_probability=1e-07, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    alpha: float,
+    beta: float,
+    min_probability: float = 1e-07,
+    from_logits: bool = False,
+) -> Tensor:
     """Normalized cross-entropy and normalized negative cross-entropy together (ANL-CE).
 
         loss = alpha NCE + beta NNCE
@@ -70,7 +79,9 @@ def active_negative(
     return _base.per_example("active_negative", y_true, y_pred, from_logits, formula)
 
 
-def _check(owner, alpha, beta, min_probability):
+def _check(
+    owner: str, alpha: float, beta: float, min_probability: float
+) -> tuple[float, float, float]:
     mend = "The paper uses alpha=5, beta=5 on CIFAR-10."
     return (
         _errors.check_number(
@@ -111,7 +122,14 @@ class ActiveNegative(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, alpha, beta, min_probability=1e-07, **kwargs):
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        beta: float,
+        min_probability: float = 1e-07,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         self.alpha, self.beta, self.min_probability = _check(
             type(self).__name__, alpha, beta, min_probability

@@ -1,11 +1,15 @@
 """Active-passive pairs of losses."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
+from typing import Any
 
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 from keras_noisy.losses.mean_absolute_error import MeanAbsoluteError
 from keras_noisy.losses.normalized_cross_entropy import NormalizedCrossEntropy
@@ -13,7 +17,16 @@ from keras_noisy.losses.normalized_focal import NormalizedFocal
 from keras_noisy.losses.reverse_cross_entropy import ReverseCrossEntropy
 
 
-def active_passive(y_true, y_pred, *, active, passive, alpha, beta, from_logits=False):
+def active_passive(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    active: _base.NoisyLabelLoss,
+    passive: _base.NoisyLabelLoss,
+    alpha: float,
+    beta: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Weighted sum of a loss that learns and a loss that resists.
 
         loss = alpha active + beta passive
@@ -72,7 +85,13 @@ def active_passive(y_true, y_pred, *, active, passive, alpha, beta, from_logits=
     return terms[0] + terms[1]
 
 
-def _check(owner, active, passive, alpha, beta):
+def _check(
+    owner: str,
+    active: _base.NoisyLabelLoss,
+    passive: _base.NoisyLabelLoss,
+    alpha: float,
+    beta: float,
+) -> tuple[_base.NoisyLabelLoss, _base.NoisyLabelLoss, float, float]:
     for argument, loss in (("active", active), ("passive", passive)):
         is_plain = (
             isinstance(loss, _base.NoisyLabelLoss)
@@ -148,13 +167,21 @@ class ActivePassive(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, active, passive, alpha, beta, **kwargs):
+    def __init__(
+        self,
+        *,
+        active: _base.NoisyLabelLoss,
+        passive: _base.NoisyLabelLoss,
+        alpha: float,
+        beta: float,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         self.active, self.passive, self.alpha, self.beta = _check(
             type(self).__name__, active, passive, alpha, beta
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the two losses serialized."""
         serialize = keras.saving.serialize_keras_object
         return {
@@ -164,7 +191,7 @@ class ActivePassive(_base.NoisyLabelLoss):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the loss that `get_config` describes."""
         deserialize = keras.saving.deserialize_keras_object
         losses = {key: deserialize(config[key]) for key in ("active", "passive")}

@@ -1,5 +1,7 @@
 """Asymmetric exponential loss."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,13 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def asymmetric_exponential(y_true, y_pred, *, a, from_logits=False):
+def asymmetric_exponential(
+    y_true: TensorLike, y_pred: TensorLike, *, a: float, from_logits: bool = False
+) -> Tensor:
     """Exponential of the labelled probability (AEL).
 
     For a class id `y`
@@ -55,7 +60,7 @@ def asymmetric_exponential(y_true, y_pred, *, a, from_logits=False):
     )
 
 
-def _check(owner, a):
+def _check(owner: str, a: float) -> float:
     return _errors.check_number(
         owner,
         "a",
@@ -90,6 +95,6 @@ class AsymmetricExponential(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, a, **kwargs):
+    def __init__(self, *, a: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.a = _check(type(self).__name__, a)

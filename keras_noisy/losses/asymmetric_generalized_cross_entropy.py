@@ -1,5 +1,7 @@
 """Asymmetric generalized cross-entropy."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,18 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def asymmetric_generalized_cross_entropy(y_true, y_pred, *, a, q, from_logits=False):
+def asymmetric_generalized_cross_entropy(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    a: float,
+    q: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Generalized cross-entropy on a probability that is lifted by a constant (AGCE).
 
     For a class id `y`
@@ -66,7 +76,7 @@ def _terms(p, a, q):
     return -((a + 1) ** q) / q * ops.expm1(q * ops.log1p((p - 1) / (a + 1)))
 
 
-def _check(owner, a, q):
+def _check(owner: str, a: float, q: float) -> tuple[float, float]:
     mend = "The paper uses a=0.6, q=0.6 on CIFAR-10."
     return (
         _errors.check_number(
@@ -106,6 +116,6 @@ class AsymmetricGeneralizedCrossEntropy(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, a, q, **kwargs):
+    def __init__(self, *, a: float, q: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.a, self.q = _check(type(self).__name__, a, q)

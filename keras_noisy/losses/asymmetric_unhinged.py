@@ -1,5 +1,7 @@
 """Asymmetric unhinged loss."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,18 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def asymmetric_unhinged(y_true, y_pred, *, a, q, from_logits=False):
+def asymmetric_unhinged(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    a: float,
+    q: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Power of the distance of the labelled probability from a constant (AUL).
 
     For a class id `y`
@@ -66,7 +76,7 @@ def _terms(p, a, q):
     return rest**q / q * ops.expm1(q * ops.log1p((1 - p) / rest))
 
 
-def _check(owner, a, q):
+def _check(owner: str, a: float, q: float) -> tuple[float, float]:
     mend = "The paper uses a=5.5, q=3.0 on CIFAR-10."
     return (
         _errors.check_number(
@@ -105,6 +115,6 @@ class AsymmetricUnhinged(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, a, q, **kwargs):
+    def __init__(self, *, a: float, q: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.a, self.q = _check(type(self).__name__, a, q)

@@ -1,16 +1,34 @@
 """Backward correction."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._errors import Described
+from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._typing import (
+    ArrayLike,
+    FloatArray,
+    LossArguments,
+    Tensor,
+    TensorLike,
+    Unpack,
+)
 from keras_noisy.losses import _base
-from keras_noisy.noise._checks import Described
-from keras_noisy.noise.transition_matrices import check_transition_matrix
 
 
-def backward_correction(y_true, y_pred, *, transition_matrix, from_logits=False):
+def backward_correction(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    transition_matrix: ArrayLike,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropies to all classes, weighted so that the noise averages out.
 
         loss = sum_k q_k (T^-1 l)_k,    l_k = -log p_k
@@ -69,7 +87,7 @@ def backward_correction(y_true, y_pred, *, transition_matrix, from_logits=False)
 LARGEST_CONDITION = 1e6
 
 
-def _check(owner, transition_matrix):
+def _check(owner: str, transition_matrix: ArrayLike) -> FloatArray:
     matrix = check_transition_matrix(owner, transition_matrix)
     condition = np.linalg.cond(matrix)
     if not condition < LARGEST_CONDITION:
@@ -102,11 +120,13 @@ class BackwardCorrection(_base.NoisyLabelLoss):
     function = staticmethod(backward_correction)
     hyperparameters = ("transition_matrix",)
 
-    def __init__(self, *, transition_matrix, **kwargs):
+    def __init__(
+        self, *, transition_matrix: ArrayLike, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.transition_matrix = _check(type(self).__name__, transition_matrix)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the matrix as nested lists."""
         return {
             **super().get_config(),

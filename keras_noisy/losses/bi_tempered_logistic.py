@@ -1,15 +1,25 @@
 """Bi-tempered logistic loss."""
 
+from __future__ import annotations
+
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def bi_tempered_logistic(y_true, y_pred, *, t1, t2, from_logits=False):
+def bi_tempered_logistic(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    t1: float,
+    t2: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Logistic loss with a bounded logarithm and a heavy-tailed softmax.
 
     With the tempered logarithm `log_t(x) = (x^(1 - t) - 1) / (1 - t)`, its inverse
@@ -129,7 +139,7 @@ def _tempered_log_softmax(shifted, tail):
     return -ops.log1p(stretched) / tail, 1 + stretched
 
 
-def _check(owner, t1, t2):
+def _check(owner: str, t1: float, t2: float) -> tuple[float, float]:
     mend = "Start from t1=0.8, t2=1.2."
     return (
         _errors.check_number(owner, "t1", t1, low=0, high=1, mend=mend),
@@ -161,6 +171,8 @@ class BiTemperedLogistic(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, t1, t2, **kwargs):
+    def __init__(
+        self, *, t1: float, t2: float, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.t1, self.t2 = _check(type(self).__name__, t1, t2)

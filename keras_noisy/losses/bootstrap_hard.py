@@ -1,11 +1,16 @@
 """Hard bootstrapping."""
 
+from __future__ import annotations
+
 import keras
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _targets
 
 
-def bootstrap_hard(y_true, y_pred, *, epsilon, from_logits=False):
+def bootstrap_hard(
+    y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy to labels mixed with the predicted class.
 
     The target is `(1 - epsilon) q + epsilon onehot(argmax p)`. The argmax is a

@@ -1,11 +1,16 @@
 """Soft bootstrapping, or label correction."""
 
+from __future__ import annotations
+
 import keras
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _targets
 
 
-def bootstrap_soft(y_true, y_pred, *, epsilon, from_logits=False):
+def bootstrap_soft(
+    y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy to labels mixed with the prediction.
 
     The target is `(1 - epsilon) q + epsilon p`. The `p` in the target carries

@@ -1,11 +1,16 @@
 """Confidence penalty."""
 
+from __future__ import annotations
+
 import keras
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _targets
 
 
-def confidence_penalty(y_true, y_pred, *, epsilon, from_logits=False):
+def confidence_penalty(
+    y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy less a reward for the entropy of the prediction.
 
     The target is `(1 - epsilon) q - epsilon p`; the loss can be negative:

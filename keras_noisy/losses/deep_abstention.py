@@ -1,16 +1,27 @@
 """Deep abstaining classifier."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import BoolArray, LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def deep_abstention(y_true, y_pred, *, alpha, from_logits=False):
+def deep_abstention(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    alpha: float | Tensor,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy of a network that may decline to answer, at a price.
 
     `y_pred` has one output more than there are classes; the last one, `p_0`, is
@@ -75,7 +86,7 @@ def deep_abstention(y_true, y_pred, *, alpha, from_logits=False):
     return _base.per_example(owner, y_true, classes, True, formula)
 
 
-def abstains(y_pred):
+def abstains(y_pred: TensorLike) -> BoolArray:
     """Whether a network with an abstention output abstains.
 
     Args:
@@ -149,12 +160,12 @@ class DeepAbstention(_base.NoisyLabelLoss):
     function = staticmethod(deep_abstention)
     hyperparameters = ("alpha",)
 
-    def __init__(self, *, alpha=1.0, **kwargs):
+    def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.alpha = _check_alpha(type(self).__name__, alpha)
-        self._find_price = None
+        self._find_price: Callable[[], Any] | None = None
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         price = self._find_price and self._find_price()
         return deep_abstention(
@@ -164,6 +175,6 @@ class DeepAbstention(_base.NoisyLabelLoss):
             from_logits=self.from_logits,
         )
 
-    def follow(self, find_price):
+    def follow(self, find_price: Callable[[], Any]) -> None:
         """Take `alpha` from the variable that `find_price()` returns, while it does."""
         self._find_price = find_price

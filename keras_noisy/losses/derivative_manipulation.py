@@ -1,15 +1,25 @@
 """Derivative manipulation."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base, _replicas
 
 
-def derivative_manipulation(y_true, y_pred, *, beta, lambda_, from_logits=False):
+def derivative_manipulation(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    beta: float,
+    lambda_: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy with the size of every example's derivative set directly (DM).
 
     The L1 norm of the derivative in the logits is set to
@@ -92,7 +102,7 @@ def _global_mean(owner, weight):
     return total / count
 
 
-def _check(owner, beta, lambda_):
+def _check(owner: str, beta: float, lambda_: float) -> tuple[float, float]:
     return (
         # Above 50 the weights of a batch do not fit into float32.
         _errors.check_number(owner, "beta", beta, low=0, high=50, mend="Try 8."),
@@ -129,6 +139,8 @@ class DerivativeManipulation(_base.NoisyLabelLoss):
         "lambda_",
     )
 
-    def __init__(self, *, beta, lambda_, **kwargs):
+    def __init__(
+        self, *, beta: float, lambda_: float, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.beta, self.lambda_ = _check(type(self).__name__, beta, lambda_)

@@ -1,8 +1,11 @@
 """Determinant-based mutual information (DMI)."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _replicas
 
 # Singular values of a matrix of float32 probabilities below it are rounding errors.
@@ -10,8 +13,12 @@ SMALLEST_SINGULAR_VALUE = 1e-6
 
 
 def determinant_mutual_information(
-    y_true, y_pred, *, sample_weight=None, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    sample_weight: TensorLike | None = None,
+    from_logits: bool = False,
+) -> Tensor:
     """Negative logarithm of the determinant of the joint of labels and predictions.
 
     With `Y` the labels, one-hot `(N, num_classes)`, and `P` the predictions of a
@@ -142,7 +149,12 @@ class DeterminantMutualInformation(_base.NoisyLabelLoss):
 
     function = staticmethod(determinant_mutual_information)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike | None = None,
+    ) -> Tensor:
         """Return the loss of the batch."""
         y_pred = _base.as_tensor(y_pred)
         mask = getattr(y_pred, "_keras_mask", None)

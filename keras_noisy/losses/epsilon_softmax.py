@@ -1,5 +1,7 @@
 """Epsilon-softmax."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,19 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def epsilon_softmax(y_true, y_pred, *, m, alpha, beta, from_logits=False):
+def epsilon_softmax(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    m: float,
+    alpha: float,
+    beta: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy of predictions pushed towards one-hot, and mean absolute error.
 
     With `c` the predicted class, a constant, and `p' = (p + m onehot(c)) / (m + 1)`
@@ -81,7 +92,9 @@ def _pushed_cross_entropy(q, p, m):
     return unpushed + others * math.log1p(m) - predicted * pushed
 
 
-def _check(owner, m, alpha, beta):
+def _check(
+    owner: str, m: float, alpha: float, beta: float
+) -> tuple[float, float, float]:
     mend = "The paper uses m=1e5, alpha=0.01, beta=5 on CIFAR-10."
     return (
         _errors.check_number(owner, "m", m, low=0, high=1e10, mend=mend),
@@ -125,6 +138,8 @@ class EpsilonSoftmax(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, m, alpha, beta, **kwargs):
+    def __init__(
+        self, *, m: float, alpha: float, beta: float, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.m, self.alpha, self.beta = _check(type(self).__name__, m, alpha, beta)

@@ -1,11 +1,14 @@
 """Equal Loss."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 SMALLEST_EPSILON = 1e-37
@@ -14,7 +17,9 @@ SMALLEST_EPSILON = 1e-37
 LARGEST_EPSILON = 1e20
 
 
-def equal_loss(y_true, y_pred, *, epsilon, from_logits=False):
+def equal_loss(
+    y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy on a relaxed probability, with balanced gradients.
 
     For a class id `y`
@@ -109,7 +114,7 @@ def _relaxed_cross_entropy(epsilon):
     return lambda q, prediction: from_shifted(q, prediction.shifted)
 
 
-def _check_epsilon(owner, epsilon):
+def _check_epsilon(owner: str, epsilon: float) -> float:
     epsilon = _errors.check_number(
         owner,
         "epsilon",
@@ -146,6 +151,6 @@ class EqualLoss(_base.NoisyLabelLoss):
     function = staticmethod(equal_loss)
     hyperparameters = ("epsilon",)
 
-    def __init__(self, *, epsilon, **kwargs):
+    def __init__(self, *, epsilon: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.epsilon = _check_epsilon(type(self).__name__, epsilon)

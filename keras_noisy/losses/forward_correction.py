@@ -1,14 +1,25 @@
 """Forward correction."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._typing import ArrayLike, LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
-from keras_noisy.noise.transition_matrices import check_transition_matrix
 
 
-def forward_correction(y_true, y_pred, *, transition_matrix, from_logits=False):
+def forward_correction(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    transition_matrix: ArrayLike,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy of the prediction as the noise would turn it.
 
         loss = -sum_k q_k log (T' p)_k
@@ -117,13 +128,15 @@ class ForwardCorrection(_base.NoisyLabelLoss):
     function = staticmethod(forward_correction)
     hyperparameters = ("transition_matrix",)
 
-    def __init__(self, *, transition_matrix, **kwargs):
+    def __init__(
+        self, *, transition_matrix: ArrayLike, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.transition_matrix = check_transition_matrix(
             type(self).__name__, transition_matrix
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the matrix as nested lists."""
         return {
             **super().get_config(),

@@ -1,5 +1,7 @@
 """Generalized cross-entropy."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,12 +9,18 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
 def generalized_cross_entropy(
-    y_true, y_pred, *, q=0.7, truncation=None, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    q: float = 0.7,
+    truncation: float | None = None,
+    from_logits: bool = False,
+) -> Tensor:
     """Negative Box-Cox transform of the labelled class's probability.
 
     For a class id `y`
@@ -81,7 +89,9 @@ def generalized_cross_entropy(
 SMALLEST_Q = 1e-20
 
 
-def _check(owner, q, truncation):
+def _check(
+    owner: str, q: float, truncation: float | None
+) -> tuple[float, float | None]:
     q = _errors.check_number(
         owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
     )
@@ -125,6 +135,12 @@ class GeneralizedCrossEntropy(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, q=0.7, truncation=None, **kwargs):
+    def __init__(
+        self,
+        *,
+        q: float = 0.7,
+        truncation: float | None = None,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         self.q, self.truncation = _check(type(self).__name__, q, truncation)

@@ -1,14 +1,23 @@
 """Generalized label smoothing."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base, _targets
 
 
-def generalized_label_smoothing(y_true, y_pred, *, smooth_rate, from_logits=False):
+def generalized_label_smoothing(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    smooth_rate: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Label smoothing with a rate that may be negative (GLS).
 
         loss = (1 - smooth_rate) H(q, p) + smooth_rate H(u, p)
@@ -56,7 +65,7 @@ def generalized_label_smoothing(y_true, y_pred, *, smooth_rate, from_logits=Fals
     )
 
 
-def _check(owner, smooth_rate):
+def _check(owner: str, smooth_rate: float) -> float:
     return _errors.check_number(
         owner,
         "smooth_rate",
@@ -84,6 +93,6 @@ class GeneralizedLabelSmoothing(_base.NoisyLabelLoss):
     function = staticmethod(generalized_label_smoothing)
     hyperparameters = ("smooth_rate",)
 
-    def __init__(self, *, smooth_rate, **kwargs):
+    def __init__(self, *, smooth_rate: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.smooth_rate = _check(type(self).__name__, smooth_rate)

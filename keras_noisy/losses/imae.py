@@ -1,15 +1,24 @@
 """IMAE."""
 
+from __future__ import annotations
+
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 from keras_noisy.losses.derivative_manipulation import (
     derivative_manipulation_formula,
 )
 
 
-def imae(y_true, y_pred, *, temperature=8.0, from_logits=False):
+def imae(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    temperature: float = 8.0,
+    from_logits: bool = False,
+) -> Tensor:
     """Derivative manipulation that counts uncertain examples most (IMAE).
 
     The L1 norm of the derivative in the logits is set to
@@ -65,7 +74,7 @@ def imae(y_true, y_pred, *, temperature=8.0, from_logits=False):
     )
 
 
-def _check(owner, temperature):
+def _check(owner: str, temperature: float) -> float:
     # Above 50 the weights of a batch do not fit into float32.
     return _errors.check_number(
         owner, "temperature", temperature, low=0, high=50, mend="Try 8."
@@ -87,6 +96,8 @@ class IMAE(_base.NoisyLabelLoss):
     function = staticmethod(imae)
     hyperparameters = ("temperature",)
 
-    def __init__(self, *, temperature=8.0, **kwargs):
+    def __init__(
+        self, *, temperature: float = 8.0, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.temperature = _check(type(self).__name__, temperature)

@@ -1,14 +1,23 @@
 """Knowledge distillation."""
 
+from __future__ import annotations
+
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base
 
 
 def knowledge_distillation(
-    y_true, y_pred, *, teacher_pred, epsilon, temperature=1.0, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    teacher_pred: TensorLike,
+    epsilon: float,
+    temperature: float = 1.0,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy to labels mixed with the prediction of a teacher.
 
     With `s` the temperature and `p^s` the softmax of the logits divided by `s`:

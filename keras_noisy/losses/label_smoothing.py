@@ -1,11 +1,16 @@
 """Label smoothing."""
 
+from __future__ import annotations
+
 import keras
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _targets
 
 
-def label_smoothing(y_true, y_pred, *, epsilon, from_logits=False):
+def label_smoothing(
+    y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy to labels mixed with the uniform distribution.
 
     The target is `(1 - epsilon) q + epsilon u`, with `u` uniform:

@@ -1,12 +1,17 @@
 """Mean absolute error."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base
 
 
-def mean_absolute_error(y_true, y_pred, *, from_logits=False):
+def mean_absolute_error(
+    y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool = False
+) -> Tensor:
     """L1 distance of label and prediction.
 
         loss = sum_k |q_k - p_k|

@@ -1,11 +1,16 @@
 """Normalized cross-entropy."""
 
+from __future__ import annotations
+
 import keras
 
+from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base
 
 
-def normalized_cross_entropy(y_true, y_pred, *, from_logits=False):
+def normalized_cross_entropy(
+    y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool = False
+) -> Tensor:
     """Cross-entropy as a share of the cross-entropies to all classes.
 
         loss = H(q, p) / sum_k H(e_k, p)

@@ -1,5 +1,7 @@
 """Normalized focal loss."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,17 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def normalized_focal(y_true, y_pred, *, gamma=0.5, from_logits=False):
+def normalized_focal(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    gamma: float = 0.5,
+    from_logits: bool = False,
+) -> Tensor:
     """Focal loss as a share of the focal losses to all classes.
 
     With the focal loss `FL_k = -(1 - p_k)^gamma log p_k`
@@ -74,7 +83,7 @@ def _power_of_complement(log_p, gamma):
     return ops.where(is_positive, power, ops.zeros_like(power)) if gamma else power
 
 
-def _check(owner, gamma):
+def _check(owner: str, gamma: float) -> float:
     return _errors.check_number(
         owner,
         "gamma",
@@ -103,6 +112,6 @@ class NormalizedFocal(_base.NoisyLabelLoss):
     hyperparameters = ("gamma",)
     presets = MappingProxyType({"paper": {"gamma": 0.5}})
 
-    def __init__(self, *, gamma=0.5, **kwargs):
+    def __init__(self, *, gamma: float = 0.5, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.gamma = _check(type(self).__name__, gamma)

@@ -1,15 +1,20 @@
 """Normalized generalized cross-entropy."""
 
+from __future__ import annotations
+
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def normalized_generalized_cross_entropy(y_true, y_pred, *, q=0.7, from_logits=False):
+def normalized_generalized_cross_entropy(
+    y_true: TensorLike, y_pred: TensorLike, *, q: float = 0.7, from_logits: bool = False
+) -> Tensor:
     """Generalized cross-entropy as a share of those to all classes.
 
     For a class id `y`
@@ -56,7 +61,7 @@ def normalized_generalized_cross_entropy(y_true, y_pred, *, q=0.7, from_logits=F
     )
 
 
-def _check(owner, q):
+def _check(owner: str, q: float) -> float:
     q = _errors.check_number(
         owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
     )
@@ -81,6 +86,6 @@ class NormalizedGeneralizedCrossEntropy(_base.NoisyLabelLoss):
     hyperparameters = ("q",)
     presets = MappingProxyType({"paper": {"q": 0.7}})
 
-    def __init__(self, *, q=0.7, **kwargs):
+    def __init__(self, *, q: float = 0.7, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.q = _check(type(self).__name__, q)

@@ -1,17 +1,24 @@
 """Normalized negative cross-entropy."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
 def normalized_negative_cross_entropy(
-    y_true, y_pred, *, min_probability=1e-07, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    min_probability: float = 1e-07,
+    from_logits: bool = False,
+) -> Tensor:
     """Share of the other classes in the log-probabilities counted from a floor.
 
     With `m_k = max(log p_k - log min_probability, 0)`
@@ -71,7 +78,7 @@ def normalized_negative_cross_entropy_formula(min_probability):
     return formula
 
 
-def check_min_probability(owner, min_probability):
+def check_min_probability(owner: str, min_probability: float) -> float:
     """Return `min_probability` as a float, or raise."""
     return _errors.check_number(
         owner,
@@ -100,7 +107,9 @@ class NormalizedNegativeCrossEntropy(_base.NoisyLabelLoss):
     function = staticmethod(normalized_negative_cross_entropy)
     hyperparameters = ("min_probability",)
 
-    def __init__(self, *, min_probability=1e-07, **kwargs):
+    def __init__(
+        self, *, min_probability: float = 1e-07, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.min_probability = check_min_probability(
             type(self).__name__, min_probability

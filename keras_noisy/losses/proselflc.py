@@ -1,17 +1,23 @@
 """ProSelfLC: progressive self label correction."""
 
+from __future__ import annotations
+
 import warnings
 import weakref
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _clock, _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base, _targets
 
 
-def global_trust(progress, *, exp_base=10.0, transit_time_ratio=0.5):
+def global_trust(
+    progress: Tensor, *, exp_base: float = 10.0, transit_time_ratio: float = 0.5
+) -> Tensor:
     """Trust in a network that has done `progress` of its training.
 
         g = 1 / (1 + exp(-exp_base (progress - transit_time_ratio)))
@@ -50,7 +56,7 @@ def global_trust(progress, *, exp_base=10.0, transit_time_ratio=0.5):
     return ops.sigmoid(exp_base * (progress - transit_time_ratio))
 
 
-def local_trust(y_pred, *, from_logits=False):
+def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
     """Trust in one prediction: its confidence `1 - H(p) / H(u)`.
 
     Args:
@@ -77,8 +83,13 @@ def local_trust(y_pred, *, from_logits=False):
 
 
 def proselflc(
-    y_true, y_pred, *, global_trust, from_logits=False, stop_target_gradient=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    global_trust: float | Tensor,
+    from_logits: bool = False,
+    stop_target_gradient: bool = False,
+) -> Tensor:
     """Cross-entropy to labels corrected as far as the network can be trusted.
 
     The target is `(1 - e) q + e p` with `e = g l(p)`, global trust times local
@@ -135,7 +146,9 @@ def proselflc(
     )
 
 
-def _check_trust(owner, exp_base, transit_time_ratio):
+def _check_trust(
+    owner: str, exp_base: float, transit_time_ratio: float
+) -> tuple[float, float]:
     exp_base = _errors.check_number(
         owner, "exp_base", exp_base, low=0, high=1e6, mend="The paper uses 8 to 16."
     )
@@ -182,11 +195,11 @@ class ProSelfLC(_base.NoisyLabelLoss):
     def __init__(
         self,
         *,
-        exp_base=10.0,
-        transit_time_ratio=0.5,
-        stop_target_gradient=False,
-        **kwargs,
-    ):
+        exp_base: float = 10.0,
+        transit_time_ratio: float = 0.5,
+        stop_target_gradient: bool = False,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         self.exp_base, self.transit_time_ratio = _check_trust(
             type(self).__name__, exp_base, transit_time_ratio
@@ -195,13 +208,13 @@ class ProSelfLC(_base.NoisyLabelLoss):
             type(self).__name__, "stop_target_gradient", stop_target_gradient
         )
         # The iterations done and planned when the loss was saved.
-        self._saved_time = (0, 0)
+        self._saved_time: tuple[int, ...] = (0, 0)
         # Weak, and thereby out of sight of Keras's saving, which would write the
         # clock under the loss instead of under the model that owns it.
         self._clock = None
         self._has_warned = False
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         clock = self._find_clock()
         loss = proselflc(
@@ -213,7 +226,7 @@ class ProSelfLC(_base.NoisyLabelLoss):
         )
         return loss if clock is not None else self._warn_if_differentiated(loss)
 
-    def global_trust(self, progress):
+    def global_trust(self, progress: Tensor) -> Tensor:
         """Return `g` at `progress`, with the arguments of this loss."""
         return global_trust(
             progress,
@@ -266,14 +279,14 @@ class ProSelfLC(_base.NoisyLabelLoss):
             stacklevel=2,
         )
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Save the time, so that a loaded model evaluates to the same loss."""
         clock = self._clock() if self._clock is not None else None
         done, planned = self._saved_time if clock is None else clock.time()
         store["iterations"] = done
         store["total"] = planned
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Restore the time; a file that has none leaves it as it is."""
         if "iterations" in store.keys() and "total" in store.keys():  # noqa: SIM118
             self._saved_time = tuple(

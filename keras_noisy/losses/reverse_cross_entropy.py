@@ -1,15 +1,24 @@
 """Reverse cross-entropy."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 from keras import ops
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 
 
-def reverse_cross_entropy(y_true, y_pred, *, log_zero=-4.0, from_logits=False):
+def reverse_cross_entropy(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    log_zero: float = -4.0,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy with label and prediction exchanged.
 
         loss = -sum_k p_k max(log q_k, log_zero)
@@ -71,7 +80,7 @@ def reverse_cross_entropy_formula(log_zero):
     return formula
 
 
-def check_log_zero(owner, log_zero):
+def check_log_zero(owner: str, log_zero: float) -> float:
     """Return `log_zero` as a float, or raise."""
     return _errors.check_number(
         owner,
@@ -99,6 +108,8 @@ class ReverseCrossEntropy(_base.NoisyLabelLoss):
     function = staticmethod(reverse_cross_entropy)
     hyperparameters = ("log_zero",)
 
-    def __init__(self, *, log_zero=-4.0, **kwargs):
+    def __init__(
+        self, *, log_zero: float = -4.0, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.log_zero = check_log_zero(type(self).__name__, log_zero)

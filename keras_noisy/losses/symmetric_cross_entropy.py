@@ -1,11 +1,14 @@
 """Symmetric cross-entropy."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
 from keras_noisy.losses.reverse_cross_entropy import (
     check_log_zero,
@@ -14,8 +17,14 @@ from keras_noisy.losses.reverse_cross_entropy import (
 
 
 def symmetric_cross_entropy(
-    y_true, y_pred, *, alpha, beta, log_zero=-4.0, from_logits=False
-):
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    alpha: float,
+    beta: float,
+    log_zero: float = -4.0,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy and reverse cross-entropy together.
 
         loss = alpha H(q, p) + beta RCE
@@ -65,7 +74,9 @@ def symmetric_cross_entropy(
     )
 
 
-def _check(owner, alpha, beta, log_zero):
+def _check(
+    owner: str, alpha: float, beta: float, log_zero: float
+) -> tuple[float, float, float]:
     mend = "The paper uses alpha=0.1, beta=1 on CIFAR-10 and 6, 0.1 on CIFAR-100."
     return (
         _errors.check_number(
@@ -107,7 +118,14 @@ class SymmetricCrossEntropy(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, alpha, beta, log_zero=-4.0, **kwargs):
+    def __init__(
+        self,
+        *,
+        alpha: float,
+        beta: float,
+        log_zero: float = -4.0,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         self.alpha, self.beta, self.log_zero = _check(
             type(self).__name__, alpha, beta, log_zero

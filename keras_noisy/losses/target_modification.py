@@ -1,12 +1,23 @@
 """Cross-entropy to a target that the user derives from labels and predictions."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base, _targets
 
 
-def target_modification(y_true, y_pred, *, target, from_logits=False):
+def target_modification(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    target: _targets.TargetFunction,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy to a target made from labels and predictions.
 
     `target(q, p)` returns the target, and the loss is `-sum_k target_k log p_k`. `q`
@@ -62,7 +73,7 @@ def target_modification(y_true, y_pred, *, target, from_logits=False):
     )
 
 
-def _check(owner, target):
+def _check(owner: str, target: _targets.TargetFunction) -> _targets.TargetFunction:
     if not callable(target):
         raise TypeError(
             _errors.message(
@@ -98,11 +109,13 @@ class TargetModification(_base.NoisyLabelLoss):
     function = staticmethod(target_modification)
     hyperparameters = ("target",)
 
-    def __init__(self, *, target, **kwargs):
+    def __init__(
+        self, *, target: _targets.TargetFunction, **kwargs: Unpack[LossArguments]
+    ) -> None:
         super().__init__(**kwargs)
         self.target = _check(type(self).__name__, target)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the function by its registered name."""
         if getattr(self.target, "__name__", None) == "<lambda>":
             raise ValueError(
@@ -119,7 +132,7 @@ class TargetModification(_base.NoisyLabelLoss):
         return {**super().get_config(), "target": target}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Return the loss that `get_config` describes."""
         target = keras.saving.deserialize_keras_object(config["target"])
         return cls(**{**config, "target": target})

@@ -2,22 +2,7 @@
 
 import numpy as np
 
-from keras_noisy._errors import message
-
-
-class Described:
-    """A value that an error message shows by a description instead of its `repr`."""
-
-    def __init__(self, text):
-        self.text = text
-
-    def __repr__(self):
-        return self.text
-
-
-def describe_array(array):
-    """Return a short description of an array, for the "Received" of an error."""
-    return Described(f"array of shape {array.shape} and dtype {array.dtype}")
+from keras_noisy._errors import Described, describe_array, message
 
 
 def is_integer(value):

@@ -1,10 +1,14 @@
 """Class-conditional label noise on an array of labels."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from keras_noisy._errors import message
+from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
 from keras_noisy.noise._checks import (
     Described,
@@ -21,15 +25,19 @@ from keras_noisy.noise._hashing import (
     hash_numpy,
 )
 from keras_noisy.noise.noisy_labels import NoisyLabels
-from keras_noisy.noise.transition_matrices import check_transition_matrix
 
 _OWNER = "corrupt_labels"
 _CHUNK = 1 << 15
 
 
 def corrupt_labels(
-    labels, transition_matrix, *, seed=None, exact=True, sample_ids=None
-):
+    labels: ArrayLike,
+    transition_matrix: ArrayLike,
+    *,
+    seed: int | None = None,
+    exact: bool = True,
+    sample_ids: ArrayLike | None = None,
+) -> NoisyLabels:
     """Replace labels at random, as a transition matrix says.
 
     A sample's noisy label is decided once: it follows from the seed, the sample's id

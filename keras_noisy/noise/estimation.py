@@ -1,12 +1,17 @@
 """Estimates of the transition matrix, for those who do not know it."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from keras_noisy._errors import check_number, message
+from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import Described, check_class_ids, describe_array
 
 
-def estimate_from_anchors(predictions, *, quantile=1.0):
+def estimate_from_anchors(
+    predictions: ArrayLike, *, quantile: float = 1.0
+) -> FloatArray:
     """Estimate the transition matrix from the most typical example of each class.
 
     A network that was trained with cross-entropy on the noisy labels predicts
@@ -50,7 +55,7 @@ def estimate_from_anchors(predictions, *, quantile=1.0):
     return rows / rows.sum(axis=1, keepdims=True)
 
 
-def estimate_with_cleanlab(labels, predictions):
+def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatArray:
     """Estimate the transition matrix by confident learning.
 
     Examples are counted by their label and by the class that the network confidently

@@ -1,11 +1,14 @@
 """Label noise that depends on the example: the hardest ones are mislabelled."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from keras_noisy import analysis
 from keras_noisy._errors import check_number, message
+from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._checks import check_class_ids, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
@@ -16,7 +19,9 @@ _CHUNK = 1 << 16
 _SUM_TOLERANCE = 0.02
 
 
-def instance_dependent(mean_predictions, labels, rate):
+def instance_dependent(
+    mean_predictions: ArrayLike, labels: ArrayLike, rate: float
+) -> NoisyLabels:
     """Mislabel the examples that a network confuses most, as what it takes them for.
 
     With `S` the mean prediction over the epochs of a training on clean labels,

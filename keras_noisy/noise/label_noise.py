@@ -1,11 +1,16 @@
 """Label noise in a stream: a layer for tf.data and other data pipelines."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_noisy._errors import message
+from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
     build_alias_table,
     draw_numpy,
@@ -24,7 +29,6 @@ from keras_noisy.noise._hashing import (
     hash_numpy,
     hash_tensorflow,
 )
-from keras_noisy.noise.transition_matrices import check_transition_matrix
 
 _OWNER = "LabelNoise"
 
@@ -74,7 +78,9 @@ class LabelNoise(keras.layers.Layer):
             only known later, it is a `tf.errors.InvalidArgumentError`.
     """
 
-    def __init__(self, transition_matrix, *, seed=None, **kwargs):
+    def __init__(
+        self, transition_matrix: ArrayLike, *, seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.transition_matrix = check_transition_matrix(_OWNER, transition_matrix)
         self.transition_matrix.flags.writeable = False
@@ -84,14 +90,14 @@ class LabelNoise(keras.layers.Layer):
         self._keys = derive_keys(self.seed, STREAM_BERNOULLI)
         self.built = True
 
-    def __call__(self, sample_id, label):
+    def __call__(self, sample_id: TensorLike, label: TensorLike) -> Any:
         """Return the noisy labels; see the class."""
         # Not `super().__call__`: it would convert integers to tensors of the Keras
         # backend, which fails inside tf.data when that is JAX or torch, and cuts JAX's
         # to 32 bits.
         return self.call(sample_id, label)
 
-    def call(self, sample_id, label):
+    def call(self, sample_id: TensorLike, label: TensorLike) -> Any:
         """Return the noisy labels; see the class."""
         if isinstance(sample_id, keras.KerasTensor) or isinstance(
             label, keras.KerasTensor
@@ -158,11 +164,11 @@ class LabelNoise(keras.layers.Layer):
         bits = hash_tensorflow(counters, self._keys)
         return tf.cast(draw_tensorflow(self._table, bits, rows), labels.dtype)
 
-    def compute_output_shape(self, sample_id_shape, label_shape):
+    def compute_output_shape(self, sample_id_shape: Shape, label_shape: Shape) -> Shape:
         """Return the shape of the labels."""
         return label_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, ready for JSON."""
         config = super().get_config()
         config["transition_matrix"] = self.transition_matrix.tolist()
@@ -171,8 +177,14 @@ class LabelNoise(keras.layers.Layer):
 
 
 def add_label_noise(
-    dataset, transition_matrix, *, seed=None, start_id=0, batched=False, **map_options
-):
+    dataset: Dataset,
+    transition_matrix: ArrayLike,
+    *,
+    seed: int | None = None,
+    start_id: int = 0,
+    batched: bool = False,
+    **map_options: Any,
+) -> Dataset:
     """Add label noise to a `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`.
 
     The sample ids are the positions in `dataset`. Call it therefore **before**

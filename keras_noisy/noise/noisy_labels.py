@@ -1,5 +1,7 @@
 """The record of what an injector did to the labels."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import hashlib
@@ -9,6 +11,7 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
+from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
 from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
 
 _FORMAT = "keras_noisy.NoisyLabels/1"
@@ -32,7 +35,7 @@ class NoisyLabels:
     clean: np.ndarray
     num_classes: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         num_classes = check_num_classes("NoisyLabels", self.num_classes)
         object.__setattr__(self, "num_classes", num_classes)
         for name in ("noisy", "clean"):
@@ -67,27 +70,27 @@ class NoisyLabels:
         return self
 
     @functools.cached_property
-    def is_corrupted(self):
+    def is_corrupted(self) -> BoolArray:
         """Mask `(n,)`: where the noisy label differs from the clean one."""
         mask = self.noisy != self.clean
         mask.flags.writeable = False
         return mask
 
     @functools.cached_property
-    def rate(self):
+    def rate(self) -> float:
         """Realised noise rate: the share of wrong labels. NaN without labels."""
         if self.noisy.size == 0:
             return float("nan")
         return int(np.count_nonzero(self.is_corrupted)) / self.noisy.size
 
     @functools.cached_property
-    def transition_matrix(self):
+    def transition_matrix(self) -> FloatArray:
         """Realised transition matrix, float64 `(C, C)`: counts divided by row sums.
 
         The row of a class that has no example is NaN: nothing is known about it.
         """
         num_classes = self.num_classes
-        counts = np.zeros(num_classes * num_classes, dtype=np.int64)
+        counts: IntArray = np.zeros(num_classes * num_classes, dtype=np.int64)
         for start in range(0, self.noisy.size, _CHUNK):
             part = slice(start, start + _CHUNK)
             cells = self.clean[part].astype(np.int64) * num_classes
@@ -104,7 +107,7 @@ class NoisyLabels:
         return matrix
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of the noisy labels, 64 hexadecimal digits, for a paper to quote.
 
         It does not depend on dtype or machine. Without this package:
@@ -112,7 +115,7 @@ class NoisyLabels:
         """
         return _digest(self.noisy)
 
-    def save(self, path):
+    def save(self, path: FilePath) -> None:
         """Write everything to `path`, a compressed `.npz` file without pickles.
 
         The file appears under its name only when it is complete: what was there
@@ -130,7 +133,7 @@ class NoisyLabels:
             )
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: FilePath) -> Self:
         """Read what `save` wrote, and verify its digests.
 
         Raises:
@@ -165,7 +168,7 @@ class NoisyLabels:
                 ) from error
         return result
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"NoisyLabels(n={self.noisy.size}, num_classes={self.num_classes}, "
             f"rate={self.rate:.6g}, digest='{self.digest}')"

@@ -1,25 +1,74 @@
 """Instance-dependent label noise from one training run."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
 from keras_noisy import noise
 from keras_noisy._errors import check_number
+from keras_noisy._typing import (
+    ArrayLike,
+    BuildModel,
+    Collect,
+    Data,
+    FilePath,
+    FloatArray,
+)
+from keras_noisy.noise import NoisyLabels
 from keras_noisy.training.self_evolution import SelfEvolution
 
 
+@overload
 def generate_instance_dependent_noise(
-    build_model,
-    x,
-    labels,
+    build_model: BuildModel,
+    x: Data,
+    labels: ArrayLike,
     *,
-    rate,
-    epochs,
-    batch_size=32,
-    storage=None,
-    collect="pass",
-    seed=0,
-    from_logits=None,
-    return_mean_predictions=False,
-    **fit_arguments,
-):
+    rate: float,
+    epochs: int,
+    batch_size: int = ...,
+    storage: FilePath | None = ...,
+    collect: Collect = ...,
+    seed: int = ...,
+    from_logits: bool | None = ...,
+    return_mean_predictions: Literal[False] = ...,
+    **fit_arguments: Any,
+) -> NoisyLabels: ...
+
+
+@overload
+def generate_instance_dependent_noise(
+    build_model: BuildModel,
+    x: Data,
+    labels: ArrayLike,
+    *,
+    rate: float,
+    epochs: int,
+    batch_size: int = ...,
+    storage: FilePath | None = ...,
+    collect: Collect = ...,
+    seed: int = ...,
+    from_logits: bool | None = ...,
+    return_mean_predictions: Literal[True],
+    **fit_arguments: Any,
+) -> tuple[NoisyLabels, FloatArray]: ...
+
+
+def generate_instance_dependent_noise(
+    build_model: BuildModel,
+    x: Data,
+    labels: ArrayLike,
+    *,
+    rate: float,
+    epochs: int,
+    batch_size: int = 32,
+    storage: FilePath | None = None,
+    collect: Collect = "pass",
+    seed: int = 0,
+    from_logits: bool | None = None,
+    return_mean_predictions: bool = False,
+    **fit_arguments: Any,
+) -> NoisyLabels | tuple[NoisyLabels, FloatArray]:
     """Train on clean labels, and mislabel what the network finds hard.
 
     Trains a network of `build_model` with its own loss (the paper: cross-entropy) for

@@ -1,14 +1,29 @@
 """SEAL's rounds: train, average the predictions, train again on the averages."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_noisy import _arrays, _files, _mean_predictions, analysis
-from keras_noisy._errors import check_number, message
+from keras_noisy._errors import check_count, check_number, message
+from keras_noisy._typing import (
+    ArrayLike,
+    BuildModel,
+    Callbacks,
+    Collect,
+    Data,
+    FilePath,
+    FloatArray,
+    Self,
+    WarmStart,
+)
 from keras_noisy.callbacks import seal as seal_callbacks
 from keras_noisy.training import _checkpoint
 
@@ -112,18 +127,18 @@ class SelfEvolution:
 
     def __init__(
         self,
-        build_model,
+        build_model: BuildModel,
         *,
-        rounds=3,
-        storage=None,
-        first_build_model=None,
-        collect="pass",
-        warm_start=False,
-        monitor="val_accuracy",
-        temperature=1.0,
-        seed=0,
-        from_logits=None,
-    ):
+        rounds: int = 3,
+        storage: FilePath | None = None,
+        first_build_model: BuildModel | None = None,
+        collect: Collect = "pass",
+        warm_start: WarmStart = False,
+        monitor: str = "val_accuracy",
+        temperature: float = 1.0,
+        seed: int = 0,
+        from_logits: bool | None = None,
+    ) -> None:
         _check_callable("build_model", build_model)
         if first_build_model is not None:
             _check_callable("first_build_model", first_build_model)
@@ -131,7 +146,7 @@ class SelfEvolution:
         _check_choice("warm_start", warm_start, _WARM_STARTS)
         self.build_model = build_model
         self.first_build_model = first_build_model
-        self.rounds = _check_count("rounds", rounds)
+        self.rounds = check_count(_OWNER, "rounds", rounds)
         self.storage = None if storage is None else os.fspath(storage)
         self.collect = collect
         self.warm_start = warm_start
@@ -139,29 +154,30 @@ class SelfEvolution:
         self.temperature = check_number(
             _OWNER, "temperature", temperature, low=1e-3, high=1e3
         )
-        self.seed = _check_count("seed", seed, low=0)
+        self.seed = check_count(_OWNER, "seed", seed, low=0)
         self.from_logits = from_logits
-        self.model = None
-        self.soft_labels = None
-        self.histories = []
-        self.reports = []
+        self.model: keras.Model = None
+        # None before `fit`, which nobody who reads them has to think of.
+        self.soft_labels: FloatArray = None  # type: ignore[assignment]
+        self.histories: list[dict[str, list[float]]] = []
+        self.reports: list[dict[str, Any]] = []
 
     def fit(
         self,
-        x,
-        y,
+        x: Data,
+        y: ArrayLike,
         *,
-        epochs,
-        batch_size=32,
-        sample_weight=None,
-        shuffle=True,
-        clean_labels=None,
-        callbacks=None,
-        predict_batch_size=None,
-        resume=True,
-        verbose=1,
-        **fit_arguments,
-    ):
+        epochs: int,
+        batch_size: int = 32,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+        clean_labels: ArrayLike | None = None,
+        callbacks: Callbacks | Callable[[int], Callbacks] = None,
+        predict_batch_size: int | None = None,
+        resume: bool = True,
+        verbose: int = 1,
+        **fit_arguments: Any,
+    ) -> Self:
         """Run all rounds, or those that are left.
 
         Args:
@@ -192,8 +208,8 @@ class SelfEvolution:
                 )
         data = _Data(x, y, sample_weight, clean_labels)
         settings = {
-            "epochs": _check_count("epochs", epochs),
-            "batch_size": _check_count("batch_size", batch_size),
+            "epochs": check_count(_OWNER, "epochs", epochs),
+            "batch_size": check_count(_OWNER, "batch_size", batch_size),
             "shuffle": bool(shuffle),
         }
         run = _Run(self, data, settings, resume)
@@ -650,15 +666,6 @@ def _check_choice(argument, value, choices):
             return
         raise ValueError(message(_OWNER, argument, f"one of {choices}", value))
     raise TypeError(message(_OWNER, argument, f"one of {choices}", value))
-
-
-def _check_count(argument, value, low=1):
-    expected = f"an integer of at least {low}"
-    if not hasattr(value, "__index__") or isinstance(value, bool):
-        raise TypeError(message(_OWNER, argument, expected, value))
-    if value < low:
-        raise ValueError(message(_OWNER, argument, expected, value))
-    return int(value)
 
 
 def _check_integers(argument, labels):

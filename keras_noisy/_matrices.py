@@ -1,0 +1,61 @@
+"""The check of a transition matrix, for all that take one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from keras_noisy._errors import Described, describe_array, message
+from keras_noisy._typing import ArrayLike, FloatArray
+
+# Wide enough for a matrix that went through float32.
+ROW_SUM_TOLERANCE = 1e-6
+
+
+def check_transition_matrix(
+    owner: str,
+    transition_matrix: ArrayLike,
+    num_classes: int | None = None,
+    *,
+    tolerance: float = ROW_SUM_TOLERANCE,
+) -> FloatArray:
+    """Return `transition_matrix` as a new float64 array, or raise.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        transition_matrix: Square array-like, finite, non-negative, rows summing to
+            one within `tolerance`.
+        num_classes: Expected number of classes, if known.
+        tolerance: How far the sum of a row may be from one.
+    """
+    name = "transition_matrix"
+    try:
+        matrix = np.array(transition_matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        expected = "a square array of probabilities"
+        raise TypeError(message(owner, name, expected, transition_matrix)) from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        expected = "a square array (num_classes, num_classes) of at least 2 classes"
+        raise ValueError(message(owner, name, expected, describe_array(matrix)))
+    if num_classes is not None and len(matrix) != num_classes:
+        expected = f"of shape ({num_classes}, {num_classes})"
+        raise ValueError(message(owner, name, expected, describe_array(matrix)))
+    valid = np.isfinite(matrix) & (matrix >= 0)
+    if not valid.all():
+        row, column = map(int, np.argwhere(~valid)[0])
+        expected = "finite and non-negative"
+        received = Described(f"array with {matrix[row, column]} at [{row}, {column}]")
+        raise ValueError(message(owner, name, expected, received))
+    # fsum is exact: whether a matrix passes does not depend on the machine.
+    sums = np.array([math.fsum(row) for row in matrix.tolist()])
+    wrong = np.abs(sums - 1.0) > tolerance
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        expected = "an array whose rows sum to one"
+        received = Described(f"array whose row {row} sums to {sums[row]:.9g}")
+        mend = "T[i, j] is the probability that class i is labelled j."
+        if (np.abs(matrix.sum(axis=0) - 1.0) <= tolerance).all():
+            mend += " The columns sum to one: it looks transposed, pass its `.T`."
+        raise ValueError(message(owner, name, expected, received, mend))
+    return matrix

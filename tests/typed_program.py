@@ -1,0 +1,101 @@
+"""A program with types that uses the package; mypy checks it, nobody runs it.
+
+A line that must be refused says so by `type: ignore`: mypy complains about one that
+is of no use.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_noisy import analysis, callbacks, losses, noise, training
+
+
+def build_model() -> keras.Model:
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model.compile("adam", loss=losses.ProSelfLC(from_logits=True))
+    return model
+
+
+def half(q: Any, p: Any) -> Any:
+    return 0.5 * q + p.local_trust() * p.uniform() - 0.1 * p.argmax()
+
+
+x: npt.NDArray[np.float32] = np.zeros((4, 2), "float32")
+y: npt.NDArray[np.int64] = np.array([0, 1, 2, 0])
+
+# Losses: their own arguments, and those that all of them have.
+equal_loss = losses.EqualLoss(epsilon=0.4, from_logits=True, reduction=None)
+relaxation: float = equal_loss.epsilon
+preset: losses.GeneralizedCrossEntropy = losses.GeneralizedCrossEntropy.from_preset(
+    "paper", from_logits=True
+)
+pair = losses.ActivePassive(
+    active=losses.NormalizedCrossEntropy(),
+    passive=losses.MeanAbsoluteError(),
+    alpha=1.0,
+    beta=1.0,
+    dtype="float32",
+)
+own = losses.TargetModification(target=half, name="half")
+each = losses.equal_loss(y, x, epsilon=0.4)
+each = losses.proselflc([0], [[0.5, 0.5]], global_trust=losses.global_trust(0.3))
+losses.EqualLoss(epsilon="0.4")  # type: ignore[arg-type]
+losses.EqualLoss()  # type: ignore[call-arg]
+losses.EqualLoss(0.4)  # type: ignore[call-arg]
+losses.EqualLoss(epsilon=0.4, from_logit=True)  # type: ignore[call-arg]
+losses.EqualLoss(epsilon=0.4, from_logits="yes")  # type: ignore[arg-type]
+losses.equal_loss(y, x, 0.4)  # type: ignore[call-arg]
+losses.TargetModification(target=lambda q: q)  # type: ignore[arg-type, misc]
+losses.ActivePassive(active="nce", passive=pair, alpha=1, beta=1)  # type: ignore[arg-type]
+
+# Noise.
+matrix = noise.asymmetric(3, {0: 1}, 0.4)
+result = noise.corrupt_labels(y, matrix, seed=0)
+rate: float = result.rate
+text: str = result.digest
+changed: npt.NDArray[np.bool_] = result.is_corrupted
+again = noise.NoisyLabels.load("labels.npz")
+layer = noise.LabelNoise(noise.symmetric(3, 0.4), seed=0)
+noise.within_groups([0, 0, 1, 1], 0.4, kind="triples")  # type: ignore[arg-type]
+noise.symmetric("3", 0.4)  # type: ignore[arg-type]
+noise.corrupt_labels(y, matrix, seed="0")  # type: ignore[arg-type]
+
+# Callbacks and training.
+clock = callbacks.GlobalTrust(total_iterations=100)
+seal = callbacks.SEAL(x, storage="folder")
+epochs: int = seal.epochs_seen
+dynamics = callbacks.LearningDynamics(x, result.noisy, result.clean, every=2)
+callbacks.GlobalTrust(total_iterations="100")  # type: ignore[arg-type]
+callbacks.SEAL(x, batch_size=0.5)  # type: ignore[arg-type]
+evolution = training.SelfEvolution(build_model, rounds=2, warm_start="best")
+evolution = evolution.fit(x, y, epochs=3, callbacks=lambda round: [clock])
+shape: tuple[int, ...] = evolution.soft_labels.shape
+accuracy: list[float] = evolution.histories[0]["accuracy"]
+training.SelfEvolution(build_model, collect="everything")  # type: ignore[arg-type]
+training.SelfEvolution(build_model())  # Keras ships no types: a model may be called.
+training.SelfEvolution(build_model, rounds="3")  # type: ignore[arg-type]
+labels = training.generate_instance_dependent_noise(
+    build_model, x, y, rate=0.4, epochs=1
+)
+rate = labels.rate
+labels, mean_predictions = training.generate_instance_dependent_noise(
+    build_model, x, y, rate=0.4, epochs=1, return_mean_predictions=True
+)
+
+# Analysis.
+suspects = analysis.find_suspects(y, evolution.soft_labels)
+suspects.top(10).to_csv("suspects.csv")
+number: int = len(suspects)
+recall: float = suspects.precision_and_recall(changed)["recall"]
+error: float = analysis.calibration(x, y).error
+confidence, proposed = analysis.correction_candidates(x, y)
+test = analysis.class_conditional_test(matrix, [1, 0, 0], error=0.1, num_validation=9)
+verdict: bool = test.rejects(0.01)
+curve = analysis.gradient_density(equal_loss, y, x)
+analysis.plot_losses({"Equal Loss": equal_loss}).savefig("losses.png")
+path: object = analysis.write_report("report.html", y, suspects=suspects)
+analysis.plot_suspects(x, suspects, class_names=3)  # type: ignore[arg-type]
+analysis.find_suspects(y, soft_label=x)  # type: ignore[call-arg]
