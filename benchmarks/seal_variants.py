@@ -10,6 +10,7 @@ A run that was interrupted continues when the same command is given again.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -63,21 +64,28 @@ def build_model(dropout=0.0, augment=False):
     return model
 
 
-def run(args, name, seed):
-    """Train the rounds of one variant and return its result."""
-    network, options, factor = VARIANTS[name]
-    x, clean, test = instance_dependent_noise.load_digits()
-    labels = training.generate_instance_dependent_noise(
+@functools.cache
+def make_noise(rate, seed):
+    """Return instance-dependent labels of the training digits."""
+    x, clean, _ = instance_dependent_noise.load_digits()
+    return training.generate_instance_dependent_noise(
         instance_dependent_noise.build_digits_model,
         x,
         clean,
-        rate=args.rate,
+        rate=rate,
         epochs=100,
         batch_size=64,
         seed=100 + seed,  # Not the network that is trained on the noise.
         from_logits=True,
         verbose=0,
     )
+
+
+def run(args, name, seed):
+    """Train the rounds of one variant and return its result."""
+    network, options, factor = VARIANTS[name]
+    x, clean, test = instance_dependent_noise.load_digits()
+    labels = make_noise(args.rate, seed)
     evolution = training.SelfEvolution(
         lambda: build_model(**network),
         rounds=args.rounds,
