@@ -450,7 +450,7 @@ def plot_reliability(
 def _panels(count, *, columns=None, width=4.2, height=3.2):
     """Return a figure and a list of `count` axes."""
     try:
-        from matplotlib.figure import Figure
+        from keras_noisy.analysis._figure import Figure
     except ImportError as error:
         raise ImportError(
             "keras_noisy: plots need Matplotlib. Install it with "

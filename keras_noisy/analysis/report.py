@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -193,9 +192,7 @@ def _settings(settings):
 
 
 def _picture(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(figure.to_png(dpi=130)).decode()
     return f'<img alt="" src="data:image/png;base64,{data}">'
 
 

@@ -233,7 +233,8 @@ def _by_cleanlab(owner, labels, predictions):
     predictions = np.asarray(predictions)
     _, proposed = correction_candidates(predictions, labels)
     quality = get_label_quality_scores(labels.astype(int), predictions)
-    is_suspect = find_label_issues(labels.astype(int), predictions)
+    # More jobs fork this process, whose backend has threads: that can deadlock.
+    is_suspect = find_label_issues(labels.astype(int), predictions, n_jobs=1)
     return proposed, 1 - np.asarray(quality), np.asarray(is_suspect, bool)
 
 

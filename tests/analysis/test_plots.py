@@ -1,5 +1,7 @@
 """Pictures show what they are given, with axes that say what they show."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -54,6 +56,12 @@ def test_learning_dynamics_of_one_run(tmp_path):
     assert check(figure, tmp_path, 1)[0].get_ylabel() == "something_else"
     with pytest.raises(ValueError, match="`histories` must be histories that hold"):
         analysis.plot_learning_dynamics({"loss_of_another_name": [1, 2]})
+
+
+def test_a_notebook_shows_figures_without_pyplot():
+    figure = analysis.plot_learning_dynamics(HISTORY)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert len(figure.to_png(dpi=50)) < len(figure.to_png(dpi=150))
 
 
 def test_softmax_trajectories(tmp_path):
@@ -156,6 +164,7 @@ def test_figures_open_no_window():
 
 
 def test_missing_matplotlib_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "keras_noisy.analysis._figure", raising=False)
     with pytest.raises(ImportError, match=r"keras-noisy\[examples\]"):
         analysis.plot_reliability(SOFT, CLEAN)
