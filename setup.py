@@ -33,7 +33,17 @@ DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
 EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
-TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, "pytest>=8"]
+# Exactly these: the site is built with warnings as errors, and new ones appear. Ruff
+# lays out the signatures.
+DOCS = [
+    "latex2mathml==3.81.1",
+    "mkdocs==1.6.1",
+    "mkdocs-material==9.8.1",
+    "mkdocstrings==1.0.8",
+    "mkdocstrings-python==2.0.11",
+    "ruff>=0.6",
+]
+TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, *DOCS, "pytest>=8"]
 
 setup(
     name="keras-noisy",
@@ -69,7 +79,14 @@ setup(
         "test": TEST,
         # For JAX and PyTorch: what runs there, without TensorFlow.
         "test-backend": [*PICTURES, "pytest>=8"],
-        "dev": [*TEST, "ruff>=0.6", "mypy>=1.10", "nox>=2024.3", "pre-commit>=3"],
+        "docs": DOCS,
+        "dev": [
+            *TEST,
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "nox>=2024.3",
+            "pre-commit>=3",
+        ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -29,7 +29,8 @@ def test_code_blocks_run(page, monkeypatch, tmp_path):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     if any("import tensorflow" in block for block in blocks):
         pytest.importorskip("tensorflow")
-    for name in re.findall(r"^import (matplotlib|sklearn|cleanlab)", "".join(blocks)):
+    imports = r"^(?:import|from) (matplotlib|sklearn|cleanlab)\b"
+    for name in re.findall(imports, "".join(blocks), re.MULTILINE):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     run_blocks(page)
@@ -43,10 +44,74 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+LOSSES = sorted(
+    path.stem for path in (ROOT / "keras_noisy" / "losses").glob("[a-z]*.py")
+)
+CARDS = sorted((ROOT / "docs" / "cards").glob("*.md"))
+each_card = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+
+
 def test_every_loss_has_a_card():
-    losses = {path.stem for path in (ROOT / "keras_noisy" / "losses").glob("[a-z]*.py")}
-    cards = {path.stem for path in (ROOT / "docs" / "cards").glob("*.md")}
-    assert losses <= cards
+    assert set(LOSSES) <= {card.stem for card in CARDS}
+
+
+# In this order. The label-noise card is about the definitions of several kinds.
+SECTIONS = [
+    "Use",
+    "Hyperparameters",
+    "Evidence",
+    "When it fails",
+    "Differences from the paper and from published code",
+    "References",
+]
+
+
+@each_card
+def test_card_has_every_section(card):
+    text = card.read_text(encoding="utf-8")
+    title, problem, *_ = text.split("\n\n")
+    assert title.startswith("# ") and "\n" not in title
+    assert problem[0].isalpha() or problem[0] in "[`*"
+    if card.stem == "label_noise":
+        return
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [h for h in headings if h in SECTIONS] == SECTIONS
+    for heading in SECTIONS:
+        section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        assert len(section.split()) > 0, heading
+    if card.stem in LOSSES:
+        assert "```math\n" in text.partition("\n## Use\n")[0]
+
+
+def test_trust_page_names_every_loss_and_tests_that_exist():
+    text = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for loss in LOSSES:
+        own = [row for row in rows if f"`losses/test_{loss}.py`" in row]
+        assert len(own) == 1, loss
+        assert f"](cards/{loss}.md)" in own[0]
+    for row in rows:
+        files = re.findall(r"`((?:\w+/)*test_\w+\.py)`", row)
+        content = "".join((ROOT / "tests" / f).read_text("utf-8") for f in files)
+        for name in re.findall(r"`(test_\w+)`", row):
+            assert f"def {name}(" in content, f"{row}: {name}"
+
+
+def test_trust_page_names_every_test_file_of_a_method():
+    text = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    for folder in ("losses", "noise", "training", "analysis"):
+        for path in (ROOT / "tests" / folder).glob("test_*.py"):
+            if path.name not in NOT_ON_THE_TRUST_PAGE:
+                assert f"`{folder}/{path.name}`" in text, path
+
+
+# They test how things are shown or handed over, not a number.
+NOT_ON_THE_TRUST_PAGE = {
+    "test_base.py",
+    "test_plots.py",
+    "test_report.py",
+    "test_noisy_labels.py",
+}
 
 
 def test_readme_figures_are_those_of_the_report():

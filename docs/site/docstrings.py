@@ -6,9 +6,10 @@ import griffe
 
 
 class RunnableExamples(griffe.Extension):
-    """Calls the section `Example` of a docstring `Examples`, whose code is shown as such.
+    """Calls the section `Example` of a docstring `Examples`.
 
-    Of the one Griffe knows, `>>>` begins code; in the other it is quoted text.
+    Griffe shows what follows `>>>` in the latter as code, and in the former as a
+    quotation.
     """
 
     def on_object(self, *, obj, **_):

@@ -1,0 +1,140 @@
+"""The documentation site: built without a warning, complete, without a network."""
+
+import html.parser
+import importlib
+import importlib.util
+import os
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+import keras_noisy
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# A browser loads what these attributes name. The address in `<link rel="canonical">` it
+# does not, and not what `<a>` leads to.
+LOADS = {
+    ("script", "src"),
+    ("img", "src"),
+    ("img", "srcset"),
+    ("iframe", "src"),
+    ("source", "src"),
+    ("video", "src"),
+    ("link", "href"),
+    ("object", "data"),
+    ("use", "href"),
+}
+
+
+class Page(html.parser.HTMLParser):
+    """What a page loads, shows as a formula, and can be linked to."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.loads, self.ids, self.formulas, self.text = [], set(), 0, ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids.add(values.get("id"))
+        self.formulas += tag == "math"
+        if tag == "link" and values.get("rel") in ("canonical", "next", "prev"):
+            return
+        self.loads += [v for name, v in attrs if (tag, name) in LOADS]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site once, with warnings as errors."""
+    for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}, from the extra `docs`")
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
+    # The theme advertises its successor.
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {
+        path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html")
+    }
+
+
+def public_names():
+    for info in pkgutil.iter_modules(keras_noisy.__path__):
+        if info.ispkg and not info.name.startswith("_"):
+            try:
+                package = importlib.import_module(f"keras_noisy.{info.name}")
+            except ImportError:
+                continue  # Without TensorFlow, for one.
+            for name in getattr(package, "__all__", ()):
+                yield info.name, name
+
+
+def test_every_public_name_is_in_the_api(pages):
+    names = list(public_names())
+    assert len(names) > 100
+    for package, name in names:
+        page = pages[f"api/{package}.html"]
+        assert f"keras_noisy.{package}.{name}" in page.ids, (package, name)
+
+
+def test_docstrings_are_in_the_api(pages):
+    text = " ".join(pages["api/losses.html"].text.split())
+    assert "Negative Box-Cox transform of the labelled class's probability." in text
+    assert "Exponent, in (0, 1]. The paper uses 0.7 everywhere." in text
+    assert ">>> from keras_noisy import losses" in text
+
+
+def test_every_page_of_the_repository_is_there(pages):
+    for path in (ROOT / "docs").rglob("*.md"):
+        name = path.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
+        assert name in pages
+    for path in (ROOT / "benchmarks" / "results").glob("*.md"):
+        assert f"results/{path.stem}.html" in pages
+    assert {"index.html", "changelog.html", "contributing.html"} <= pages.keys()
+
+
+def test_formulas_are_mathml(pages):
+    for name, page in pages.items():
+        assert not re.search(r"\\(frac|text|sum|log|epsilon)\b", page.text), name
+    blocks = sum(
+        path.read_text(encoding="utf-8").count("```math")
+        for path in (ROOT / "docs").rglob("*.md")
+    )
+    assert blocks > 25
+    assert sum(page.formulas for page in pages.values()) >= blocks
+
+
+def test_nothing_is_loaded_from_elsewhere(site, pages):
+    for name, page in pages.items():
+        for address in page.loads:
+            assert not re.match(r"(https?:)?//", address), f"{name}: {address}"
+    for path in site.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(url\(|@import\s*)[\"']?(https?:)?//", text), path
+
+
+def test_what_is_loaded_is_there(site, pages):
+    for name, page in pages.items():
+        folder = (site / name).parent
+        if name == "404.html":
+            continue  # Its addresses begin at the root of the server.
+        for address in page.loads:
+            if not address.startswith("data:"):
+                target = re.split("[?#]", address)[0]
+                assert (folder / target).exists(), f"{name}: {address}"
