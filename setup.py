@@ -43,7 +43,8 @@ DOCS = [
     "mkdocstrings-python==2.0.11",
     "ruff>=0.6",
 ]
-TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, *DOCS, "pytest>=8"]
+NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
+TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, *DOCS, *NOTEBOOKS, "pytest>=8"]
 
 setup(
     name="keras-noisy",
