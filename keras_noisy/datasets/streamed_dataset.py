@@ -1,0 +1,169 @@
+"""A data set that does not fit in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_noisy import _errors
+from keras_noisy._errors import message
+from keras_noisy.datasets import _checks
+from keras_noisy.noise.noisy_labels import NoisyLabels
+
+_OWNER = "StreamedDataset.pipeline"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class StreamedDataset:
+    """A data set of image files or TFDS shards that are read while training.
+
+    `load` makes it. Labels and ids are in memory where reading them does not mean to
+    read the images.
+
+    Args:
+        name: Name of the data set.
+        sources: Where the images of each split are, by the name of the split.
+        class_names: Names of the `C` classes in the order of their ids.
+        order: What ids count: positions in "tfds", or in the sorted file list, "file".
+        noisy_labels: For Clothing1M the `noise.NoisyLabels` of the images that have
+            both labels, in the order of `clean_label_kv.txt`; otherwise None.
+    """
+
+    name: str
+    sources: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    order: str = _checks.FILE
+    noisy_labels: NoisyLabels | None = None
+
+    # No set that is streamed has superclasses.
+    superclasses = None
+
+    def __post_init__(self) -> None:
+        sources = types.MappingProxyType(dict(self.sources))
+        object.__setattr__(self, "sources", sources)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, for `pipeline`."""
+        return tuple(self.sources)
+
+    @property
+    def y_train(self) -> np.ndarray | None:
+        """Labels of the training split, int64 `(n,)`, or None where it is TFDS's.
+
+        For Clothing1M they are the noisy ones: most images have no others.
+        """
+        return self.sources["train"].labels
+
+    @property
+    def y_test(self) -> np.ndarray | None:
+        """Labels of the test split, int64 `(n,)`, or None where it is TFDS's."""
+        return self.sources["test"].labels
+
+    @property
+    def train_ids(self) -> np.ndarray:
+        """Ids of the training examples, int64 `(n,)`: `0 ... n - 1`."""
+        return np.arange(self.num_examples("train"))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def num_examples(self, split: str = "train") -> int:
+        """Return the number of examples of a split."""
+        _checks.check_split("StreamedDataset.num_examples", split, self.splits)
+        return self.sources[split].size
+
+    def paths(self, split: str = "train") -> np.ndarray | None:
+        """Return the files of a split by id, strings, or None where it is TFDS's."""
+        _checks.check_split("StreamedDataset.paths", split, self.splits)
+        return self.sources[split].paths
+
+    def pipeline(
+        self,
+        split: str = "train",
+        *,
+        labels: npt.ArrayLike | NoisyLabels | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> Any:
+        """Return a `tf.data.Dataset` of `(sample_id, image, label)`.
+
+        An example has the same id in whatever order it comes.
+
+        Args:
+            split: One of `splits`.
+            labels: Class ids `(n,)` or `noise.NoisyLabels`, by id, in place of the
+                split's own.
+            image_size: `(h, w)` or one number for both: cut the middle of each image
+                to this ratio and resize it (bilinear, with antialiasing). With None
+                images keep their sizes, and cannot be batched.
+            shuffle: Whether to come in another order in each epoch. Files come in a
+                random permutation of them all; of TFDS only the shards are shuffled,
+                so shuffle the result too.
+            seed: Seed of the order.
+
+        Returns:
+            A data set of single examples: id int64 `()`, image uint8 `(h, w, 3)`,
+            label int64 `()`. `Dataset.pipeline` shows what to map over it.
+
+        Raises:
+            ValueError: If an argument is out of range.
+            ModuleNotFoundError: If TensorFlow is not installed.
+        """
+        _checks.check_split(_OWNER, split, self.splits)
+        size = _check_size(image_size)
+        source = self.sources[split]
+        tf = _checks.require(_OWNER, "tensorflow", "a tf.data pipeline")
+        if labels is not None:
+            labels = tf.constant(_checks.labels_for(_OWNER, labels, source.size))
+        shuffle = _errors.check_bool(_OWNER, "shuffle", shuffle)
+        dataset = source.stream(tf, shuffle, seed)
+
+        def finish(sample_id, image, label):
+            if labels is not None:
+                label = labels[sample_id]
+            if size is not None:
+                image = _crop_and_resize(tf, image, size)
+            return sample_id, image, label
+
+        dataset = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{k}={source.size}" for k, source in self.sources.items())
+        return (
+            f"StreamedDataset({self.name!r}, {sizes}, num_classes={self.num_classes}, "
+            f"order={self.order!r})"
+        )
+
+
+def _check_size(image_size):
+    """Return `(h, w)`, or None."""
+    if image_size is None:
+        return None
+    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size,) * 2
+    if len(sides) != 2:
+        expected = "a positive integer, or a pair of them"
+        raise ValueError(message(_OWNER, "image_size", expected, image_size))
+    return tuple(_errors.check_count(_OWNER, "image_size", side) for side in sides)
+
+
+def _crop_and_resize(tf, image, size):
+    """Return the middle of an image, of the ratio of `size`, in this size."""
+    have, want = tf.shape(image), tf.constant(size)
+    # The largest window of the ratio, in whole numbers: rounding cannot exceed a side.
+    height = tf.minimum(have[0], have[1] * want[0] // want[1])
+    width = tf.minimum(have[1], have[0] * want[1] // want[0])
+    height, width = tf.maximum(height, 1), tf.maximum(width, 1)
+    top, left = (have[0] - height) // 2, (have[1] - width) // 2
+    image = tf.image.crop_to_bounding_box(image, top, left, height, width)
+    image = tf.image.resize(image, size, antialias=True)
+    return tf.cast(tf.round(image), tf.uint8)
