@@ -1,0 +1,149 @@
+"""The notebooks: their form, and that they run as a reader would run them."""
+
+import importlib.util
+import os
+import pathlib
+import re
+
+import pytest
+
+import keras_noisy
+
+nbformat = pytest.importorskip("nbformat", reason="needs nbclient, of the extra `test`")
+nbclient = pytest.importorskip("nbclient", reason="needs nbclient, of the extra `test`")
+for package in ("ipykernel", "matplotlib", "sklearn"):
+    pytest.importorskip(package)
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location(
+    "format_notebooks", ROOT / "examples" / "format_notebooks.py"
+)
+format_notebooks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(format_notebooks)
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+NEED_TENSORFLOW = ("make_and_measure_label_noise", "several_devices")
+SECTIONS = (
+    "Overview", "Setup", "Load the data", "Add label noise", "Train ", "Compare",
+)  # fmt: skip
+SECONDS = 300
+
+each_notebook = pytest.mark.parametrize(
+    "path", NOTEBOOKS, ids=lambda path: path.stem
+)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def test_there_are_six():
+    assert len(NOTEBOOKS) == 6
+
+
+@each_notebook
+def test_form(path):
+    """No outputs, the shared cells, the repository's address, as the script writes."""
+    text = path.read_text(encoding="utf-8")
+    command = "python examples/format_notebooks.py"
+    assert format_notebooks.formatted(text, path.name) == text, f"run `{command}`"
+
+
+@each_notebook
+def test_cells_stand_in_order(path):
+    cells = read(path).cells
+    ids = [cell.id for cell in cells]
+    assert ids[:5] == ["copyright", "licence", "title", "buttons", "overview"]
+    assert ids[5:8] == ["setup", "install", "setup-imports"]
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    places = [
+        next((i for i, each in enumerate(headings) if each.startswith(name)), None)
+        for name in SECTIONS
+    ]
+    assert None not in places
+    assert places == sorted(places)
+    assert headings[-1] == "Next steps"
+
+
+@each_notebook
+def test_links_into_the_repository_lead_somewhere(path):
+    repository = re.escape(format_notebooks.REPOSITORY)
+    text = "\n".join(cell.source for cell in read(path).cells)
+    targets = re.findall(rf"{repository}/(?:blob|tree|raw)/main/([^)#\"]+)", text)
+    assert f"examples/{path.name}" in targets
+    for target in targets:
+        assert (ROOT / target).exists(), target
+
+
+@each_notebook
+def test_readme_leads_to_it(path):
+    assert f"](examples/{path.name})" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_a_notebook_without_the_shared_cells_is_refused():
+    text = nbformat.writes(nbformat.v4.new_notebook())
+    with pytest.raises(ValueError, match=r"`mine.ipynb` must hold cells with the ids"):
+        format_notebooks.formatted(text, "mine.ipynb")
+
+
+def test_outputs_are_removed_and_addresses_mended():
+    notebook = read(NOTEBOOKS[0])
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells["install"].outputs = [nbformat.v4.new_output("stream", text="done")]
+    cells["install"].execution_count = 1
+    cells["buttons"].source = "elsewhere"
+    cells["overview"].source += " https://github.com/someone/keras-noisy/issues"
+    text = format_notebooks.formatted(nbformat.writes(notebook), NOTEBOOKS[0].name)
+    assert "done" not in text
+    assert "elsewhere" not in text
+    assert f"{format_notebooks.REPOSITORY}/issues" in text
+
+
+def run(path, folder):
+    """Run a notebook in a process of its own, and return it with its outputs."""
+    notebook = read(path)
+    packages = str(pathlib.Path(keras_noisy.__file__).parents[1])
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [packages, os.environ.get("PYTHONPATH")])
+    )
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    with client.setup_kernel(env=environment):
+        for number, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, number)
+    return notebook
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[pytest.mark.tensorflow_only] * (path.stem in NEED_TENSORFLOW),
+        )
+        for path in NOTEBOOKS
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(jupyter|zmq|traitlets|nbclient).*")
+def test_runs(path, tmp_path):
+    outputs = [
+        output
+        for cell in run(path, tmp_path).cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    # What a reader would see in red: warnings of ours or of what we call.
+    red = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+    assert not [text for text in red if "Warning" in text]
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert pictures
+    # A notebook leaves nothing behind where the reader has started it.
+    assert not list(tmp_path.iterdir())
