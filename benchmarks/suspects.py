@@ -5,11 +5,13 @@ folds, with its predictions averaged over the epochs; and one trained on all of 
 Compared, with precision and recall of the suspects and the average precision of the
 order:
 
-- SEAL: averages over the epochs of the network trained on all labels (Eq. 10),
+- SEAL: averages over the epochs of the network trained on all labels, in the order of
+  the margin (the default), of Eq. 10, and of self-confidence,
 - averaged out of sample: the same, of the folds' networks on their held-out part,
 - cleanlab: confident learning on the folds' predictions after the last epoch,
 - cleanlab, averaged: the same on their averages,
-- last epoch: Eq. 10 with in-sample predictions after the last epoch,
+- last epoch: in-sample predictions after the last epoch, margin,
+- cleanlab, in sample: confident learning on these,
 - loss: mean cross-entropy of the given label over the epochs, in sample.
 
     python benchmarks/suspects.py
@@ -157,10 +159,16 @@ def judge(noisy, clean, inside, outside):
     """Return precision, recall and average precision of every source."""
     sources = {
         "SEAL": {"soft_labels": inside["mean"]},
+        "SEAL, Eq. 10": {"soft_labels": inside["mean"], "rank_by": "correction"},
+        "SEAL, self-confidence": {
+            "soft_labels": inside["mean"],
+            "rank_by": "self_confidence",
+        },
         "averaged out of sample": {"soft_labels": outside["mean"]},
         "cleanlab": {"predictions": outside["last"]},
         "cleanlab, averaged": {"predictions": outside["mean"]},
         "last epoch": {"soft_labels": inside["last"]},
+        "cleanlab, in sample": {"predictions": inside["last"]},
         "loss": {"mean_losses": inside["loss"]},
     }
     return {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 
 import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
-from keras_noisy._typing import ArrayLike, FilePath, IntArray
+from keras_noisy._typing import ArrayLike, FilePath, IntArray, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.label_correction import correction_candidates
 
@@ -27,8 +28,8 @@ class Suspects:
         sample_id: Position of the example in the data, int64 `(n,)`.
         given_label: Its given label.
         proposed_label: The class proposed instead.
-        confidence: How suspicious the given label is; higher is more. Its scale
-            depends on the source.
+        confidence: How suspicious the given label is; higher is more. In [0, 1],
+            but for `mean_losses`, where it is the loss.
         is_suspect: Whether the source holds the given label for wrong.
         source: What the table was made from.
     """
@@ -133,14 +134,15 @@ def find_suspects(
     *,
     predictions: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
+    rank_by: RankBy = "margin",
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
     Exactly one source must be given:
 
-    - `soft_labels`, SEAL's averaged predictions: the confidence is that of Eq. 10,
-      `max_{k != y} S_k`, and a label is suspect where another class is larger than
-      the given one. Networks of one training suffice.
+    - `soft_labels`, SEAL's averaged predictions `S`: a label is suspect where the
+      mean probability of another class is larger than that of the given one. Networks
+      of one training suffice.
     - `predictions`, probabilities of networks that did not train on the example
       (cross-validation), judged by cleanlab's confident learning. Needs the extra
       `cleanlab`.
@@ -153,14 +155,20 @@ def find_suspects(
         soft_labels: `(n, num_classes)`; a memory map is read in parts.
         predictions: `(n, num_classes)`.
         mean_losses: `(n,)`.
+        rank_by: The order by `soft_labels`. `"margin"`: by how far the best other
+            class lies above the given one, `(1 + max_{k != y} S_k - S_y) / 2`;
+            `"correction"`: by `max_{k != y} S_k`, as Eq. 10 of the paper has it;
+            `"self_confidence"`: by `1 - S_y`. They hold the same labels for suspect.
+            The margin is the default because it was at least as good as Eq. 10 on
+            every noise that we measured (`benchmarks/results/suspects.md`).
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
 
     Raises:
         ImportError: If cleanlab is needed and missing.
-        ValueError: If not exactly one source is given, lengths differ, ids are out
-            of range, or values are NaN.
+        ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
+            differ, ids are out of range, or values are NaN.
 
     Example:
         >>> from keras_noisy import analysis
@@ -191,8 +199,10 @@ def find_suspects(
         expected = "class ids of an integer dtype and shape (n,)"
         received = f"{labels.dtype}{list(labels.shape)}"
         raise ValueError(message(owner, "labels", expected, received))
+    if rank_by not in _RANKS:
+        raise ValueError(message(owner, "rank_by", f"one of {[*_RANKS]}", rank_by))
     judge = {
-        "soft_labels": _by_soft_labels,
+        "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
         "mean_losses": _by_losses,
     }[source]
@@ -211,14 +221,23 @@ def find_suspects(
     )
 
 
-def _by_soft_labels(owner, labels, soft_labels):
+# From the mean probability of the best other class and that of the given one.
+_RANKS = {
+    "margin": lambda other, given: (1 + other - given) / 2,
+    "correction": lambda other, given: other,
+    "self_confidence": lambda other, given: 1 - given,
+}
+
+
+def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = _rows.as_array(soft_labels)
-    confidence, proposed = correction_candidates(soft_labels, labels)
-    of_given = np.empty(len(labels), soft_labels.dtype)
+    of_other, proposed = correction_candidates(soft_labels, labels)
+    of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
     for rows in _rows.chunks(soft_labels):
         at = labels[rows, None].astype(int)
         of_given[rows] = np.take_along_axis(soft_labels[rows], at, 1)[:, 0]
-    return proposed, confidence, confidence > of_given
+    confidence = _RANKS[rank_by](of_other.astype("float64"), of_given)
+    return proposed, confidence, of_other > of_given
 
 
 def _by_cleanlab(owner, labels, predictions):

@@ -23,9 +23,33 @@ def test_soft_labels():
     assert suspects.sample_id.tolist() == [2, 1, 3, 0]
     assert suspects.given_label.tolist() == [2, 1, 2, 0]
     assert suspects.proposed_label.tolist() == [0, 2, 0, 1]
-    np.testing.assert_allclose(suspects.confidence, [0.8, 0.6, 0.4, 0.2])
+    np.testing.assert_allclose(suspects.confidence, [0.85, 0.65, 0.5, 0.25])
     assert suspects.is_suspect.tolist() == [True, True, False, False]
     assert repr(suspects) == "Suspects(2 of 4 labels, 50.0%, source='soft_labels')"
+
+
+@pytest.mark.parametrize(
+    ("rank_by", "order", "confidence"),
+    [
+        ("correction", [2, 1, 3, 0], [0.8, 0.6, 0.4, 0.2]),
+        ("self_confidence", [2, 1, 3, 0], [0.9, 0.7, 0.6, 0.3]),
+    ],
+)
+def test_other_orders_hold_the_same_labels_for_suspect(rank_by, order, confidence):
+    suspects = find_suspects(LABELS, SOFT, rank_by=rank_by)
+    assert suspects.sample_id.tolist() == order
+    np.testing.assert_allclose(suspects.confidence, confidence)
+    assert suspects.is_suspect.tolist() == [True, True, False, False]
+
+
+def test_suspects_come_first():
+    generator = np.random.default_rng(0)
+    soft = generator.dirichlet([0.3, 0.3, 0.3], 200).astype("float16")
+    suspects = find_suspects(generator.integers(0, 3, 200), soft)
+    count = suspects.is_suspect.sum()
+    assert 0 < count < 200
+    assert suspects.is_suspect[:count].all()
+    np.testing.assert_array_equal(suspects.is_suspect, suspects.confidence > 0.5)
 
 
 def test_cleaned_labels_are_in_the_order_of_the_data():
@@ -59,11 +83,11 @@ def test_csv(tmp_path):
     with open(tmp_path / "suspects.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample_id"] for row in rows] == ["2", "1"]
+    assert float(rows[0].pop("confidence")) == pytest.approx(0.85)
     assert rows[0] == {
         "sample_id": "2",
         "given_label": "2",
         "proposed_label": "0",
-        "confidence": "0.8",
         "is_suspect": "True",
     }
     suspects.to_csv(tmp_path / "all.csv", all_examples=True)
@@ -81,7 +105,7 @@ def test_datalab_columns():
     assert columns["is_label_issue"].tolist() == [False, True, True, False]
     assert columns["predicted_label"].tolist() == [0, 2, 0, 2]
     assert columns["given_label"].tolist() == LABELS.tolist()
-    np.testing.assert_allclose(columns["label_score"], [0.8, 0.4, 0.2, 0.6])
+    np.testing.assert_allclose(columns["label_score"], [0.75, 0.35, 0.15, 0.5])
     by_loss = find_suspects(LABELS, mean_losses=[0.1, 0.2, 9.0, 0.3]).to_datalab()
     assert by_loss["label_score"].argmin() == 2
     assert np.all((by_loss["label_score"] >= 0) & (by_loss["label_score"] <= 1))
@@ -145,7 +169,8 @@ def test_average_precision_agrees_with_scikit_learn():
     truth = generator.uniform(size=400) < 0.3
     confidence, _ = analysis.correction_candidates(soft, labels)
     expected = metrics.average_precision_score(truth, confidence)
-    result = find_suspects(labels, soft).precision_and_recall(truth)
+    suspects = find_suspects(labels, soft, rank_by="correction")
+    result = suspects.precision_and_recall(truth)
     assert result["average_precision"] == pytest.approx(expected)
 
 
@@ -154,6 +179,7 @@ def test_average_precision_agrees_with_scikit_learn():
     [
         ({}, "exactly one of"),
         ({"soft_labels": SOFT, "mean_losses": [0.1] * 4}, "exactly one of"),
+        ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
         ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
