@@ -58,7 +58,10 @@ def test_verdicts():
     ("arguments", "text"),
     [
         ({"matrix": np.ones((2, 3)) / 3}, "`transition_matrix` must be a square"),
-        ({"matrix": [[0.8, 0.3], [0.2, 0.7]]}, "`transition_matrix` .* looks transposed"),
+        (
+            {"matrix": [[0.8, 0.3], [0.2, 0.7]]},
+            "`transition_matrix` .* looks transposed",
+        ),
         ({"matrix": [[1.5, -0.5], [0.0, 1.0]]}, "`transition_matrix` must be finite"),
         ({"matrix": np.full((2, 2), np.nan)}, "`transition_matrix` must be finite"),
         ({"weights": [1.0]}, "`class_weights` must be 2 shares"),
