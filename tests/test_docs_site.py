@@ -75,6 +75,10 @@ def pages(site):
 
 
 def public_names():
+    """Yield the package of everything public, and a pattern of where it is defined.
+
+    The path through the package is at the same time that of a module, for most losses.
+    """
     for info in pkgutil.iter_modules(keras_noisy.__path__):
         if info.ispkg and not info.name.startswith("_"):
             try:
@@ -82,15 +86,18 @@ def public_names():
             except ImportError:
                 continue  # Without TensorFlow, for one.
             for name in getattr(package, "__all__", ()):
-                yield info.name, name
+                # Constants do not know theirs.
+                module = getattr(getattr(package, name), "__module__", r"[\w.]+")
+                yield info.name, f"{module}.{name}"
 
 
 def test_every_public_name_is_in_the_api(pages):
     names = list(public_names())
     assert len(names) > 100
+    assert ("losses", "keras_noisy.losses.equal_loss.equal_loss") in names
     for package, name in names:
-        page = pages[f"api/{package}.html"]
-        assert f"keras_noisy.{package}.{name}" in page.ids, (package, name)
+        ids = pages[f"api/{package}.html"].ids
+        assert any(re.fullmatch(name, anchor or "") for anchor in ids), name
 
 
 def test_docstrings_are_in_the_api(pages):

@@ -93,8 +93,11 @@ def test_trust_page_names_every_loss_and_tests_that_exist():
     for row in rows:
         files = re.findall(r"`((?:\w+/)*test_\w+\.py)`", row)
         content = "".join((ROOT / "tests" / f).read_text("utf-8") for f in files)
-        for name in re.findall(r"`(test_\w+)`", row):
-            assert f"def {name}(" in content, f"{row}: {name}"
+        named = re.findall(r"`(test_\w+)`", row)
+        named += ["test_values_by_hand"] * bool(re.search(r"\bby hand\b", row))
+        named += ["test_oracle"] * bool(re.search(r"\boracle\b", row))
+        for name in named:
+            assert not files or f"def {name}(" in content, f"{row}: {name}"
 
 
 def test_trust_page_names_every_test_file_of_a_method():

@@ -35,6 +35,9 @@ LINK = re.compile(r"(\]\()([^)\s#]+)")
 FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
 )
+CELL = re.compile(r"<td.*?</td>", re.DOTALL)
+CODE = re.compile(r"(?<=<code>).*?(?=</code>)", re.DOTALL)
+BREAK = re.compile(r"[_/.(](?=\w)|[a-z](?=[A-Z])")
 
 
 def on_files(files, config):
@@ -87,8 +90,14 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, **_):
-    """Replace formulas by MathML, which browsers show without any script."""
-    return FORMULA.sub(mathml, html)
+    """Replace formulas by MathML, and let names in tables break between their words.
+
+    Browsers show MathML without any script.
+    """
+    return CELL.sub(
+        lambda cell: CODE.sub(lambda code: BREAK.sub(r"\g<0><wbr>", code[0]), cell[0]),
+        FORMULA.sub(mathml, html),
+    )
 
 
 def mathml(match):
@@ -134,8 +143,9 @@ def packages():
 def public_names(package):
     """Return `(module, name)` for each name in `__all__`, in the order of imports.
 
-    That order puts the function and the class of a loss together. The source is
-    parsed and not imported, so that no backend is needed.
+    That order puts the function and the class of a loss together, and the module is
+    needed because it and the function have one name. The source is parsed and not
+    imported, so that no backend is needed.
     """
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     names, listed = [], []
@@ -150,18 +160,17 @@ def public_names(package):
 def api_page(package):
     """Return the page of a package: its docstring and everything that is public."""
     source = (PACKAGE / package / "__init__.py").read_text(encoding="utf-8")
-    blocks = [f"::: keras_noisy.{package}.{name}" for _, name in public_names(package)]
+    blocks = [f"::: {module}.{name}" for module, name in public_names(package)]
     summary = ast.get_docstring(ast.parse(source))
     return "\n\n".join([f"# keras_noisy.{package}", summary, *blocks])
 
 
 def api_links(uri):
-    """Return a line of links from the card of a loss to its function and class."""
+    """Return a section of links from the card of a loss to its functions and class."""
     folder, _, stem = uri.removesuffix(".md").rpartition("/")
-    names = [
-        name for module, name in public_names("losses") if module.endswith("." + stem)
-    ]
+    module = f"keras_noisy.losses.{stem}"
+    names = [name for source, name in public_names("losses") if source == module]
     if folder != "cards" or not names:
         return ""
-    links = ", ".join(f"[`{name}`][keras_noisy.losses.{name}]" for name in names)
+    links = ", ".join(f"[`{name}`][{module}.{name}]" for name in names)
     return f"\n\n## API\n\n{links}\n"
