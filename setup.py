@@ -44,7 +44,15 @@ DOCS = [
     "ruff>=0.6",
 ]
 NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
-TEST = [*DATASETS, *EXAMPLES, *CLEANLAB, *DOCS, *NOTEBOOKS, "pytest>=8"]
+TEST = [
+    *DATASETS,
+    *EXAMPLES,
+    *CLEANLAB,
+    *DOCS,
+    *NOTEBOOKS,
+    "mypy>=1.10",
+    "pytest>=8",
+]
 
 setup(
     name="keras-noisy",
@@ -84,7 +92,6 @@ setup(
         "dev": [
             *TEST,
             "ruff>=0.6",
-            "mypy>=1.10",
             "nox>=2024.3",
             "pre-commit>=3",
         ],
