@@ -3,12 +3,13 @@
 A pickle is a program: loading one from the internet can do anything. CIFAR-N's labels
 are such files (`.npy` with an object array, `.pt` of `torch.save`). The unpickler here
 knows plain containers, numbers and NumPy arrays, and refuses every other name before
-anything is called.
+anything is called. What it knows are functions of this file, not NumPy's, which rebuild
+arrays from what a file says without much checking.
 """
 
-import collections
 import math
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_npy(file):
     if not header[2].hasobject:
         file.seek(0)
         return np.load(file, allow_pickle=False)
-    content = _Unpickler(file).load()
+    content = _load(file)
     is_scalar = isinstance(content, np.ndarray) and content.shape == ()
     return content.item() if is_scalar else content
 
@@ -58,11 +59,11 @@ def read_torch(file):
     """
     if not zipfile.is_zipfile(file):
         file.seek(0)
-        if _Unpickler(file).load() != _TORCH_MAGIC:
+        if _load(file) != _TORCH_MAGIC:
             raise ValueError("it is not a file of torch.save")
-        _Unpickler(file).load()  # The version of the format,
-        _Unpickler(file).load()  # and byte order and sizes of the writing machine.
-        return _Unpickler(file).load()
+        _load(file)  # The version of the format,
+        _load(file)  # and byte order and sizes of the writing machine.
+        return _load(file)
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
@@ -74,7 +75,72 @@ def read_torch(file):
         ):
             raise ValueError("it was written by a big-endian machine")
         with archive.open(pickles[0]) as content:
-            return _Unpickler(content, archive, folder).load()
+            return _load(content, archive, folder)
+
+
+def _load(file, archive=None, folder=""):
+    """Return what a pickle holds, its arrays as NumPy's."""
+    return _plain(_Unpickler(file, archive, folder).load())
+
+
+def _plain(content):
+    """Return `content` with arrays in place of what stands for them."""
+    if isinstance(content, _Array):
+        content = content.value
+    if isinstance(content, dict):
+        return {_plain(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, np.ndarray) and content.dtype.hasobject:
+        values = np.empty(content.size, object)
+        values[:] = [_plain(value) for value in content.reshape(-1)]
+        return values.reshape(content.shape)
+    return content
+
+
+class _DType:
+    """Stands for a dtype while a file is read."""
+
+    def __init__(self, code, *_):
+        if not re.fullmatch(r"[iufSU]\d+|b1|O8?", code):
+            raise Refused(f"numpy.dtype({code!r})")
+        self.value = np.dtype(code)
+
+    def __setstate__(self, state):
+        self.value = self.value.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands for an array while a file is read.
+
+    Args:
+        data: Bytes; of objects, a list.
+        dtype: A `_DType`.
+        shape: Shape of the array.
+        order: "C" or "F".
+    """
+
+    value = None
+
+    def __init__(self, data=None, dtype=None, shape=None, order="C"):
+        if dtype is not None:
+            self.__setstate__((1, shape, dtype, order == "F", data))
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, data = state
+        if dtype.value.hasobject:
+            array = np.empty(len(data), object)
+            array[:] = data
+        else:
+            # Python 2 wrote bytes as text.
+            data = data.encode("latin1") if isinstance(data, str) else data
+            array = np.frombuffer(data, dtype.value) if data else np.zeros(0, int)
+        self.value = array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _scalar(dtype, data):
+    """Return a NumPy scalar."""
+    return np.frombuffer(data, dtype.value)[0]
 
 
 def _encode(text, encoding):
@@ -107,29 +173,30 @@ _STORAGES = {
     "DoubleStorage": "<f8",
 }
 
-# NumPy moved the functions that rebuild arrays; asking an array for its own finds them
-# in every version.
-_RECONSTRUCT = np.zeros(1, np.int64).__reduce__()[0]
-_SCALAR = np.int64(0).__reduce__()[0]
-_FROM_BUFFER = np.zeros(1, np.int64).__reduce_ex__(5)[0]
-
-_KNOWN = {
+_FUNCTIONS = {
     ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
+    ("collections", "OrderedDict"): dict,
+    ("numpy", "dtype"): _DType,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _Array,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    **{
-        (f"numpy.{core}.{module}", name): function
-        for core in ("core", "_core")
-        for module, name, function in (
-            ("multiarray", "_reconstruct", _RECONSTRUCT),
-            ("multiarray", "scalar", _SCALAR),
-            ("numeric", "_frombuffer", _FROM_BUFFER),
-        )
-    },
-    **{("torch", name): np.dtype(code) for name, code in _STORAGES.items()},
 }
+
+
+class _Callable:
+    """A function that a pickle can call, and not change."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, *args):
+        return self._function(*args)
+
+    def __setstate__(self, state):
+        raise Refused("a change of what it may call")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -141,17 +208,23 @@ class _Unpickler(pickle.Unpickler):
         self._archive, self._folder = archive, folder
 
     def find_class(self, module, name):
-        """Return a name that is known to be harmless."""
-        if (module, name) not in _KNOWN:
-            raise Refused(f"{module}.{name}")
-        return _KNOWN[module, name]
+        """Return what a name that is known to be harmless stands for."""
+        # NumPy 2 moved its functions.
+        key = module.replace("numpy._core", "numpy.core"), name
+        if key in _FUNCTIONS:
+            return _Callable(_FUNCTIONS[key])
+        if key == ("numpy", "ndarray"):
+            return name
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        raise Refused(f"{module}.{name}")
 
     def persistent_load(self, key):
         """Return the storage of a tensor."""
         if self._archive is None:
             raise ValueError("it holds tensors in the format before torch 1.6")
         kind, dtype, name, _, count = key
-        if kind != "storage" or not isinstance(dtype, np.dtype):
+        if kind != "storage" or dtype not in _STORAGES.values():
             raise Refused(f"persistent {kind!r}")
         content = self._archive.read(f"{self._folder}data/{name}")
         return np.frombuffer(content, dtype, count=count)

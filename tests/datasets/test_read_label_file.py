@@ -119,6 +119,21 @@ def test_all_pickle_protocols_and_dtypes(protocol, tmp_path):
         np.testing.assert_array_equal(labels.noisy, NOISY)
 
 
+def test_a_pickle_of_python_2(tmp_path):
+    def array(labels):
+        return (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K"
+            b"\x01(K\x06tcnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff"
+            b"\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x06" + bytes(labels) + b"tb"
+        )
+
+    high = NOISY + 250
+    content = b"\x80\x02}(U\x05clean" + array(CLEAN) + b"U\x05noisy" + array(high)
+    path = write_torch(tmp_path / "labels.pt", content + b"u.")
+    labels = read_label_file(path, CLEAN, num_classes=256)
+    np.testing.assert_array_equal(labels.noisy, high)
+
+
 def test_files_of_torch_itself(tmp_path):
     torch = pytest.importorskip("torch")
     arrays = {"clean_label": CLEAN, "noisy_label": NOISY}
@@ -372,6 +387,10 @@ def test_pickles_run_nothing(form, tmp_path):
         b"c_codecs\nencode\n(V1\nVrot13\ntR.",
         b"ctorch.serialization\nload\n.",
         b"cnumpy._core.multiarray\nfrombuffer\n.",
+        b"cnumpy\ndtype\n(VV8\ntR.",
+        # Giving what is known another meaning.
+        b"cnumpy\ndtype\n(N(dV__init__\nc_codecs\nencode\nstb.",
+        b"c_codecs\nencode\n(dVx\nI1\nsb.",
     ],
 )
 def test_other_names_are_refused(content, tmp_path):
@@ -430,6 +449,19 @@ def test_damaged_files(suffix, content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="`path` must be an undamaged label file"):
         read_label_file(path, CLEAN)
+
+
+def test_loops_and_odd_calls(tmp_path):
+    for content in (
+        b"(lp0\n0g0\na(d(Vnoisy\ng0\ns.",
+        b"(dp0\nVnoisy\ng0\ns.",
+        b"cnumpy\nndarray\n(I5\ntR.",
+        b"cnumpy._core.multiarray\nscalar\n(I5\ntR.",
+        b"\x80\x02cnumpy\ndtype\nVi8\n\x85\x81.",
+    ):
+        path = write_torch(tmp_path / "labels.pt", content)
+        with pytest.raises(ValueError, match="an undamaged label file"):
+            read_label_file(path, CLEAN)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npy", ".npz", ".pt"])
