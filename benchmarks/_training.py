@@ -13,6 +13,7 @@ from keras_noisy.training import _checkpoint
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
+VALIDATION_ACCURACY = "validation_accuracy"
 
 
 class Run:
@@ -121,14 +122,15 @@ class Run:
         self.state.end_stage()
 
     def _build(self, index, loss=None):
-        """Return a fresh compiled model for a stage."""
+        """Return a fresh compiled model for a stage, or for SEAL's first round."""
         stage = self.stages[index]
         is_last = index == len(self.stages) - 1
+        has_own_rate = is_last and (loss is not None or not self.method.first_loss)
         if loss is None:
             loss = self._own_loss() if is_last else _methods.loss_by_name(stage.loss)
         size = self.recipe.training.batch_size
         steps = _networks.num_steps(len(self.data.y_train), size)
-        rate = self.method.learning_rate if is_last else None
+        rate = self.method.learning_rate if has_own_rate else None
         with self.devices.scope():
             optimizer = _networks.make_optimizer(
                 self.recipe.training, steps * stage.epochs, rate
@@ -136,7 +138,7 @@ class Run:
             shape = self.data.x_train.shape[1:]
             outputs = _methods.num_outputs(self.method, self.data.num_classes)
             model = _networks.build(self.recipe, shape, outputs)
-            _networks.compile_model(model, optimizer, loss, steps)
+            _networks.compile_model(model, optimizer, loss, steps, self.devices.count)
             optimizer.build(model.trainable_variables)
         return model
 
@@ -184,7 +186,7 @@ class Run:
             rounds=self.method.rounds,
             storage=os.path.join(self.folder, "rounds"),
             warm_start=self.method.warm_start,
-            monitor=TEST_ACCURACY,
+            monitor=VALIDATION_ACCURACY,
             seed=self.seed,
             from_logits=True,
         )
@@ -300,12 +302,17 @@ class _TestAccuracy(keras.callbacks.Callback):
         self.data = data
 
     def on_epoch_end(self, epoch, logs=None):
-        parts = _predictions.in_pieces(
-            self.model, self.data.x_test, batch_size=PREDICT_BATCH_SIZE
-        )
+        data = self.data
+        if data.x_validation is not None:
+            accuracy = self._accuracy(data.x_validation, data.y_validation)
+            logs[VALIDATION_ACCURACY] = accuracy
+        logs[TEST_ACCURACY] = self._accuracy(data.x_test, data.y_test)
+
+    def _accuracy(self, x, y):
+        parts = _predictions.in_pieces(self.model, x, batch_size=PREDICT_BATCH_SIZE)
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
-        logs[TEST_ACCURACY] = float(np.mean(logits.argmax(axis=1) == self.data.y_test))
+        return float(np.mean(logits.argmax(axis=1) == y))
 
 
 class _EpochEnd(keras.callbacks.Callback):
@@ -369,6 +376,7 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
                 _networks.make_optimizer(training_, steps * epochs),
                 _methods.loss_by_name("CategoricalCrossentropy"),
                 steps,
+                devices.count,
             )
 
     return training.generate_instance_dependent_noise(

@@ -49,6 +49,11 @@ def parse_arguments(arguments=None):
     add("--first-seed", type=int, default=0, help="the first of them (0)")
     add("--source", help="where the data set is; by default it is downloaded")
     add("--labels", nargs="+", default=[], metavar="FILE[:KEY]", help="noisy labels")
+    add(
+        "--label-order",
+        default="keras.datasets",
+        help="order of the rows of label files without clean labels (keras.datasets)",
+    )
     add("--budget", type=_share, default=1.0, help="share of the recipe's epochs (1)")
     add("--devices", type=_positive, default=1, help="devices that share a batch (1)")
     add("--threads", type=int, default=0, help="threads of TensorFlow's operations")
@@ -148,8 +153,8 @@ class Session:
         self.recipe, self.args, self.command = recipe, args, command
         self.devices = _devices.Devices(args.devices, args.threads)
         keras.config.set_dtype_policy(args.precision)
-        self.data = _data.load(recipe.data["name"], args.source)
-        self.files = _data.LabelFiles(args.labels, self.data.y_train)
+        self.data = _data.load(recipe.data, args.source, args.out / "data")
+        self.files = _data.LabelFiles(args.labels, self.data, args.label_order)
         self.path = args.out / RUNS
         args.out.mkdir(parents=True, exist_ok=True)
         self._labels = {}
@@ -214,6 +219,7 @@ class Session:
             "last": accuracies[-1],
             "best": accuracies[best],
             "best_epoch": best + 1,
+            "selected": _selected(result["curve"]),
             **result,
             "settings": settings,
             "settings_digest": _records.digest(settings),
@@ -284,6 +290,15 @@ class Session:
         return self.args.out / "state" / self.recipe.name / f"{plain}-{digest}"
 
 
+def _selected(curve):
+    """Return the test accuracy of the epoch that validation data choose, or None."""
+    chosen = curve.get(_training.VALIDATION_ACCURACY)
+    if not chosen:
+        return None
+    best = max(range(len(chosen)), key=chosen.__getitem__)
+    return curve[_training.TEST_ACCURACY][best]
+
+
 def _backend_version():
     return __import__(_devices.BACKEND).__version__
 
@@ -322,10 +337,9 @@ def print_plan(recipe, cells, args):
         key = (cell.method.name, cell.noise, cell.rate, cell.seed, args.budget)
         note = " (a run like it is finished)" if key in finished else ""
         print(f"{recipe.name}: {cell}{note}")
-    length = recipe.training.epochs or f"{recipe.training.iterations} iterations as"
-    print(
-        f"{len(cells)} runs of {args.budget:g} x {length} epochs; nothing was trained"
-    )
+    unit = "epochs" if recipe.training.epochs else "iterations"
+    length = f"{recipe.training.length} {unit}, budget {args.budget:g}"
+    print(f"{len(cells)} runs of {length}; nothing was trained")
 
 
 def main(arguments=None):

@@ -159,9 +159,11 @@ def _columns(records, recipe, method):
     expected = recipe and recipe.expected_figure(method, noise["name"], noise["rate"])
     if not expected:
         return [ours, "", ""]
-    figure, epoch, _ = expected
-    compared = statistics.mean(best if epoch == "best" else last)
-    return [ours, f"{figure:.1f}", f"{compared - figure:+.1f}"]
+    figure, spread, epoch = expected
+    paper = f"{figure:.1f}" if spread is None else f"{figure:.1f} ± {spread:.1f}"
+    key = {"last": "last", "best": "best", "best validation": "selected"}[epoch]
+    compared = statistics.mean(100 * (r[key] or r["last"]) for r in records)
+    return [ours, paper, f"{compared - figure:+.1f}"]
 
 
 def _mean_and_spread(values):
@@ -230,15 +232,26 @@ def _training_text(settings):
     optimizer = dict(training["optimizer"])
     name = optimizer.pop("name")
     given = ", ".join(f"{key} {value:g}" for key, value in optimizer.items())
+    network = dict(settings["network"])
     parts = [
-        f"network {settings['network']['name']}",
+        f"network {network.pop('name')}",
+        *(f"{key} {value}" for key, value in network.items()),
         f"{name} ({given})",
         f"batch {training['batch_size']}",
-        f"augmentation {training['augmentation'] or 'none'}",
+        f"augmentation {_augmentation_text(training['augmentation'])}",
     ]
     if training["schedule"]:
         parts.append(f"learning rate by {training['schedule']}")
     return ", ".join(parts)
+
+
+def _augmentation_text(augmentation):
+    if augmentation is None:
+        return "none"
+    if augmentation == "crop_flip":
+        return "random crops (border of 4) and flips"
+    kind = "random, flipped" if augmentation["train"] == "random" else "in the middle"
+    return f"cuts of {augmentation['cut']} pixels, {kind}"
 
 
 def _labels_text(records):

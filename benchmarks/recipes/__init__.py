@@ -53,7 +53,7 @@ class Method:
         by_noise: Arguments that replace these under one noise: "symmetric 0.2".
         preset: Name of a preset of the loss instead.
         epochs: Instead of the recipe's.
-        learning_rate: Instead of the recipe's.
+        learning_rate: Instead of the recipe's; with `first_loss` of that round only.
         start: Loss and epochs of a training before, with whose weights this one
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
@@ -91,14 +91,15 @@ class Training:
 
     Attributes:
         batch_size: Examples of a step, over all devices.
-        optimizer: Name of a Keras optimizer, and its arguments. `l2` among them is
-            added to the gradient, times the weight, as most of the papers' code
-            does: Keras's own `weight_decay` is another one.
+        optimizer: Name of a Keras optimizer, and its arguments. The papers' weight
+            decay is an argument of the network: the optimizers' is another one.
         epochs: Number of epochs, or
         iterations: of steps.
         schedule: None for a constant learning rate, or `kind` "steps" (`at`, in
             epochs or iterations, and `factor`), "cosine" or "polynomial" (`power`).
-        augmentation: None, or "crop_flip".
+        augmentation: None; "crop_flip", 4 pixels of border; or `cut`, the side of the
+            square that is cut out of an image, and `train`: "random" (and flipped) or
+            "middle".
     """
 
     batch_size: int
@@ -106,7 +107,7 @@ class Training:
     epochs: int | None = None
     iterations: int | None = None
     schedule: dict | None = None
-    augmentation: str | None = None
+    augmentation: str | dict | None = None
 
     @property
     def length(self):
@@ -121,8 +122,7 @@ class Recipe:
     Attributes:
         name: Path below this folder, without the suffix.
         title: One line.
-        data: `name` of the data set; `mean` and `std`, if images in [0, 1] are
-            standardized.
+        data: `name` of the data set; for one that is streamed also `image_size`.
         network: `name` of a function of `keras_noisy.models`, or "dense", and its
             arguments.
         training: `Training`.
@@ -145,14 +145,17 @@ class Recipe:
     paper: str | None = None
 
     def expected_figure(self, method, noise, rate):
-        """Return `(percent, which epoch, source)` of the paper, or None."""
+        """Return `(percent, spread or None, which epoch)` of the paper, or None."""
         for table in self.expected:
             figures = table["figures"].get(method)
             if figures is None or table["noise"] != noise:
                 continue
-            for known, figure in zip(table["rates"], figures, strict=True):
-                if known == (rate or 0.0):
-                    return figure, table["epoch"], table["source"]
+            if (rate or 0.0) not in table["rates"]:
+                continue
+            column = table["rates"].index(rate or 0.0)
+            spreads = table.get("spreads", {}).get(method)
+            spread = None if spreads is None else spreads[column]
+            return figures[column], spread, table["epoch"]
         return None
 
 
@@ -219,14 +222,15 @@ def _check_expected(recipe, table):
         raise UnknownNameError("noise", table["noise"], recipe.noise)
     if table["epoch"] not in EPOCHS:
         raise UnknownNameError("epoch", table["epoch"], EPOCHS)
-    for method, figures in table["figures"].items():
-        if method not in recipe.methods:
-            raise UnknownNameError("method", method, recipe.methods)
-        if len(figures) != len(table["rates"]):
-            raise ValueError(
-                f"Recipe {recipe.name}: {method} has {len(figures)} expected figures "
-                f"for {len(table['rates'])} rates."
-            )
+    for part in ("figures", "spreads", "not_run"):
+        for method, figures in table.get(part, {}).items():
+            if part != "not_run" and method not in recipe.methods:
+                raise UnknownNameError("method", method, recipe.methods)
+            if len(figures) != len(table["rates"]):
+                raise ValueError(
+                    f"Recipe {recipe.name}: {method} has {len(figures)} {part} for "
+                    f"{len(table['rates'])} rates."
+                )
 
 
 def loss_class(name):

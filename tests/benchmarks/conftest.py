@@ -1,0 +1,94 @@
+"""A data set and a recipe that train in a moment."""
+
+import numpy as np
+import pytest
+
+RECIPE = """
+title = "Tiny"
+
+[data]
+name = "custom"
+
+[network]
+name = "dense"
+units = [16]
+
+[training]
+epochs = 4
+batch_size = 16
+optimizer = { name = "SGD", learning_rate = 0.1, momentum = 0.5 }
+schedule = { kind = "steps", at = [2], factor = 0.5 }
+
+[noise.symmetric]
+kind = "symmetric"
+rates = [0.2, 0.4]
+
+[noise.instance_dependent]
+kind = "instance_dependent"
+rates = [0.25]
+
+[methods.CE]
+loss = "SparseCategoricalCrossentropy"
+
+[methods.ProSelfLC]
+loss = "ProSelfLC"
+arguments = { exp_base = 8.0 }
+by_noise."symmetric 0.4" = { exp_base = 16.0 }
+
+[methods.EL]
+loss = "EqualLoss"
+arguments = { epsilon = "rate" }
+
+[methods."Forward(true)"]
+loss = "ForwardCorrection"
+arguments = { transition_matrix = "true" }
+
+[methods.Forward]
+loss = "ForwardCorrection"
+arguments = { transition_matrix = "estimated" }
+estimate = { epochs = 2, quantile = 0.9 }
+
+[methods.DMI]
+loss = "DeterminantMutualInformation"
+start = { loss = "SparseCategoricalCrossentropy", epochs = 2 }
+learning_rate = 0.01
+
+[methods.DAC]
+loss = "DeepAbstention"
+warmup_epochs = 2
+
+[methods.SEAL]
+loss = "CategoricalCrossentropy"
+rounds = 2
+
+[methods."SEAL (DMI)"]
+loss = "CategoricalCrossentropy"
+start = { loss = "SparseCategoricalCrossentropy", epochs = 2 }
+first_loss = "DeterminantMutualInformation"
+learning_rate = 0.01
+rounds = 2
+warm_start = "last"
+
+[[expected]]
+source = "Table 0"
+noise = "symmetric"
+rates = [0.4]
+epoch = "last"
+figures.CE = [50.0]
+spreads.CE = [0.5]
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Return `(recipe, data)`, the paths of a recipe and of its data set."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 96), ("test", 48)):
+        y = np.arange(count) % 4
+        x = rng.integers(0, 120, (count, 6, 6, 1)) + 45 * y[:, None, None, None]
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = x.astype("uint8"), y
+    np.savez(folder / "tiny.npz", **arrays)
+    (folder / "tiny.toml").write_text(RECIPE)
+    return str(folder / "tiny.toml"), str(folder / "tiny.npz")

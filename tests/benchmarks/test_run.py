@@ -1,0 +1,265 @@
+"""The runner on a tiny recipe: what it writes, resuming, several devices, bad input."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from benchmarks import _records, _training, recipes, run
+from keras_noisy import noise
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Everything else must be the same in a run that was continued.
+VOLATILE = ("seconds", "finished", "command", "peak_memory_mb")
+SYMMETRIC = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1"]
+
+
+def start(tiny, out, *arguments):
+    recipe, data = tiny
+    run.main([recipe, "--source", data, "--out", str(out), *arguments])
+    return _records.read(out / run.RUNS)
+
+
+def stable(record):
+    return {key: value for key, value in record.items() if key not in VOLATILE}
+
+
+def in_subprocess(code, *arguments):
+    """Start `code` with these arguments, from the root of the repository."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def records(tiny, tmp_path_factory):
+    """Return the records of every method under symmetric noise."""
+    return start(tiny, tmp_path_factory.mktemp("all"), *SYMMETRIC)
+
+
+def test_a_table_has_a_line_for_every_method(records):
+    recipe_methods = [
+        "CE", "ProSelfLC", "EL", "Forward(true)", "Forward", "DMI", "DAC", "SEAL",
+        "SEAL (DMI)",
+    ]  # fmt: skip
+    assert [record["method"] for record in records] == recipe_methods
+    for record in records:
+        accuracies = record["curve"]["test_accuracy"]
+        assert len(accuracies) == record["epochs"] == 4
+        assert record["last"] == accuracies[-1]
+        assert record["best"] == accuracies[record["best_epoch"] - 1] == max(accuracies)
+        assert record["noise"]["realised_rate"] == pytest.approx(0.4, abs=0.02)
+        assert record["seconds"] > 0
+        assert record["peak_memory_mb"] > 50
+        versions = record["settings"]["versions"]
+        assert versions["keras"] == keras.__version__
+        assert keras.backend.backend() in versions
+    assert len({record["noise"]["digest"] for record in records}) == 1
+    assert len({record["settings_digest"] for record in records}) == len(records)
+
+
+def test_methods_are_trained_as_the_recipe_says(records):
+    by_name = {record["method"]: record for record in records}
+    lengths = {
+        name: [len(stage["loss"]) for stage in record["stages"]]
+        for name, record in by_name.items()
+        if record["stages"]
+    }
+    # Rounds of SEAL are stages, the last one aside.
+    expected = {"Forward": [2], "DMI": [2], "SEAL": [4], "SEAL (DMI)": [2, 4]}
+    assert lengths == expected
+    assert "global_trust" in by_name["ProSelfLC"]["curve"]
+    prices = by_name["DAC"]["curve"]["abstention_alpha"]
+    assert prices[:2] == [None, None] and prices[3] > prices[2]
+    # SEAL's first round and plain cross-entropy are the same training.
+    first = by_name["SEAL"]["stages"][0]["test_accuracy"]
+    assert first == pytest.approx(by_name["CE"]["curve"]["test_accuracy"], abs=0.05)
+    assert len(by_name["SEAL"]["reports"]) == 2
+    given = by_name["ProSelfLC"]["settings"]["method"]
+    assert given["by_noise"] == {"symmetric 0.4": {"exp_base": 16.0}}
+
+
+def test_finished_runs_are_kept_and_others_are_others(tiny, tmp_path, capsys):
+    first = start(tiny, tmp_path, *SYMMETRIC, "--method", "CE")
+    assert not list((tmp_path / "state").rglob("*.npz"))
+    # A kill in the middle of a write leaves part of a line.
+    path = tmp_path / run.RUNS
+    path.write_text(path.read_text() + path.read_text()[:80])
+    again = start(tiny, tmp_path, *SYMMETRIC, "--method", "CE", "EL")
+    out = capsys.readouterr().out
+    assert "CE, symmetric 40%, seed 0: done before" in out
+    assert "left out line 2" in out
+    assert [stable(again[0]), again[1]["method"]] == [stable(first[0]), "EL"]
+    short = start(tiny, tmp_path, *SYMMETRIC, "--method", "CE", "--budget", "0.5")
+    assert [record["epochs"] for record in short] == [4, 4, 2]
+    other = start(tiny, tmp_path, *SYMMETRIC, "--method", "CE", "--first-seed", "7")
+    assert other[-1]["noise"]["digest"] != other[0]["noise"]["digest"]
+    assert len({record["settings_digest"] for record in other}) == 4
+
+
+KILL = """
+import os, signal, sys
+from benchmarks import run
+from keras_noisy import _files
+
+write, count = _files.write_json, 0
+
+def write_or_die(path, content):
+    global count
+    count += path.endswith("state.json") or path.endswith("run.json")
+    if count == int(sys.argv[1]):
+        # After the checkpoint and before the state that names it.
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, content)
+
+_files.write_json = write_or_die
+run.main(sys.argv[2:])
+"""
+
+
+def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
+    # The writes of DMI: two epochs of its start, the end of that stage, then epochs;
+    # those of SEAL: its own, and the rounds', of which there are more.
+    killed = {"DMI": 5, "SEAL": 13}
+    processes = {}
+    for method, when in killed.items():
+        arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path / method]
+        arguments += [*SYMMETRIC, "--method", method]
+        processes[method] = in_subprocess(KILL, when, *arguments)
+    for method, process in processes.items():
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, output
+        assert not (tmp_path / method / run.RUNS).exists()
+        folder = next((tmp_path / method / "state").rglob(f"{method}-*-0-*[!k]"))
+        state = json.loads((folder / "state.json").read_text())
+        assert state["curves"] or (folder / "rounds" / "run.json").exists()
+        (record,) = start(tiny, tmp_path / method, *SYMMETRIC, "--method", method)
+        (whole,) = (r for r in records if r["method"] == method)
+        assert stable(record) == stable(whole)
+
+
+TWO_DEVICES = "import sys; from benchmarks import run; run.main(sys.argv[1:])"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="the runner has one device on torch"
+)
+def test_two_devices_give_the_curve_of_one(tiny, tmp_path, records):
+    methods = ["CE", "ProSelfLC", "SEAL"]
+    arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path, *SYMMETRIC]
+    arguments += ["--devices", "2", "--method", *methods]
+    process = in_subprocess(TWO_DEVICES, *arguments)
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    found = {record["method"]: record for record in _records.read(tmp_path / run.RUNS)}
+    assert list(found) == methods
+    for method in methods:
+        (one,) = (r for r in records if r["method"] == method)
+        two = found[method]
+        assert two["settings"]["devices"] == 2
+        assert two["curve"]["loss"] == pytest.approx(one["curve"]["loss"], rel=1e-4)
+        # One of 48 test images may be on the edge.
+        for name in ("test_accuracy", "accuracy"):
+            assert two["curve"][name] == pytest.approx(one["curve"][name], abs=0.022)
+
+
+def test_published_labels_are_matched_with_the_rate_that_they_have(tiny, tmp_path):
+    with np.load(tiny[1]) as data:
+        clean = data["y_train"]
+    for share in (0.25, 0.5):
+        noisy = np.where(np.arange(96) < 96 * share, (clean + 1) % 4, clean)
+        noise.NoisyLabels(noisy, clean, 4).save(tmp_path / f"{share}.npz")
+    files = [str(tmp_path / "0.25.npz"), str(tmp_path / "0.5.npz")]
+    some = ["--noise", "instance_dependent", "--seeds", "1", "--method", "CE"]
+    some += ["--budget", "0.25"]
+    (record,) = start(tiny, tmp_path, *some, "--labels", *files)
+    assert record["noise"]["source"] == "0.25.npz"
+    assert record["noise"]["realised_rate"] == 0.25
+    with pytest.raises(SystemExit, match=r"rate of 0\.25\. Received: 0\.500 \(0\.5"):
+        start(tiny, tmp_path, *some, "--labels", files[1])
+    # Without a file, Algorithm 1 makes other labels of the same rate.
+    made = start(tiny, tmp_path, *some, "--seeds", "2")[1:]
+    assert [record["noise"]["realised_rate"] for record in made] == [0.25, 0.25]
+    assert made[0]["noise"]["digest"] == made[1]["noise"]["digest"]
+    assert made[0]["noise"]["digest"] != record["noise"]["digest"]
+
+
+def test_a_run_that_another_process_has_is_left_to_it(tiny, tmp_path, capsys):
+    some = [*SYMMETRIC, "--method", "CE"]
+    args = run.parse_arguments(
+        [tiny[0], "--source", tiny[1], "--out", str(tmp_path), *some]
+    )
+    recipe = recipes.load(tiny[0])
+    session = run.Session(recipe, args, "")
+    (cell,) = run.select(recipe, args)
+    _, labels = session._find_labels(cell)
+    digest = _records.digest(session._settings(cell, labels))
+    with _records.claim(session._folder(cell, digest)) as is_free:
+        assert is_free
+        assert start(tiny, tmp_path, *some) == []
+    assert "another process trains it" in capsys.readouterr().out
+    assert len(start(tiny, tmp_path, *some)) == 1
+
+
+def test_list_and_dry_run_train_nothing(tiny, tmp_path, capsys):
+    run.main(["--list"])
+    assert "digits/losses" in capsys.readouterr().out
+    run.main(["seal/table2", "--list"])
+    out = capsys.readouterr().out
+    assert "methods: CE, Forward, GCE, DAC, DMI, SEAL" in out
+    assert "Algorithm 1" in out
+    run.main(["seal/table2", "--dry-run", "--rate", "0.4", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "seal/table2: SEAL, instance_dependent 40%, seed 2" in out
+    assert "18 runs of 150 epochs, budget 1" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["seal/table8"], "Unknown recipe 'seal/table8'. Known: digits/losses"),
+        (["--method", "CCE"], "Unknown method 'CCE'. Known: CE, ProSelfLC"),
+        (["--rate", "0.3"], r"Unknown rate '0\.3'\. Known: 0\.2, 0\.25, 0\.4"),
+        (["--noise", "pairs"], "Unknown noise 'pairs'. Known: symmetric"),
+        (["--source", "none.npz"], "none.npz"),
+        (["--labels", "none.csv"], "none.csv"),
+        (
+            ["--noise", "instance_dependent", "--method", "Forward(true)"],
+            "No method of the recipe is defined under this noise",
+        ),
+    ],
+)
+def test_errors(tiny, tmp_path, arguments, text):
+    recipe = [] if arguments[0].startswith("seal") else [tiny[0], "--source", tiny[1]]
+    with pytest.raises(SystemExit, match=text):
+        run.main([*recipe, *arguments, "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["x", "--budget", "0"], ["x", "--budget", "2"], ["x", "--seeds", "0"]],
+)
+def test_arguments_out_of_range(arguments, capsys):
+    with pytest.raises(SystemExit):
+        run.main(arguments)
+    assert "error" in capsys.readouterr().err
+
+
+def test_epochs_of_a_recipe():
+    training = recipes.load("proselflc/table4").training
+    assert _training.epochs_of(training, 50_000, 1.0) == 153
+    assert _training.epochs_of(training, 50_000, 0.1) == 15
+    assert _training.epochs_of(training, 50_000, 1e-6) == 1
