@@ -1,8 +1,13 @@
 """What the API's pages need of docstrings, as an extension of Griffe."""
 
 import re
+import textwrap
 
 import griffe
+
+EXAMPLE = re.compile(
+    r"^Example:\n(.*?)(?=\n\n[A-Z]\w*:\n|\Z)", re.DOTALL | re.MULTILINE
+)
 
 
 class RunnableExamples(griffe.Extension):
@@ -15,6 +20,10 @@ class RunnableExamples(griffe.Extension):
     def on_object(self, *, obj, **_):
         """Rename the section of one function, class or attribute."""
         if obj.docstring:
-            obj.docstring.value = re.sub(
-                r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
-            )
+            obj.docstring.value = EXAMPLE.sub(renamed, obj.docstring.value)
+
+
+def renamed(section):
+    """Return the section under its new name, indented where it was not."""
+    text = textwrap.dedent(section[1])
+    return "Examples:\n" + textwrap.indent(text, "    ")

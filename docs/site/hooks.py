@@ -9,6 +9,7 @@ import pathlib
 import posixpath
 import re
 
+import ziamath
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
@@ -35,6 +36,8 @@ LINK = re.compile(r"(\]\()([^)\s#]+)")
 FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
 )
+# For browsers on systems without a font that has the signs of mathematics.
+FONT = "STIXTwoMath-Regular.ttf"
 CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 CODE = re.compile(r"(?<=<code>).*?(?=</code>)", re.DOTALL)
 BREAK = re.compile(r"[_/.(](?=\w)|[a-z](?=[A-Z])")
@@ -49,6 +52,8 @@ def on_files(files, config):
                 uri = target + page.name if path.is_dir() else target
                 content = page.read_text(encoding="utf-8")
                 files.append(File.generated(config, uri, content=content))
+    font = pathlib.Path(ziamath.__file__).parent / "fonts" / FONT
+    files.append(File.generated(config, f"site/{FONT}", abs_src_path=str(font)))
     for name in packages():
         content = api_page(name)
         files.append(File.generated(config, f"api/{name}.md", content=content))
