@@ -39,6 +39,7 @@ from keras_noisy.losses.determinant_mutual_information import (
     determinant_mutual_information,
 )
 from keras_noisy.losses.early_learning_regularization import (
+    EarlyLearningRegularization,
     early_learning_regularization,
     updated_target,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "DeepAbstention",
     "DerivativeManipulation",
     "DeterminantMutualInformation",
+    "EarlyLearningRegularization",
     "EpsilonSoftmax",
     "EqualLoss",
     "ForwardCorrection",

@@ -34,6 +34,19 @@ def sum_over_replicas(owner, x):
     return x
 
 
+def gathered(tensors):
+    """Return tensors with the rows of all replicas of a distributed training step.
+
+    Args:
+        tensors: List of tensors that have one row for each example.
+    """
+    if num_replicas() == 1:
+        return tensors
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
+
+
 def num_replicas():
     """Return how many replicas of a TensorFlow strategy run this step together."""
     if keras.backend.backend() != "tensorflow":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 
 import keras
@@ -85,8 +86,7 @@ def _formula(t1, t2):
 
     @ops.custom_gradient
     def from_shifted(q, shifted):
-        log_p, base = _tempered_log_softmax(shifted, tail)
-        p = ops.exp(log_p)
+        log_p, p, inverse_base = _tempered_softmax(shifted, tail)
         power, tempered = _tempered_log(log_p, t1)
         tiny = ops.convert_to_tensor(1e-37, dtype=q.dtype)
         label_power, label_tempered = _tempered_log(
@@ -98,8 +98,8 @@ def _formula(t1, t2):
 
         def gradient(*args, upstream=None):
             upstream = (args[0] if upstream is None else upstream)[..., None]
-            v = (p - q) * power / base
-            escort = p / base
+            v = (p - q) * power * inverse_base
+            escort = p * inverse_base
             escort = escort / ops.sum(escort, axis=-1, keepdims=True)
             in_logits = v - escort * ops.sum(v, axis=-1, keepdims=True)
             return upstream * (label_tempered - tempered), upstream * in_logits
@@ -117,26 +117,83 @@ def _tempered_log(log_x, t):
     return 1 + (1 - t) * tempered, tempered
 
 
-def _tempered_log_softmax(shifted, tail):
-    """Return `log p` of the tempered softmax, and `1 + tail (c - z)`.
+def _tempered_softmax(shifted, tail):
+    """Return `log p`, `p` and `1 / w` of the tempered softmax.
 
-    The power mean of order `-1 / tail` of the second is one where `p` sums to one.
-    As a function of `c` it is concave and nearly linear: Newton's method climbs to
-    the solution without overshooting. After this many steps it has the digits of
-    float64, for a thousand classes and logits of any width (as the tests show).
+    With `w_k = 1 + tail (c - z_k)` and `r = 1 / tail`, `p_k = w_k^-r` and
+    `c` is such that `p` sums to one.
     """
     if tail < SMALLEST_TAIL:
-        total = ops.sum(ops.exp(shifted), axis=-1, keepdims=True)
-        return shifted - ops.log(total), ops.ones_like(shifted)
-    c = ops.zeros_like(shifted[..., :1])
-    for _ in range(4 if tail <= 0.2 else 7 if tail <= 1 else 9):
-        stretched = tail * (c - shifted)
-        p = ops.exp(-ops.log1p(stretched) / tail)
+        exp = ops.exp(shifted)
+        total = ops.sum(exp, axis=-1, keepdims=True)
+        return shifted - ops.log(total), exp / total, ops.ones_like(shifted)
+    c = _normaliser(shifted, tail)
+    log_p = -ops.log1p(tail * (c - shifted)) / tail
+    return log_p, *_tempered_exp(c - shifted, tail)
+
+
+def _tempered_exp(distance, tail):
+    """Return `w^(-1 / tail)` and `1 / w` for `w = 1 + tail distance`."""
+    inverse = 1 / (1 + tail * distance)
+    order = round(1 / tail)
+    if order in range(1, 11) and abs(order * tail - 1) < 1e-12:
+        return _whole_power(inverse, order), inverse
+    return ops.exp(-ops.log1p(tail * distance) / tail), inverse
+
+
+def _whole_power(x, order):
+    """Return `x^order` by squaring: cheaper than by logarithm and exponential."""
+    result = None
+    while order:
+        if order % 2:
+            result = x if result is None else result * x
+        order //= 2
+        x = x * x
+    return result
+
+
+def _normaliser(shifted, tail):
+    """Return `c`, `(..., 1)`, to the last digits.
+
+    The power mean `M(c)` of order `-1 / tail` of `w` is one at the solution; it is
+    increasing and concave in `c`. Newton's method on it therefore comes out below the
+    solution wherever it starts: a lower bound. A step of Halley's method, of third
+    order, is taken where it stays below the upper bound, and the geometric mean of the
+    bounds (as values of `w`) where it does not. How many steps the worst of many shapes
+    of logits needs is tested.
+    """
+    high = math.expm1(tail * math.log(shifted.shape[-1])) / tail
+    # Equal logits give the upper bound, their mean the lower one by convexity.
+    low = high + ops.sum(shifted, axis=-1, keepdims=True) / shifted.shape[-1]
+    low = ops.where(low > 0, low, ops.zeros_like(low))
+    high = ops.full_like(low, high)
+    c = low
+    is_double = keras.backend.standardize_dtype(shifted.dtype) == "float64"
+    for _ in range((4 if tail <= 0.5 else 5) + is_double):
+        p, inverse = _tempered_exp(c - shifted, tail)
+        # Relative to the least `w`: powers of `1 / w` alone would underflow.
+        least = 1 + tail * c
+        inverse = least * inverse
         total = ops.sum(p, axis=-1, keepdims=True)
-        slope = ops.sum(p / (1 + stretched), axis=-1, keepdims=True)
-        c = c + total / slope * ops.expm1(tail * ops.log(total)) / tail
-    stretched = tail * (c - shifted)
-    return -ops.log1p(stretched) / tail, 1 + stretched
+        slope = ops.sum(p * inverse, axis=-1, keepdims=True)
+        curve = ops.sum(p * inverse * inverse, axis=-1, keepdims=True)
+        relative = total / slope * ops.expm1(tail * ops.log(total)) / tail
+        newton = least * relative
+        high = ops.where(ops.logical_and(total < 1, c < high), c, high)
+        low = ops.where(c + newton > low, c + newton, low)
+        # One less half of the step times the second over the first derivative.
+        damping = 1 + (1 + tail) / 2 * (slope / total - curve / slope) * relative
+        halley = c + newton / ops.where(damping > 0.1, damping, 0.1)
+        is_too_far = ops.logical_or(damping <= 0.1, halley > high)
+        halley = ops.where(halley > low, halley, low)
+        c = ops.where(is_too_far, _between(low, high, tail), halley)
+    return c
+
+
+def _between(low, high, tail):
+    """Return the geometric mean of two bounds, as values of `w`."""
+    middle = (ops.log1p(tail * low) + ops.log1p(tail * high)) / 2
+    return ops.expm1(middle) / tail
 
 
 def _check(owner: str, t1: float, t2: float) -> tuple[float, float]:

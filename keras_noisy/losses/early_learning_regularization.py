@@ -1,11 +1,13 @@
 """Early-learning regularisation (ELR)."""
 
 import math
+from types import MappingProxyType
 
+import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy.losses import _base
+from keras_noisy import _errors, _sample_ids
+from keras_noisy.losses import _base, _replicas
 
 
 def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits=False):
@@ -18,7 +20,8 @@ def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits
 
     Networks learn the right labels before they fit the wrong ones; the second term
     holds them to what they learnt first. `updated_target` moves the average, which
-    the caller keeps for every example.
+    the caller keeps for every example. In `fit` that is done by the class and
+    `keras_noisy.callbacks.EarlyLearningTargets`.
 
     Args:
         y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
@@ -27,8 +30,8 @@ def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits
             `(..., num_classes)`.
         target: `t`, probabilities of the shape of `y_pred`; zero where there is no
             average yet.
-        weight: Weight of the second term, at least 0 and finite. The paper uses 3 on
-            CIFAR-10 and 7 on CIFAR-100.
+        weight: Weight of the second term, at least 0 and finite. The authors use 3 on
+            CIFAR-10 (1 with asymmetric noise) and 7 on CIFAR-100.
         from_logits: Whether `y_pred` holds logits. `target` holds probabilities.
 
     Returns:
@@ -57,9 +60,7 @@ def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits
         Labels", NeurIPS 2020.
     """
     owner = "early_learning_regularization"
-    weight = _errors.check_number(
-        owner, "weight", weight, low=0, high=math.inf, without="high", mend="Try 3.0."
-    )
+    weight = _check_weight(owner, weight)
     y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
     _base.check_same_shape(owner, "target", target, y_pred)
 
@@ -85,8 +86,8 @@ def updated_target(target, y_pred, *, momentum=0.7, from_logits=False):
     Args:
         target: The average so far, `(..., num_classes)`; zeros at the beginning.
         y_pred: Probabilities, or logits with `from_logits=True`, of the same shape.
-        momentum: Weight of the past, in [0, 1]. The paper uses 0.7 on CIFAR-10 and 0.9
-            on CIFAR-100.
+        momentum: Weight of the past, in [0, 1]. The authors use 0.7 on CIFAR-10 (0.9
+            with asymmetric noise) and 0.9 on CIFAR-100.
         from_logits: Whether `y_pred` holds logits.
 
     Returns:
@@ -106,9 +107,187 @@ def updated_target(target, y_pred, *, momentum=0.7, from_logits=False):
         Labels", NeurIPS 2020.
     """
     owner = "updated_target"
-    momentum = _errors.check_number(owner, "momentum", momentum, low=0, high=1)
+    momentum = _check_momentum(owner, momentum)
     y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
     _base.check_same_shape(owner, "target", target, y_pred)
     p = _base.prediction(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
+
+
+def _check_weight(owner, weight):
+    return _errors.check_number(
+        owner, "weight", weight, low=0, high=math.inf, without="high", mend="Try 3.0."
+    )
+
+
+def _check_momentum(owner, momentum):
+    return _errors.check_number(owner, "momentum", momentum, low=0, high=1)
+
+
+class Targets(_sample_ids.Recorder):
+    """The moving averages of one model's predictions on its training examples.
+
+    They are float32 `(n + 1, num_classes)`; the last row takes ids out of range, so
+    that it stays zero as long as there are none.
+
+    Attributes:
+        averages: The variable.
+        momentum: Weight of the past.
+        from_logits: Whether the model's outputs are logits.
+    """
+
+    def __init__(self, owner, num_examples, num_classes):
+        super().__init__(owner, "early_learning_targets", num_examples, num_classes)
+        self.momentum, self.from_logits = None, None
+        # Each replica adds the changes of all of them to a copy of its own. Not
+        # `add_variable`, whose variables TensorFlow cannot scatter into there.
+        self.averages = keras.Variable(
+            "zeros",
+            shape=(num_examples + 1, num_classes),
+            dtype="float32",
+            trainable=False,
+            aggregation="none",
+            name="averages",
+        )
+
+    def updated(self, ids, y_pred):
+        """Return the rows as they are, and as the predictions move them."""
+        old = self._take(self.rows_of(ids))
+        new = updated_target(
+            old, y_pred, momentum=self.momentum, from_logits=self.from_logits
+        )
+        return old, new
+
+    def record(self, ids, y_pred):
+        """Move the averages of the examples of the step.
+
+        An example that stands in the batch several times moves to the mean of what
+        each of them would make of it.
+        """
+        self.check_predictions(y_pred)
+        old, new = self.updated(ids, y_pred)
+        # A step that overflows must not spoil the average for ever.
+        change = ops.where(ops.isfinite(new), ops.cast(new, old.dtype) - old, 0)
+        rows, change = _replicas.gathered([self.rows_of(ids), change])
+        is_same = ops.cast(ops.equal(rows[:, None], rows), change.dtype)
+        self._add(rows, change / ops.sum(is_same, axis=1, keepdims=True))
+
+    def _take(self, rows):
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            # Reads these rows only, where `ops.take` would read the variable.
+            return tf.gather(self.averages.value, rows)
+        return ops.take(self.averages, rows, axis=0)
+
+    def _add(self, rows, change):
+        value = self.averages.value
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            value.scatter_add(tf.IndexedSlices(change, rows))
+        elif backend == "jax":
+            self.averages.assign(value.at[rows].add(change))
+        else:
+            value.index_add_(0, rows, change)
+
+    def save_own_variables(self, store):
+        """Save the averages."""
+        store["averages"] = ops.convert_to_numpy(self.averages)
+
+    def load_own_variables(self, store):
+        """Load the averages; a file written without them leaves them as they are."""
+        if "averages" in store.keys():  # noqa: SIM118 - a store is no dict.
+            self.averages.assign(store["averages"])
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class EarlyLearningRegularization(_base.NoisyLabelLoss):
+    """Cross-entropy, and agreement with what the network predicted early on.
+
+    See `keras_noisy.losses.early_learning_regularization` for the formula and the label
+    forms. `keras_noisy.callbacks.EarlyLearningTargets` keeps the moving averages, one
+    row for each training example, and tells the loss which ones a step sees:
+
+        model.compile(optimizer, loss=EarlyLearningRegularization(weight=3.0))
+        targets = EarlyLearningTargets(num_examples=len(x))
+        data = targets.pipeline(model, x, noisy_labels, batch_size=128)
+        model.fit(data, callbacks=[targets])
+
+    A step first moves the averages of its examples by its own predictions
+    (`updated_target`) and then compares with them. In evaluation and validation there
+    are no averages, and the value is the cross-entropy. In a training loop of your
+    own, call the two functions instead: a gradient through this class without the
+    callback is an error.
+
+    Args:
+        weight: Weight of the second term, at least 0 and finite.
+        momentum: Weight of the past in the averages, in [0, 1].
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(early_learning_regularization)
+    hyperparameters = ("weight", "momentum")
+    presets = MappingProxyType(
+        {
+            "cifar10": {"weight": 3.0, "momentum": 0.7},
+            "cifar10, asymmetric": {"weight": 1.0, "momentum": 0.9},
+            "cifar100": {"weight": 7.0, "momentum": 0.9},
+        }
+    )
+
+    def __init__(self, *, weight=3.0, momentum=0.7, **kwargs):
+        super().__init__(**kwargs)
+        owner = type(self).__name__
+        self.weight = _check_weight(owner, weight)
+        self.momentum = _check_momentum(owner, momentum)
+
+    def call(self, y_true, y_pred):
+        """Return one loss per example."""
+        targets, ids = _sample_ids.current(Targets)
+        if targets is None:
+            return _refuse_gradient(self._cross_entropy(y_true, y_pred))
+        _, target = targets.updated(ids, y_pred)
+        return early_learning_regularization(
+            y_true,
+            y_pred,
+            target=target,
+            weight=self.weight,
+            from_logits=self.from_logits,
+        )
+
+    def _cross_entropy(self, y_true, y_pred):
+        return _base.per_example(
+            type(self).__name__,
+            y_true,
+            y_pred,
+            self.from_logits,
+            lambda q, p: p.cross_entropy(q),
+        )
+
+
+def _refuse_gradient(loss):
+    """Return `loss`, of which taking the gradient is an error.
+
+    Keras traces a loss before any callback exists, and evaluates it without one;
+    only training takes its gradient, on every backend.
+    """
+
+    @ops.custom_gradient
+    def watched(loss):
+        def gradient(*args, upstream=None):
+            raise RuntimeError(
+                "EarlyLearningRegularization: a training step must know which examples "
+                "it sees. Received data without their ids. Pass what "
+                "`EarlyLearningTargets(...).pipeline(model, ...)` returns to `fit`, "
+                "and the callback with it; in a training loop of your own, call "
+                "`early_learning_regularization` with `updated_target`."
+            )
+
+        # A copy: torch wants an output that is not the input itself.
+        return loss * 1.0, gradient
+
+    return watched(loss)

@@ -86,10 +86,27 @@ def _of_class_ids(ids, p, matrix):
 
 
 def _of_distributions(q, p, matrix):
+    log_noisy = ops.log(_transposed_product(p, matrix))
+    return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
+
+
+def _transposed_product(p, matrix):
+    """Return `T' p`, times the total of `p.exp`.
+
+    Where all other classes turn into class `k` at the same rate, as under symmetric
+    noise, that is a sum of two terms and takes no matrix product.
+    """
+    diagonal = np.diag(matrix)
+    others = matrix[np.arange(len(matrix)) - 1, np.arange(len(matrix))]
+    alike = np.where(np.eye(len(matrix), dtype=bool), diagonal, others)
+    # A negative rest would cancel.
+    if np.array_equal(matrix, alike) and np.all(diagonal >= others):
+        rest = ops.convert_to_tensor(diagonal - others, dtype=p.exp.dtype)
+        others = ops.convert_to_tensor(others, dtype=p.exp.dtype)
+        return rest * p.exp + others * p.total[..., None]
     matrix = ops.convert_to_tensor(matrix, dtype=p.exp.dtype)
     # Not `ops.matmul`, which computes float64 in float32 on torch.
-    log_noisy = ops.log(p.exp @ matrix)
-    return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
+    return p.exp @ matrix
 
 
 def _of_distributions_with_zeros(q, p, matrix):

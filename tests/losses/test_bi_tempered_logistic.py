@@ -113,19 +113,42 @@ def test_is_bounded(t1):
     assert float(loss[0]) <= 1 / (1 - t1) + 1
 
 
+def shapes_of_logits(num_classes, rng):
+    """Logits narrow and wide, on two levels at every distance, and fanned out."""
+    ramp = np.linspace(0, 1, num_classes)
+    for scale in (0.01, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 100, 1000):
+        yield from rng.normal(scale=scale, size=(10, num_classes))
+        yield from (-scale * ramp**3, -scale * ramp**0.3)
+    for distance in np.geomspace(0.01, 1e5, 22):
+        for at_the_top in {1, 2, 3, num_classes // 10, num_classes - 1}:
+            yield np.where(np.arange(num_classes) < max(1, at_the_top), 0, -distance)
+
+
 @pytest.mark.parametrize("dtype", ref.FLOATS)
-@pytest.mark.parametrize("t2", [1 + 1e-6, 1.001, 1.1, 1.2, 1.21, 1.5, 2, 3, 4, 5, 10])
+@pytest.mark.parametrize(
+    "t2", [1 + 1e-6, 1.001, 1.1, 1.2, 1.21, 1.5, 1.7, 1.8, 2, 2.5, 3, 4, 5, 10]
+)
 def test_probabilities_sum_to_one(t2, dtype):
     """Also for wide logits, where five fixed-point steps give 1.19."""
     rng = np.random.default_rng(0)
-    for num_classes in (2, 10, 1000):
-        wide = [rng.normal(scale=s, size=(20, num_classes)) for s in (0.1, 3, 30, 1000)]
-        logits = np.concatenate(wide)
+    for num_classes in (2, 3, 10, 100, 1000):
+        logits = np.stack([*shapes_of_logits(num_classes, rng)])
         shifted = ref.tensor(logits - logits.max(axis=-1, keepdims=True), dtype)
-        log_p, _ = module._tempered_log_softmax(shifted, t2 - 1)
-        total = np.exp(ref.to_numpy(log_p)).sum(axis=-1)
+        log_p, p, _ = module._tempered_softmax(shifted, t2 - 1)
         tolerance = 5e-6 if dtype == "float32" else 1e-12
-        np.testing.assert_allclose(total, 1, rtol=tolerance)
+        for probabilities in (np.exp(ref.to_numpy(log_p)), ref.to_numpy(p)):
+            total = probabilities.sum(axis=-1)
+            np.testing.assert_allclose(total, 1, rtol=tolerance)
+
+
+@pytest.mark.parametrize("t2", [1.2, 2.0])
+def test_float32_has_the_digits_of_bisection(t2):
+    rng = np.random.default_rng(1)
+    logits = np.stack([*shapes_of_logits(10, rng)]).astype("float32")
+    logits -= logits.max(axis=-1, keepdims=True)
+    _, p, _ = module._tempered_softmax(ref.tensor(logits), t2 - 1)
+    expected = tempered_softmax(logits, t2).astype("float64")
+    np.testing.assert_allclose(ref.to_numpy(p), expected, rtol=5e-6, atol=1e-9)
 
 
 def test_gradient_in_the_labels():

@@ -12,6 +12,10 @@ MATRICES = {
     "symmetric": noise.symmetric(5, 0.4),
     "pair flip": noise.pair_flip(5, 0.3),
     "one way": noise.asymmetric(5, {1: 0, 2: 0, 3: 0}, 0.4),
+    "mostly wrong": noise.symmetric(5, 0.9),
+    "to each class at a rate of its own": (
+        0.6 * np.eye(5) + 0.4 * np.tile([0.1, 0.2, 0.3, 0.15, 0.25], (5, 1))
+    ),
     "dense": 0.7 * np.eye(5) + 0.3 * np.random.default_rng(5).dirichlet(np.ones(5), 5),
 }
 

@@ -1,0 +1,158 @@
+"""What callbacks share that must know which example a prediction belongs to."""
+
+import keras
+
+from keras_noisy import _arrays, _errors, _sample_ids
+from keras_noisy._errors import message
+
+
+class Numbered(keras.callbacks.Callback):
+    """Base of callbacks that record the predictions of training steps.
+
+    Args:
+        num_examples: Number of examples `n`; sample ids are in [0, n).
+        **kwargs: Arguments of the next class.
+    """
+
+    def __init__(self, num_examples, **kwargs):
+        super().__init__(**kwargs)
+        self.num_examples = _errors.check_count(
+            self.owner, "num_examples", num_examples
+        )
+        self._pipeline = None
+        self._recorder = None
+
+    @property
+    def owner(self):
+        """Name of the class, for errors."""
+        return type(self).__name__
+
+    def _attach(self, model, num_classes):
+        """Return the recorder of `model`, giving it one if it has none."""
+        raise NotImplementedError
+
+    def pipeline(
+        self,
+        model,
+        x,
+        y=None,
+        sample_weight=None,
+        *,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+    ):
+        """Get `model` ready for recording, and return the data to pass to `fit`.
+
+        Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be
+        repeatable: by default `fit` shuffles the batches of a data set, in an order
+        of its own.
+
+        Args:
+            model: The compiled model that will be trained.
+            x: Inputs, an array or a tuple or dict of arrays of `n` examples; or a
+                data set of batches that carry ids, `({"x": x, "sample_id": ids}, y)`
+                or with sample weights (see `with_sample_ids`).
+            y: Targets where `x` is arrays.
+            sample_weight: Weights `(n,)` where `x` is arrays, or None.
+            batch_size: Batch size where `x` is arrays.
+            shuffle: Whether to shuffle arrays, differently in each epoch.
+            seed: Seed of the order; that of an epoch follows from it and from the
+                number of the epoch.
+
+        Returns:
+            A `keras.utils.PyDataset` of arrays; data sets as they came.
+
+        Raises:
+            ValueError: If the model is not compiled or has no output of shape
+                `(batch, num_classes)`, if lengths differ from `num_examples`, or if
+                a data set carries no ids.
+        """
+        if not getattr(model, "compiled", False):
+            expected = "a compiled model"
+            mend = "Call `model.compile` before `pipeline`."
+            raise ValueError(message(self.owner, "model", expected, model, mend))
+        if isinstance(x, list):
+            x = _arrays.as_arrays(self.owner, "x", x)
+        if _arrays.is_arrays(x):
+            self._check_lengths(x, y, sample_weight)
+            x = self._pipeline = _arrays.Batches(
+                x,
+                y,
+                sample_weight,
+                batch_size=_errors.check_count(self.owner, "batch_size", batch_size),
+                shuffle=shuffle,
+                seed=seed,
+                with_ids=True,
+            )
+            first = x[0]
+        else:
+            if y is not None or sample_weight is not None:
+                expected = "None where `x` is a data set"
+                raise ValueError(message(self.owner, "y", expected, type(y)))
+            self._pipeline = None
+            first = next(iter(x))
+        self._prepare(model, first)
+        return x
+
+    def _check_lengths(self, x, y, sample_weight):
+        for argument, data in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+            if data is None and argument == "sample_weight":
+                continue
+            if data is None:
+                expected = "an array where `x` is one"
+                raise ValueError(message(self.owner, argument, expected, data))
+            arrays = _arrays.as_arrays(self.owner, argument, data)
+            size = _arrays.length(self.owner, argument, arrays)
+            if size != self.num_examples:
+                expected = f"of length {self.num_examples}, `num_examples`"
+                raise ValueError(
+                    message(self.owner, f"len({argument})", expected, size)
+                )
+
+    def _prepare(self, model, batch):
+        """Wrap the model's steps, and build all that Keras builds from data."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        x, ids = _arrays.split_ids(x)
+        _sample_ids.check_ids(self.owner, ids)
+        # Keras builds models, losses and metrics from the first batch of a fit,
+        # before any step runs; it must not see the ids.
+        model.test_on_batch(x, y, sample_weight=sample_weight)
+        model.reset_metrics()
+        num_classes = output_width(self.owner, model)
+        if num_classes is None:
+            outputs = model.predict_on_batch(x)
+            if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
+                raise ValueError(_sample_ids.output_message(self.owner, outputs))
+            num_classes = int(outputs.shape[1])
+        self._recorder = self._attach(model, num_classes)
+
+    def _check_prepared(self, recorder):
+        if self._recorder is None or recorder is not self._recorder:
+            raise ValueError(
+                f"{self.owner}: the model must be prepared for recording before "
+                "`fit`. Received a model that is not. Pass what "
+                f"`pipeline(model, ...)` of the {self.owner} returns to `fit` as its "
+                "data."
+            )
+
+    def _take_order(self, epoch):
+        """Give the arrays of `pipeline` the order of `epoch`."""
+        if self._pipeline is not None:
+            self._pipeline.set_epoch(epoch)
+
+
+def output_width(owner, model):
+    """Return the number of classes, or None before the model is built."""
+    try:
+        shape = model.output_shape
+    except (AttributeError, ValueError):
+        return None
+    is_single = isinstance(shape, tuple) and len(shape) == 2
+    if not is_single or not isinstance(shape[1], int) or shape[1] < 2:
+        expected = (
+            "a classifier with one output of shape (batch, num_classes) and at least "
+            "two classes"
+        )
+        raise ValueError(message(owner, "model", expected, shape))
+    return shape[1]
