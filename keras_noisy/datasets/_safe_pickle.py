@@ -7,8 +7,10 @@ anything is called. What it knows are functions of this file, not NumPy's, which
 arrays from what a file says without much checking.
 """
 
+import io
 import math
 import pickle
+import pickletools
 import re
 import zipfile
 
@@ -74,13 +76,28 @@ def read_torch(file):
             b"little"
         ):
             raise ValueError("it was written by a big-endian machine")
-        with archive.open(pickles[0]) as content:
-            return _load(content, archive, folder)
+        return _load(io.BytesIO(archive.read(pickles[0])), archive, folder)
 
 
 def _load(file, archive=None, folder=""):
-    """Return what a pickle holds, its arrays as NumPy's."""
+    """Return what the pickle in a file holds, its arrays as NumPy's."""
+    start = file.tell()
+    _check_memo(file)
+    file.seek(start)
     return _plain(_Unpickler(file, archive, folder).load())
+
+
+def _check_memo(file):
+    """Raise if a pickle is not whole, or would reserve memory that it does not fill.
+
+    Python keeps a table up to the greatest number that a pickle puts something under,
+    which four bytes of it can make as large as the machine's memory.
+    """
+    for opcode, argument, position in pickletools.genops(file):
+        if opcode.name.startswith("EXT"):
+            raise Refused(opcode.name)
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > position:
+            raise ValueError("it numbers more objects than it has")
 
 
 def _plain(content):

@@ -124,7 +124,9 @@ def test_a_pickle_of_python_2(tmp_path):
         return (
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K"
             b"\x01(K\x06tcnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff"
-            b"\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x06" + bytes(labels) + b"tb"
+            b"\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x06"
+            + bytes(labels.tolist())
+            + b"tb"
         )
 
     high = NOISY + 250
@@ -453,6 +455,8 @@ def test_damaged_files(suffix, content, tmp_path):
 
 def test_loops_and_odd_calls(tmp_path):
     for content in (
+        b"(dr\xff\xff\xff\x7f.",  # A table of 32 GB.
+        b"\x96\xff\xff\xff\xff\x0f\x00\x00\x00.",  # An array of 64 GB.
         b"(lp0\n0g0\na(d(Vnoisy\ng0\ns.",
         b"(dp0\nVnoisy\ng0\ns.",
         b"cnumpy\nndarray\n(I5\ntR.",
