@@ -29,16 +29,18 @@ KINDS = ["plain", "plain again", "on the fly", "pass"]
 DYNAMICS = ["dynamics", "dynamics of 10,000", "on the fly, with dynamics"]
 
 
-def build_model(num_classes, filters, jit):
-    """Return a small convolutional network for 32x32 images."""
-    layers = [keras.Input((32, 32, 3))]
-    for factor in (1, 2, 4):
-        layers += [
-            keras.layers.Conv2D(factor * filters, 3, 2, "same", activation="relu"),
-            keras.layers.Conv2D(factor * filters, 3, padding="same", activation="relu"),
-        ]
-    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(num_classes)]
-    model = keras.Sequential(layers)
+def build_model(shape, num_classes, filters, jit):
+    """Return a small convolutional network for images, or a single layer."""
+    layers = [keras.Input(shape)]
+    if len(shape) == 3:
+        for factor in (1, 2, 4):
+            options = {"padding": "same", "activation": "relu"}
+            layers += [
+                keras.layers.Conv2D(factor * filters, 3, strides=2, **options),
+                keras.layers.Conv2D(factor * filters, 3, **options),
+            ]
+        layers.append(keras.layers.GlobalAveragePooling2D())
+    model = keras.Sequential([*layers, keras.layers.Dense(num_classes)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, jit_compile=jit)
     return model
@@ -48,7 +50,9 @@ class Trainer:
     """A model that is trained one epoch at a time."""
 
     def __init__(self, kind, x, y, arguments):
-        self.model = build_model(arguments.classes, arguments.filters, arguments.jit)
+        self.model = build_model(
+            x.shape[1:], arguments.classes, arguments.filters, arguments.jit
+        )
         self.epoch = 0
         self.callbacks = []
         # The same pipeline for all: that of Keras differs in speed.
@@ -94,6 +98,12 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--predict-batch", type=int, default=256)
     parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument(
+        "--features",
+        type=int,
+        help="vectors of this size and a single layer instead of images: a step costs "
+        "next to nothing, so the differences are the cost of the callbacks in seconds",
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--kinds", nargs="+", choices=KINDS + DYNAMICS, default=KINDS)
@@ -106,7 +116,8 @@ def main():
         tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
         tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(arguments.examples, 32, 32, 3)).astype("float32")
+    shape = (arguments.features,) if arguments.features else (32, 32, 3)
+    x = generator.standard_normal((arguments.examples, *shape), dtype="float32")
     y = generator.integers(0, arguments.classes, arguments.examples)
     kinds = ["plain", "plain again", *arguments.kinds]
     kinds = list(dict.fromkeys(kinds))  # Ratios are to the plain ones.
