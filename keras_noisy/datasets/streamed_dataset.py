@@ -62,8 +62,8 @@ class StreamedDataset:
 
     @property
     def y_test(self) -> np.ndarray | None:
-        """Labels of the test split, int64 `(n,)`, or None where it is TFDS's."""
-        return self.sources["test"].labels
+        """Labels of the test split, int64 `(n,)`; None from TFDS or without one."""
+        return self.sources["test"].labels if "test" in self.sources else None
 
     @property
     def train_ids(self) -> np.ndarray:
