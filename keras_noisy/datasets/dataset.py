@@ -93,6 +93,10 @@ class Dataset:
     def _check_noisy_labels(self):
         if self.noisy_labels is None:
             return
+        expected = "a noise.NoisyLabels or None"
+        if not isinstance(self.noisy_labels, NoisyLabels):
+            received = type(self.noisy_labels)
+            raise TypeError(message("Dataset", "noisy_labels", expected, received))
         if not np.array_equal(self.noisy_labels.clean, self.y_train):
             expected = "labels whose `clean` is `y_train`"
             raise ValueError(

@@ -174,8 +174,8 @@ def _reader(name, source):
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(message(_OWNER, "source", _SOURCES, source))
     path = pathlib.Path(source).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(message(_OWNER, "source", _SOURCES, str(path)))
+    if not path.exists() or not os.fspath(source):
+        raise FileNotFoundError(message(_OWNER, "source", _SOURCES, str(source)))
     if path.is_file():
         return functools.partial(_read_npz, name, path)
     return functools.partial(_read_folder, name, path)

@@ -126,6 +126,8 @@ def read_label_file(
 
 def _split_key(path, key):
     """Return path and key; the path may hold both, as `file.npz:key`."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(message(_OWNER, "path", "a path", path))
     path = os.fspath(path)
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".npz") and not os.path.exists(path):

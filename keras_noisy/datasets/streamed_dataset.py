@@ -44,6 +44,11 @@ class StreamedDataset:
     superclasses = None
 
     def __post_init__(self) -> None:
+        if "train" not in self.sources:
+            expected = "a dict with 'train'"
+            raise ValueError(
+                message("StreamedDataset", "sources", expected, list(self.sources))
+            )
         sources = types.MappingProxyType(dict(self.sources))
         object.__setattr__(self, "sources", sources)
 

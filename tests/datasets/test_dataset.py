@@ -51,6 +51,7 @@ def test_refuses():
     refuse("`train_ids` must be non-negative integers", train_ids=np.ones(6))
     refuse("`order` must be one of 'keras.datasets', 'tfds'", order="torch")
     labels = NoisyLabels([0] * 6, [0, 1, 2, 0, 1, 1], 3)
+    refuse(r"`noisy_labels` must be a noise.NoisyLabels", noisy_labels=[0] * 6)
     refuse("`noisy_labels` must be labels whose `clean` is", noisy_labels=labels)
 
 

@@ -214,6 +214,8 @@ def test_damaged_npz(damage, tmp_path):
 def test_source_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"load: `source` must be .*existing"):
         datasets.load("mnist", source=tmp_path / "missing.npz")
+    with pytest.raises(FileNotFoundError, match=r"Received: source=''"):
+        datasets.load("mnist", source="")
     with pytest.raises(TypeError, match=r"load: `source` must be .*builder"):
         datasets.load("mnist", source=("tfds",))
     with pytest.raises(ValueError, match="`source` must be another one for 'digits'"):

@@ -496,6 +496,8 @@ def test_torch_file_without_a_pickle(tmp_path):
 def test_path_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match="`path` must be an existing file"):
         read_label_file(tmp_path / "missing.csv", CLEAN)
+    with pytest.raises(TypeError, match=r"`path` must be a path. Received: path=5"):
+        read_label_file(5, CLEAN)
     with pytest.raises(ValueError, match=r"`path` must be a file that ends in \.csv, "):
         read_label_file(tmp_path / "labels.txt", CLEAN)
 

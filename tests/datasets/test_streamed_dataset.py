@@ -192,6 +192,13 @@ def test_class_folders_refuse(tmp_path):
         datasets.load("imagenet2012", source=tmp_path).num_examples("val")
 
 
+def test_there_must_be_training_data():
+    with pytest.raises(
+        ValueError, match="StreamedDataset: `sources` must be a dict wi"
+    ):
+        StreamedDataset("mine", {"test": None}, ("cat", "dog"))
+
+
 # --- Clothing1M
 
 
