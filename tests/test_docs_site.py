@@ -55,9 +55,9 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Build the site once, with warnings as errors."""
-    for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+    for package in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "ziamath"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"needs {package}, from the extra `docs`")
+            pytest.skip(f"needs {package}, from the extra `docs`, and Python 3.11")
     folder = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     # The theme advertises its successor.
