@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 import io
+from typing import Any
 
 import numpy as np
 
@@ -201,7 +202,7 @@ def find_suspects(
         raise ValueError(message(owner, "labels", expected, received))
     if rank_by not in _RANKS:
         raise ValueError(message(owner, "rank_by", f"one of {[*_RANKS]}", rank_by))
-    judge = {
+    judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
         "mean_losses": _by_losses,

@@ -1,9 +1,14 @@
 """What callbacks share that must know which example a prediction belongs to."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from keras_noisy import _arrays, _errors, _sample_ids
 from keras_noisy._errors import message
+from keras_noisy._typing import ArrayLike, Data
 
 
 class Numbered(keras.callbacks.Callback):
@@ -14,16 +19,22 @@ class Numbered(keras.callbacks.Callback):
         **kwargs: Arguments of the next class.
     """
 
-    def __init__(self, num_examples, **kwargs):
+    def __init__(self, num_examples: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_examples = _errors.check_count(
             self.owner, "num_examples", num_examples
         )
-        self._pipeline = None
-        self._recorder = None
+        if self.num_examples >= 2**31 - 1:
+            # Ids are int32 on the device, and one more stands for all out of range.
+            expected = "less than 2**31 - 1"
+            raise ValueError(
+                message(self.owner, "num_examples", expected, num_examples)
+            )
+        self._pipeline: Any = None
+        self._recorder: Any = None
 
     @property
-    def owner(self):
+    def owner(self) -> str:
         """Name of the class, for errors."""
         return type(self).__name__
 
@@ -33,15 +44,15 @@ class Numbered(keras.callbacks.Callback):
 
     def pipeline(
         self,
-        model,
-        x,
-        y=None,
-        sample_weight=None,
+        model: keras.Model,
+        x: Data,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-    ):
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> Data:
         """Get `model` ready for recording, and return the data to pass to `fit`.
 
         Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be

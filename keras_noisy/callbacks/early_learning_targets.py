@@ -1,10 +1,13 @@
 """The callback that keeps the averages of early-learning regularisation."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
 from keras_noisy import _sample_ids
 from keras_noisy._errors import message
+from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.early_learning_regularization import (
     EarlyLearningRegularization,
@@ -61,11 +64,11 @@ class EarlyLearningTargets(_numbered.Numbered):
         Labels", NeurIPS 2020.
     """
 
-    def __init__(self, num_examples):
+    def __init__(self, num_examples: int) -> None:
         super().__init__(num_examples)
 
     @property
-    def targets(self):
+    def targets(self) -> FloatArray:
         """The averages, float32 `(n, num_classes)`."""
         if self._recorder is None:
             raise ValueError(
@@ -85,17 +88,17 @@ class EarlyLearningTargets(_numbered.Numbered):
         _follow(model, targets, loss)
         return targets
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""
         super().set_model(model)
         self._check_prepared(getattr(model, ATTRIBUTE, None))
         _follow(model, self._recorder, _find_loss(self.owner, model))
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take the order of the epoch."""
         self._take_order(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Raise if there were ids out of range."""
         if ops.convert_to_numpy(self._recorder.averages[-1]).any():
             raise ValueError(

@@ -1,5 +1,7 @@
 """Early-learning regularisation (ELR)."""
 
+from __future__ import annotations
+
 import math
 from types import MappingProxyType
 
@@ -7,10 +9,18 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors, _sample_ids
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base, _replicas
 
 
-def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits=False):
+def early_learning_regularization(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    target: TensorLike,
+    weight: float,
+    from_logits: bool = False,
+) -> Tensor:
     """Cross-entropy, and agreement with what the network predicted early on.
 
     With `t` the moving average of the network's own predictions on the example, a
@@ -78,7 +88,13 @@ def early_learning_regularization(y_true, y_pred, *, target, weight, from_logits
 SMALLEST_DISAGREEMENT = 1e-4
 
 
-def updated_target(target, y_pred, *, momentum=0.7, from_logits=False):
+def updated_target(
+    target: TensorLike,
+    y_pred: TensorLike,
+    *,
+    momentum: float = 0.7,
+    from_logits: bool = False,
+) -> Tensor:
     """Return the moving average of predictions, one step on.
 
     `momentum target + (1 - momentum) p`, a constant.
@@ -239,13 +255,19 @@ class EarlyLearningRegularization(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, *, weight=3.0, momentum=0.7, **kwargs):
+    def __init__(
+        self,
+        *,
+        weight: float = 3.0,
+        momentum: float = 0.7,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
         super().__init__(**kwargs)
         owner = type(self).__name__
         self.weight = _check_weight(owner, weight)
         self.momentum = _check_momentum(owner, momentum)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         targets, ids = _sample_ids.current(Targets)
         if targets is None:

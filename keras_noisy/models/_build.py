@@ -15,7 +15,7 @@ from keras_noisy._errors import check_count, check_number, message
 from keras_noisy._typing import ArrayLike
 
 # A name of `NORMALIZATIONS`, mean and standard deviation, or nothing.
-Normalize: TypeAlias = "str | tuple[ArrayLike, ArrayLike] | None"
+Normalize: TypeAlias = str | tuple[ArrayLike, ArrayLike] | None
 
 # Mean and standard deviation of the channels, of pixels in [0, 1]. CIFAR-10's and
 # ImageNet's stand in Appendix A of the SEAL paper.
