@@ -102,7 +102,7 @@ def test_trust_page_names_every_loss_and_tests_that_exist():
 
 def test_trust_page_names_every_test_file_of_a_method():
     text = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
-    for folder in ("losses", "noise", "training", "analysis"):
+    for folder in ("losses", "callbacks", "noise", "training", "analysis", "models"):
         for path in (ROOT / "tests" / folder).glob("test_*.py"):
             if path.name not in NOT_ON_THE_TRUST_PAGE:
                 assert f"`{folder}/{path.name}`" in text, path
