@@ -74,11 +74,3 @@ def attach(model, num_examples, num_classes):
     )
     recorder.strategy = getattr(model, "distribute_strategy", None)
     return recorder
-
-
-def _output_message(y_pred):
-    return _sample_ids.output_message(OWNER, y_pred)
-
-
-def _check_ids(ids):
-    _sample_ids.check_ids(OWNER, ids)

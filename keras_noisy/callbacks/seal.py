@@ -9,10 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _mean_predictions, _predictions
+from keras_noisy import _arrays, _mean_predictions, _predictions, _sample_ids
 from keras_noisy._errors import check_count, message
 from keras_noisy._typing import (
-    ArrayLike,
     Data,
     Dataset,
     FilePath,
@@ -20,7 +19,7 @@ from keras_noisy._typing import (
     IntArray,
     Logs,
 )
-from keras_noisy.callbacks import _recorder
+from keras_noisy.callbacks import _numbered, _recorder
 
 _PASS_BATCH = 256
 
@@ -189,7 +188,7 @@ class SEAL(_Averaging):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or start again, at the first epoch of a fit."""
         if self._means is None and self.num_examples is not None:
-            num_classes = _num_classes(self.owner, self.model)
+            num_classes = _numbered.output_width(self.owner, self.model)
             if num_classes is not None:
                 self._open(self.num_examples, num_classes)
         self._start(epoch)
@@ -211,9 +210,7 @@ class SEAL(_Averaging):
             self.model, self.x, batch_size=self.batch_size
         ):
             if not hasattr(outputs, "shape"):
-                raise ValueError(_recorder._output_message(outputs).replace(
-                    _recorder.OWNER, self.owner, 1
-                ))  # fmt: skip
+                raise ValueError(_sample_ids.output_message(self.owner, outputs))
             predictions = np.asarray(outputs, np.float32)
             if self.from_logits and predictions.ndim == 2:
                 predictions = _mean_predictions.softmax(np.array(predictions))
@@ -254,29 +251,13 @@ def _count_examples(owner, data):
     )
 
 
-def _num_classes(owner, model):
-    """Return the number of classes, or None before the model is built."""
-    try:
-        shape = model.output_shape
-    except (AttributeError, ValueError):
-        return None
-    is_single = isinstance(shape, tuple) and len(shape) == 2
-    if not is_single or not isinstance(shape[1], int) or shape[1] < 2:
-        expected = (
-            "a classifier with one output of shape (batch, num_classes) and at least "
-            "two classes"
-        )
-        raise ValueError(message(owner, "model", expected, shape))
-    return shape[1]
-
-
 def _check_batch_size(owner, batch_size):
     if batch_size is None:
         return _PASS_BATCH
     return check_count(owner, "batch_size", batch_size)
 
 
-class SEALOnTheFly(_Averaging):
+class SEALOnTheFly(_numbered.Numbered, _Averaging):
     """Averages the predictions that training makes anyway, at almost no cost.
 
     Each training step adds its predictions to the examples that they belong to, so
@@ -331,119 +312,16 @@ class SEALOnTheFly(_Averaging):
         storage: FilePath | None = None,
         from_logits: bool | None = None,
     ) -> None:
-        super().__init__(storage, from_logits)
-        self.num_examples = check_count(self.owner, "num_examples", num_examples)
-        if self.num_examples >= 2**31 - 1:
-            # Ids are int32 on the device, and one more stands for all out of range.
-            expected = "less than 2**31 - 1"
-            raise ValueError(
-                message(self.owner, "num_examples", expected, num_examples)
-            )
-        self._pipeline: Any = None
-        self._recorder: Any = None
+        super().__init__(num_examples, storage=storage, from_logits=from_logits)
 
-    def pipeline(
-        self,
-        model: keras.Model,
-        x: Data,
-        y: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        batch_size: int = 32,
-        shuffle: bool = True,
-        seed: int = 0,
-    ) -> Data:
-        """Get `model` ready for recording, and return the data to pass to `fit`.
-
-        Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be
-        repeatable: by default `fit` shuffles the batches of a data set, in an order
-        of its own.
-
-        Args:
-            model: The compiled model that will be trained.
-            x: Inputs, an array or a tuple or dict of arrays of `n` examples; or a
-                data set of batches that carry ids, `({"x": x, "sample_id": ids}, y)`
-                or with sample weights (see `with_sample_ids`).
-            y: Targets where `x` is arrays.
-            sample_weight: Weights `(n,)` where `x` is arrays, or None.
-            batch_size: Batch size where `x` is arrays.
-            shuffle: Whether to shuffle arrays, differently in each epoch.
-            seed: Seed of the order; that of an epoch follows from it and from the
-                number of the epoch.
-
-        Returns:
-            A `keras.utils.PyDataset` of arrays; data sets as they came.
-        """
-        if not getattr(model, "compiled", False):
-            expected = "a compiled model"
-            mend = "Call `model.compile` before `pipeline`."
-            raise ValueError(message(self.owner, "model", expected, model, mend))
-        if isinstance(x, list):
-            x = _arrays.as_arrays(self.owner, "x", x)
-        if _arrays.is_arrays(x):
-            self._check_lengths(x, y, sample_weight)
-            x = self._pipeline = _arrays.Batches(
-                x,
-                y,
-                sample_weight,
-                batch_size=_check_batch_size(self.owner, batch_size),
-                shuffle=shuffle,
-                seed=seed,
-                with_ids=True,
-            )
-            first = x[0]
-        else:
-            if y is not None or sample_weight is not None:
-                expected = "None where `x` is a data set"
-                raise ValueError(message(self.owner, "y", expected, type(y)))
-            self._pipeline = None
-            first = next(iter(x))
-        self._prepare(model, first)
-        return x
-
-    def _check_lengths(self, x, y, sample_weight):
-        for argument, data in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-            if data is None and argument == "sample_weight":
-                continue
-            if data is None:
-                expected = "an array where `x` is one"
-                raise ValueError(message(self.owner, argument, expected, data))
-            size = _arrays.length(self.owner, argument, _arrays.as_arrays(
-                self.owner, argument, data
-            ))  # fmt: skip
-            if size != self.num_examples:
-                expected = f"of length {self.num_examples}, `num_examples`"
-                raise ValueError(
-                    message(self.owner, f"len({argument})", expected, size)
-                )
-
-    def _prepare(self, model, batch):
-        """Wrap the model's steps, and build all that Keras builds from data."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(batch))
-        x, ids = _arrays.split_ids(x)
-        _recorder._check_ids(ids)
-        # Keras builds models, losses and metrics from the first batch of a fit,
-        # before any step runs; it must not see the ids.
-        model.test_on_batch(x, y, sample_weight=sample_weight)
-        model.reset_metrics()
-        num_classes = _num_classes(self.owner, model)
-        if num_classes is None:
-            outputs = model.predict_on_batch(x)
-            if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
-                raise ValueError(_recorder._output_message(outputs))
-            num_classes = int(outputs.shape[1])
-        self._recorder = _recorder.attach(model, self.num_examples, num_classes)
+    def _attach(self, model, num_classes):
+        return _recorder.attach(model, self.num_examples, num_classes)
 
     def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""
         super().set_model(model)
-        recorder = getattr(model, _recorder.ATTRIBUTE, None)
-        if self._recorder is None or recorder is not self._recorder:
-            raise ValueError(
-                f"{self.owner}: the model must be prepared for recording before "
-                "`fit`. Received a model that is not. Pass `seal.pipeline(model, "
-                "...)` to `fit` as its data."
-            )
+        recorder: Any = getattr(model, _recorder.ATTRIBUTE, None)
+        self._check_prepared(recorder)
         self._resolve_logits()
         if recorder.from_logits != self.from_logits:
             recorder.from_logits = self.from_logits
@@ -457,8 +335,7 @@ class SEALOnTheFly(_Averaging):
         if self._is_first_epoch:
             self._recorder.take()
         self._start(epoch)
-        if self._pipeline is not None:
-            self._pipeline.set_epoch(epoch)
+        self._take_order(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add what the steps of the epoch recorded to the averages."""

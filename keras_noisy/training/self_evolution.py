@@ -24,6 +24,7 @@ from keras_noisy._typing import (
     Self,
     WarmStart,
 )
+from keras_noisy.callbacks import _numbered
 from keras_noisy.callbacks import seal as seal_callbacks
 from keras_noisy.training import _checkpoint
 
@@ -451,7 +452,7 @@ class _Run:
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
-        self.num_classes = seal_callbacks._num_classes(_OWNER, model)
+        self.num_classes = _numbered.output_width(_OWNER, model)
         if self.num_classes is None:
             outputs = model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
             self.num_classes = int(np.shape(outputs)[-1])

@@ -383,10 +383,10 @@ def test_data_without_ids_is_refused():
 
 def test_model_that_is_not_prepared_is_refused():
     seal = SEALOnTheFly(N)
-    with pytest.raises(ValueError, match=r"Pass `seal.pipeline\(model"):
+    with pytest.raises(ValueError, match=r"Pass what `pipeline\(model"):
         fit(make_model(), seal)
     seal.pipeline(make_model(), X, Y)
-    with pytest.raises(ValueError, match=r"Pass `seal.pipeline\(model"):
+    with pytest.raises(ValueError, match=r"Pass what `pipeline\(model"):
         fit(make_model(), seal)
     model = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(ValueError, match=r"Call `model.compile` before `pipeline`"):
