@@ -107,10 +107,15 @@ LOSSES = {
         beta=8.0, lambda_=0.5, **ON
     ),
     "IMAE(8)": lambda noise: losses.IMAE(temperature=8.0, **ON),
+    "ELR(3, 0.7)": lambda noise: losses.EarlyLearningRegularization.from_preset(
+        "cifar10", **ON
+    ),
 }
 # Those that have to be made anew for every noise, or have a state that depends on it.
 NEED_NOISE = {"EqualLoss(rate)", "Forward(true T)", "Backward(true T)", "DAC", "DMI"}
 ABSTAINING = losses.DeepAbstention
+# A loss that keeps something for every example, of one network.
+ALONE = {"ELR(3, 0.7)"}
 HIDDEN = 128
 
 
@@ -246,6 +251,35 @@ def train(loss, seeds, noisy_labels, data, args):
     return np.stack(watch[0].values)
 
 
+def train_alone(loss, seeds, noisy_labels, data, args):
+    """Train one network with early-learning regularisation, as `train` does many.
+
+    Returns:
+        Accuracies of shape `(epochs, 1)`.
+    """
+    x_train, x_test, y_test = data
+    (seed,) = seeds
+    keras.utils.set_random_seed(seed)
+    model = make_network(x_train.shape[1], 10)
+    # XLA takes longer than the training.
+    model.compile(keras.optimizers.Adam(args.learning_rate), loss, jit_compile=False)
+    used = slice(len(x_train) // args.batch_size * args.batch_size)
+    x_train, labels = x_train[used], noisy_labels[used, 0]
+    targets = callbacks.EarlyLearningTargets(len(x_train))
+    batches = targets.pipeline(
+        model, x_train, labels, batch_size=args.batch_size, seed=seed
+    )
+    watch = TestAccuracy(x_test, y_test)
+    model.fit(
+        batches,
+        epochs=args.epochs,
+        callbacks=[targets, watch],
+        shuffle=False,
+        verbose=0,
+    )
+    return np.stack(watch.values)
+
+
 def settings_of(args):
     """Return what a run depends on, besides loss, noise and seed."""
     return {
@@ -276,7 +310,9 @@ def read_runs(path, settings):
 def groups_of(name, seeds):
     """Yield the runs, pairs of noise and seed, that are trained in one model."""
     runs = list(itertools.product(NOISES, seeds))
-    if name in NEED_NOISE:
+    if name in ALONE:
+        yield from ([run] for run in runs)
+    elif name in NEED_NOISE:
         yield from ([(kind, seed) for seed in seeds] for kind in NOISES)
     else:
         yield runs
@@ -297,7 +333,7 @@ def run_all(args, settings):
                 for kind, seed in group
             ]
             start = time.perf_counter()
-            values = train(
+            values = (train_alone if name in ALONE else train)(
                 LOSSES[name](group[0][0]),
                 [seed for _, seed in group],
                 np.stack([label.noisy for label in labels], axis=-1),
@@ -372,7 +408,7 @@ Arguments are the papers' for CIFAR-10, not tuned here; forward and backward cor
 given the true matrix, Equal Loss the stated rate; DMI follows half of the epochs of
 cross-entropy. The networks of a loss are trained side by side in one model and share the
 order of the examples; the batch of DM and IMAE, whose mean scales their weights, is that of
-all of them.
+all of them. ELR, which keeps an average for every example, trains each network alone.
 
 ## Last epoch
 
