@@ -5,7 +5,10 @@ import re
 
 import pytest
 
+import keras_noisy
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = pathlib.Path(keras_noisy.__file__).parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -44,9 +47,7 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
-LOSSES = sorted(
-    path.stem for path in (ROOT / "keras_noisy" / "losses").glob("[a-z]*.py")
-)
+LOSSES = sorted(path.stem for path in (PACKAGE / "losses").glob("[a-z]*.py"))
 CARDS = sorted((ROOT / "docs" / "cards").glob("*.md"))
 each_card = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
 

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+import keras_noisy
 from keras_noisy import callbacks, losses, noise, training
 
 from .test_contract import CLASSES
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = pathlib.Path(keras_noisy.__file__).parent
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 LABELS = np.arange(12) % 3
 
@@ -188,6 +189,6 @@ def test_nothing_unpickles_or_evaluates():
         r"|allow_pickle=True|os\.system|safe_mode=False|enable_unsafe",
         re.MULTILINE,
     )
-    for path in (ROOT / "keras_noisy").rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         found = set(forbidden.findall(path.read_text(encoding="utf-8")))
         assert found <= ALLOWED.get(path.name, set()), path
