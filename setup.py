@@ -33,6 +33,8 @@ DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
 EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
+# The recipes of benchmarks/ are TOML, which Python reads from 3.11 on.
+TOMLI = ["tomli>=2; python_version < '3.11'"]
 # Exactly these: the site is built with warnings as errors, and new ones appear. Ruff
 # lays out the signatures; ziamath brings a font for formulas. They need Python 3.11;
 # without them the tests of the site are skipped.
@@ -53,6 +55,7 @@ TEST = [
     *DATASETS,
     *EXAMPLES,
     *CLEANLAB,
+    *TOMLI,
     *DOCS,
     *NOTEBOOKS,
     "mypy>=1.10",

@@ -154,6 +154,7 @@ class Session:
         self.devices = _devices.Devices(args.devices, args.threads)
         keras.config.set_dtype_policy(args.precision)
         self.data = _data.load(recipe.data, args.source, args.out / "data")
+        _check_batches(self.data, recipe.training.batch_size, args.devices)
         self.files = _data.LabelFiles(args.labels, self.data, args.label_order)
         self.path = args.out / RUNS
         args.out.mkdir(parents=True, exist_ok=True)
@@ -288,6 +289,19 @@ class Session:
         name = f"{cell.method.name}-{cell.noise}-{cell.rate}-{cell.seed}"
         plain = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
         return self.args.out / "state" / self.recipe.name / f"{plain}-{digest}"
+
+
+def _check_batches(data, batch_size, num_devices):
+    """Raise if a batch of training or prediction does not divide among devices."""
+    predicted = _training.PREDICT_BATCH_SIZE
+    sizes = [batch_size, len(data.y_train) % batch_size]
+    sizes += [predicted, len(data.y_train) % predicted, len(data.y_test) % predicted]
+    uneven = [size for size in sizes if size % num_devices]
+    if uneven:
+        raise ValueError(
+            f"--devices must divide every batch. Received: --devices {num_devices}, "
+            f"and this data set and recipe make a batch of {uneven[0]}."
+        )
 
 
 def _selected(curve):

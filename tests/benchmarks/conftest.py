@@ -35,10 +35,6 @@ loss = "ProSelfLC"
 arguments = { exp_base = 8.0 }
 by_noise."symmetric 0.4" = { exp_base = 16.0 }
 
-[methods.EL]
-loss = "EqualLoss"
-arguments = { epsilon = "rate" }
-
 [methods."Forward(true)"]
 loss = "ForwardCorrection"
 arguments = { transition_matrix = "true" }

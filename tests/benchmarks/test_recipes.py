@@ -145,7 +145,10 @@ def test_cut_flip_takes_windows_of_the_image(training):
     [
         (("SGD", "SGD"), None),
         (('"symmetric"\nrates', '"uniform"\nrates'), "Unknown kind of noise 'uniform'"),
-        (("EqualLoss", "EqualLos"), "Unknown loss 'EqualLos'. Known: .*EqualLoss"),
+        (
+            ('ProSelfLC"\na', 'ProSelfL"\na'),
+            "Unknown loss 'ProSelfL'. Known: .*ProSelfLC",
+        ),
         (("epochs = 4", ""), "needs epochs or iterations"),
         (("rounds = 2", "round = 2"), "unexpected keyword argument 'round'"),
         (('noise = "symmetric"', 'noise = "pairs"'), "Unknown noise 'pairs'"),
