@@ -2,8 +2,10 @@
 
 Two measurements, on the TensorFlow backend: loss and gradient alone at batch 256,
 with and without XLA, and a training step of a small ResNet on 32 x 32 x 3 images,
-batch 64. Candidates take turns within one process; each ratio is the median over
-the rounds of a candidate's time over the built-in loss's time of the same round.
+batch 64. Early-learning regularisation, whose state only `fit` keeps, is measured in
+the training step alone. Candidates take turns within one process; each ratio is the
+median over the rounds of a candidate's time over the built-in loss's time of the same
+round. `--losses` measures some of them.
 
     python benchmarks/loss_overhead.py --out benchmarks/results/loss_overhead.md
 """
@@ -21,8 +23,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_noisy import _clock, losses
-from keras_noisy.callbacks import GlobalTrust
+from keras_noisy import _clock, losses, noise
+from keras_noisy.callbacks import EarlyLearningTargets, GlobalTrust
 
 BUILT_IN = "CategoricalCrossentropy"
 LOSSES = {
@@ -92,11 +94,77 @@ LOSSES = {
     "BiTemperedLogistic(0.5, 2)": lambda: losses.BiTemperedLogistic(
         t1=0.5, t2=2.0, from_logits=True
     ),
+    "ForwardCorrection, symmetric T": lambda: ClassesOf(
+        losses.ForwardCorrection, symmetric
+    ),
+    "ForwardCorrection, pair flips": lambda: ClassesOf(
+        losses.ForwardCorrection, pair_flip
+    ),
+    "ForwardCorrection, dense T": lambda: ClassesOf(losses.ForwardCorrection, dense),
+    # What a dense `T` cannot do without.
+    "two products with a C x C matrix": lambda: ClassesOf(Products, dense),
+    "BackwardCorrection": lambda: ClassesOf(losses.BackwardCorrection, symmetric),
+    "DeepAbstention": lambda: abstaining(losses.DeepAbstention(from_logits=True)),
+    "EarlyLearningRegularization": lambda: losses.EarlyLearningRegularization(
+        from_logits=True
+    ),
 }
+# The loss with a state that only `fit` keeps.
+NEEDS_FIT = "EarlyLearningRegularization"
 CLASSES = (10, 100, 1000)
 NOTE = """ProSelfLC reads its clock from variables. In a compiled call that has no
 others, the first variable alone costs about 15 µs; a training step has them anyway.
 The function with `g` as a tensor shows the cost of the loss itself."""
+
+
+class ClassesOf:
+    """A loss with a matrix, made when the number of classes is known."""
+
+    def __init__(self, cls, matrix):
+        self.cls, self.matrix, self.loss = cls, matrix, None
+
+    def __call__(self, y_true, y_pred):
+        """Return the mean loss."""
+        if self.loss is None:
+            matrix = self.matrix(y_pred.shape[-1])
+            self.loss = self.cls(transition_matrix=matrix, from_logits=True)
+        return self.loss(y_true, y_pred)
+
+
+class Products:
+    """Cross-entropy of `T' p`, a product in the value and one in the gradient."""
+
+    def __init__(self, transition_matrix, from_logits):
+        self.matrix = transition_matrix.astype("float32")
+
+    def __call__(self, y_true, y_pred):
+        """Return the mean loss."""
+        noisy = tf.nn.softmax(y_pred) @ self.matrix
+        return -tf.reduce_mean(tf.reduce_sum(y_true * tf.math.log(noisy), axis=-1))
+
+
+def symmetric(num_classes):
+    """Return symmetric noise of 40 %."""
+    return noise.symmetric(num_classes, 0.4)
+
+
+def pair_flip(num_classes):
+    """Return noise of 40 % that goes to the next class."""
+    return noise.pair_flip(num_classes, 0.4)
+
+
+def dense(num_classes):
+    """Return noise of 40 % at random rates, as an estimated matrix has them."""
+    rows = np.random.default_rng(0).dirichlet(np.ones(num_classes), num_classes)
+    return 0.6 * np.eye(num_classes) + 0.4 * rows
+
+
+def abstaining(loss):
+    """Return a loss of one output more than there are classes, for as many logits.
+
+    The last class has no examples here and its output stands for abstention.
+    """
+    return lambda q, z: loss(q[:, :-1], z)
 
 
 def proselflc_at(g):
@@ -128,7 +196,7 @@ def take_turns(candidates, rounds):
     return times
 
 
-def loss_and_gradient(num_classes, jit_compile, rounds, repeats):
+def loss_and_gradient(names, num_classes, jit_compile, rounds, repeats):
     """Return the ratios of loss and gradient alone, and microseconds of the base."""
     rng = np.random.default_rng(0)
     z = tf.constant(rng.normal(scale=3, size=(256, num_classes)), "float32")
@@ -153,7 +221,9 @@ def loss_and_gradient(num_classes, jit_compile, rounds, repeats):
 
         return run
 
-    candidates = {name: candidate(make()) for name, make in LOSSES.items()}
+    candidates = {
+        name: candidate(LOSSES[name]()) for name in names if name != NEEDS_FIT
+    }
     times = take_turns(candidates, rounds)
     return ratios_of(times), np.median(times[BUILT_IN]) / repeats * 1e6
 
@@ -172,7 +242,7 @@ def small_resnet():
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
-def training_step(rounds):
+def training_step(names, rounds):
     """Return the ratios of a training step, and milliseconds of the base."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 32, 32, 3)).astype("float32")
@@ -181,11 +251,19 @@ def training_step(rounds):
     def candidate(make):
         model = small_resnet()
         model.compile(keras.optimizers.SGD(0.01), loss=make(), jit_compile=True)
+        if isinstance(model.loss, losses.EarlyLearningRegularization):
+            # The averages of as many examples as CIFAR-10 has.
+            targets = EarlyLearningTargets(50_000)
+            ids = np.arange(0, 50_000, 50_000 // 64)[:64]
+            batch = ({"x": x, "sample_id": ids}, q)
+            data = targets.pipeline(model, tf.data.Dataset.from_tensors(batch))
+            model.fit(data, verbose=0, callbacks=[targets])
+            return lambda: model.train_on_batch(*batch)
         callbacks = [GlobalTrust()] if isinstance(model.loss, losses.ProSelfLC) else []
         model.fit(x, q, batch_size=64, verbose=0, callbacks=callbacks)
         return lambda: model.train_on_batch(x, q)
 
-    candidates = {name: candidate(make) for name, make in LOSSES.items()}
+    candidates = {name: candidate(LOSSES[name]) for name in names}
     times = take_turns(candidates, rounds)
     return ratios_of(times), np.median(times[BUILT_IN]) * 1e3
 
@@ -195,16 +273,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--step-rounds", type=int, default=100)
+    parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
+    names = [name for name in LOSSES if name in (BUILT_IN, *args.losses)]
 
     columns = {}
-    for num_classes in CLASSES:
+    for num_classes in args.classes:
         for jit_compile in (True, False):
-            ratios, base = loss_and_gradient(num_classes, jit_compile, args.rounds, 20)
+            ratios, base = loss_and_gradient(
+                names, num_classes, jit_compile, args.rounds, 20
+            )
             mode = "XLA" if jit_compile else "graph"
             columns[f"C={num_classes}, {mode} ({base:.0f} µs)"] = ratios
-    ratios, base = training_step(args.step_rounds)
+    ratios, base = training_step(names, args.step_rounds)
     columns[f"ResNet step, XLA ({base:.0f} ms)"] = ratios
 
     lines = [
@@ -218,8 +301,11 @@ def main():
         "| loss | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),
     ]
-    for name in LOSSES:
-        cells = [f"{ratios[name]:.3f}" for ratios in columns.values()]
+    for name in names:
+        cells = [
+            f"{ratios[name]:.3f}" if name in ratios else ""
+            for ratios in columns.values()
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += [
         "",

@@ -161,6 +161,25 @@ def _wrap(model, recorder):
     model.train_function = model.test_function = model.predict_function = None
 
 
+def renew(model):
+    """Give a model that has to be traced new functions to trace.
+
+    JAX would find the old trace, and the loss of an earlier `compile` in it, under the
+    old ones.
+    """
+    if model.train_function is None:
+        model.train_step = _again(model.train_step)
+        model.test_step = _again(model.test_step)
+
+
+def _again(step):
+    @functools.wraps(step)
+    def new_step(*args, **kwargs):
+        return step(*args, **kwargs)
+
+    return new_step
+
+
 def _split(data):
     """Return the data of a step without ids, and the ids."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -93,6 +93,7 @@ class EarlyLearningTargets(_numbered.Numbered):
         super().set_model(model)
         self._check_prepared(getattr(model, ATTRIBUTE, None))
         _follow(model, self._recorder, _find_loss(self.owner, model))
+        _sample_ids.renew(model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take the order of the epoch."""

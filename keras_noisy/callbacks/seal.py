@@ -327,6 +327,7 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
             recorder.from_logits = self.from_logits
             # An older trace would hold the old value.
             model.train_function = None
+        _sample_ids.renew(model)
         if self._means is None:
             self._open(self.num_examples, recorder.num_classes)
 
