@@ -14,6 +14,8 @@ import argparse
 import os
 import pathlib
 import platform
+import shlex
+import sys
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -316,9 +318,7 @@ def main():
         f"{platform.machine()} CPU, no GPU; Python {platform.python_version()}, "
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}.",
         "",
-        "Command: `python benchmarks/loss_overhead.py --rounds "
-        f"{args.rounds} --step-rounds {args.step_rounds} --out"
-        " benchmarks/results/loss_overhead.md`",
+        f"Command: `python {shlex.join(sys.argv)}`",
     ]
     report = "\n".join(lines)
     print(report)
