@@ -88,7 +88,7 @@ setup(
     ],
     extras_require={
         "tensorflow": TENSORFLOW,
-        "jax": ["jax"],
+        "jax": ["jax>=0.5"],
         "torch": ["torch"],
         "cleanlab": CLEANLAB,
         "datasets": DATASETS,

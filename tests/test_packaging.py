@@ -34,6 +34,15 @@ def test_the_citation_is_of_this_version():
     assert f"year = {{{date[:4]}}}" in readme
 
 
+def test_the_oldest_versions_are_those_that_setup_allows():
+    setup = read("setup.py")
+    for line in read("tests/lowest.txt").splitlines():
+        if not line.startswith("#"):
+            name, version = line.split("==")
+            (allowed,) = set(re.findall(rf'"{name}>=([\d.]+)"', setup))
+            assert f"{version}.".startswith(f"{allowed}."), line
+
+
 def test_page_on_the_package_index():
     try:
         metadata = importlib.metadata.metadata("keras-noisy")
