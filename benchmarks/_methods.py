@@ -109,11 +109,18 @@ def num_outputs(method, num_classes):
     return num_classes + (method.loss == losses.DeepAbstention.__name__)
 
 
-def callbacks_of(method, epochs, budget):
+def callbacks_of(method, epochs, budget, num_examples):
     """Return what a method needs besides its loss."""
     if method.loss == losses.ProSelfLC.__name__:
         return [callbacks.GlobalTrust()]
     if method.loss == losses.DeepAbstention.__name__:
         warmup = min(shortened(method.warmup_epochs, budget), epochs - 1)
         return [callbacks.AbstentionSchedule(warmup_epochs=max(1, warmup))]
+    if needs_ids(method):
+        return [callbacks.EarlyLearningTargets(num_examples)]
     return []
+
+
+def needs_ids(method):
+    """Whether a method must know which example it sees."""
+    return method.loss == losses.EarlyLearningRegularization.__name__

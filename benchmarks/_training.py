@@ -3,12 +3,13 @@
 import os
 import shutil
 import time
+import types
 
 import keras
 import numpy as np
 
 from benchmarks import _data, _methods, _networks
-from keras_noisy import _arrays, _files, _predictions, noise, training
+from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
 from keras_noisy.training import _checkpoint
 
 PREDICT_BATCH_SIZE = 500
@@ -94,18 +95,21 @@ class Run:
         words = [self.seed, index]
         keras.utils.set_random_seed(_derive_seed(*words))
         model = self._build(index)
-        watch = self._callbacks(stage, index)
-        for callback in watch:
-            # Some keep their state in variables of the model, which have to be
-            # there before it can be restored.
-            callback.set_model(model)
-        self._restore(model, index)
         batches = _arrays.Batches(
             self.data.x_train,
             self.labels.noisy,
             batch_size=self.recipe.training.batch_size,
             seed=words,
+            with_ids=_methods.needs_ids(self.method),
         )
+        watch = self._callbacks(stage, index)
+        for callback in watch:
+            # Some keep their state in variables of the model, which have to be
+            # there before it can be restored.
+            if isinstance(callback, callbacks.EarlyLearningTargets):
+                callback.pipeline(model, batches)
+            callback.set_model(model)
+        self._restore(model, index)
         if self.state.epoch < stage.epochs:
             order = _Order(batches, words)
             end = _EpochEnd(self.state, self._elapsed, self.verbose)
@@ -155,13 +159,16 @@ class Run:
     def _callbacks(self, stage, index):
         watch = [_TestAccuracy(self.data)]
         if index == len(self.stages) - 1:
-            watch += _methods.callbacks_of(self.method, stage.epochs, self.budget)
+            watch += _methods.callbacks_of(
+                self.method, stage.epochs, self.budget, len(self.data.y_train)
+            )
         return watch
 
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
         if self.state.epoch:
-            _checkpoint.restore(model, _checkpoint.load(self.state.path(index)))
+            values = _checkpoint.load(self.state.path(index))
+            _checkpoint.restore(_with_state_of_callbacks(model), values)
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
             values = _checkpoint.load(self.state.path(index - 1, before))
@@ -271,7 +278,7 @@ class _State:
             self.curves[-1].setdefault(name, []).append(value)
         self.epoch += 1
         self.seconds += seconds
-        _checkpoint.save(self.path(self.stage), model)
+        _checkpoint.save(self.path(self.stage), _with_state_of_callbacks(model))
         self._write()
         if os.path.exists(before):
             os.remove(before)
@@ -280,6 +287,23 @@ class _State:
         """Go on to the next stage."""
         self.stage, self.epoch = self.stage + 1, 0
         self._write()
+
+
+def _with_state_of_callbacks(model):
+    """Return what has all variables of a model for a checkpoint.
+
+    Keras does not count metrics as variables of a model, and that is what this
+    package's callbacks keep their state in. Keras's own begin anew in every epoch.
+    """
+    state = [
+        variable
+        for metric in model.metrics
+        if type(metric).__module__.startswith("keras_noisy.")
+        for variable in metric.variables
+    ]
+    return types.SimpleNamespace(
+        variables=[*model.variables, *state], optimizer=model.optimizer
+    )
 
 
 class _Order(keras.callbacks.Callback):

@@ -49,6 +49,10 @@ loss = "DeterminantMutualInformation"
 start = { loss = "SparseCategoricalCrossentropy", epochs = 2 }
 learning_rate = 0.01
 
+[methods.ELR]
+loss = "EarlyLearningRegularization"
+preset = "cifar10"
+
 [methods.DAC]
 loss = "DeepAbstention"
 warmup_epochs = 2

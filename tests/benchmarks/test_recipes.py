@@ -72,8 +72,7 @@ def test_digits_has_every_loss():
     used = {method.loss for method in recipe.methods.values()}
     base = {"NoisyLabelLoss", "TargetModification"}
     classes = {name for name in losses.__all__ if name[0].isupper()} - base
-    # Needs sample ids in the data, see its card.
-    assert classes - used <= {"EarlyLearningRegularization"}
+    assert classes <= used
 
 
 @pytest.mark.parametrize("name", OF_PAPERS)

@@ -44,7 +44,7 @@ def in_subprocess(code, *arguments):
 
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
-METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "DAC", "SEAL", "SEAL (DMI)"]
+METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "SEAL", "SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -140,15 +140,16 @@ run.main(sys.argv[2:])
 
 def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
     # The writes of DMI: two epochs of its start, the end of that stage, then epochs;
-    # those of SEAL: its own, and the rounds', of which there are more.
-    killed = {"DMI": 5, "SEAL": 13}
+    # those of ELR and DAC: epochs; those of SEAL: its own and the rounds'.
+    killed = {"DMI": 5, "ELR": 3, "DAC": 4, "SEAL": 13}
     processes = {}
     for method, when in killed.items():
         arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path / method]
         arguments += [*SYMMETRIC, "--method", method]
         processes[method] = in_subprocess(KILL, when, *arguments)
+    outputs = {method: p.communicate(timeout=240)[0] for method, p in processes.items()}
     for method, process in processes.items():
-        output, _ = process.communicate(timeout=120)
+        output = outputs[method]
         assert process.returncode == -signal.SIGKILL, output
         assert not (tmp_path / method / run.RUNS).exists()
         folder = next((tmp_path / method / "state").rglob(f"{method}-*-0-*[!k]"))
@@ -244,7 +245,6 @@ def test_list_and_dry_run_train_nothing(tiny, tmp_path, capsys):
         (["--rate", "0.3"], r"Unknown rate '0\.3'\. Known: 0\.2, 0\.25, 0\.4"),
         (["--noise", "pairs"], "Unknown noise 'pairs'. Known: symmetric"),
         (["--source", "none.npz"], "none.npz"),
-        (["--devices", "5"], "--devices must divide every batch"),
         (["--labels", "none.csv"], "none.csv"),
         (
             ["--noise", "instance_dependent", "--method", "Forward(true)"],
@@ -266,6 +266,16 @@ def test_arguments_out_of_range(arguments, capsys):
     with pytest.raises(SystemExit):
         run.main(arguments)
     assert "error" in capsys.readouterr().err
+
+
+def test_devices_that_do_not_divide_a_batch():
+    class Data:
+        y_train, y_test = np.zeros(96), np.zeros(50)
+
+    run._check_batches(Data, 16, 1)
+    run._check_batches(Data, 16, 2)
+    with pytest.raises(ValueError, match=r"Received: --devices 4.* a batch of 50\."):
+        run._check_batches(Data, 16, 4)
 
 
 def test_epochs_of_a_recipe():
