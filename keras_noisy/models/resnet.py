@@ -63,10 +63,11 @@ def resnet(
         ValueError: If an argument has a wrong value.
 
     Example:
+        >>> import math
         >>> from keras_noisy import models
         >>> model = models.resnet(20, 10, normalize="cifar10", weight_decay=1e-4)
-        >>> model.output_shape, sum(w.value.size for w in model.trainable_weights)
-        ((None, 10), 269722)
+        >>> sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        269722
 
     Reference:
         Section 4.2 of He et al., "Deep Residual Learning for Image Recognition", CVPR

@@ -46,9 +46,10 @@ def wide_resnet(
         ValueError: If an argument has a wrong value.
 
     Example:
+        >>> import math
         >>> from keras_noisy import models
         >>> model = models.wide_resnet(16, 1, 10)
-        >>> sum(w.value.size for w in model.trainable_weights)
+        >>> sum(math.prod(weight.shape) for weight in model.trainable_weights)
         175066
 
     Reference:
