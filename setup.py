@@ -95,7 +95,7 @@ setup(
         "examples": EXAMPLES,
         "test": TEST,
         # For JAX and PyTorch: what runs there, without TensorFlow.
-        "test-backend": [*PICTURES, "pytest>=8"],
+        "test-backend": [*PICTURES, *TOMLI, "pytest>=8"],
         "docs": DOCS,
         "dev": [
             *TEST,
