@@ -126,9 +126,15 @@ def _ordered(rows, recipe):
 
 
 def _table(rows, rates, cells, recipe):
-    heads = [part for rate in rates for part in _heads(rate)]
-    lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     names = [name for name, _ in rows]
+    noise = next(iter(cells.values()))[0]["noise"]["name"]
+    has_paper = recipe is not None and any(
+        recipe.expected_figure(name, noise, rate) for name in names for rate in rates
+    )
+    # Without the paper's figures the first of three columns is left.
+    used = slice(None) if has_paper else slice(1)
+    heads = [head for rate in rates for head in _heads(rate)[used]]
+    lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for row in rows:
         name, given = row
         title = name
@@ -137,7 +143,7 @@ def _table(rows, rates, cells, recipe):
         columns = [
             column
             for rate in rates
-            for column in _columns(cells.get((row, rate)), recipe, name)
+            for column in _columns(cells.get((row, rate)), recipe, name)[used]
         ]
         lines.append(f"| {title} | {' | '.join(columns)} |")
     return "\n".join(lines)
@@ -224,7 +230,8 @@ def _length(record):
         full = f"{training['epochs']} epochs"
     else:
         full = f"{training['iterations']} iterations"
-    return f"**{text}, shortened to {record['budget']:.0%} of the recipe's {full}**"
+    share = f"{100 * record['budget']:.3g}%"
+    return f"**{text}, shortened to {share} of the recipe's {full}**"
 
 
 def _training_text(settings):
@@ -241,8 +248,17 @@ def _training_text(settings):
         f"augmentation {_augmentation_text(training['augmentation'])}",
     ]
     if training["schedule"]:
-        parts.append(f"learning rate by {training['schedule']}")
+        parts.append(_schedule_text(training["schedule"]))
     return ", ".join(parts)
+
+
+def _schedule_text(schedule):
+    if schedule["kind"] == "steps":
+        places = ", ".join(map(str, schedule["at"]))
+        return f"learning rate times {schedule['factor']:g} at {places}"
+    if schedule["kind"] == "cosine":
+        return "learning rate along a cosine"
+    return f"learning rate along a polynomial of power {schedule['power']:g}"
 
 
 def _augmentation_text(augmentation):

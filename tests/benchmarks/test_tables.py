@@ -119,7 +119,26 @@ def test_without_a_rate_the_selected_epoch_is_compared():
 
 def test_recipes_of_ones_own_have_no_paper():
     text = tables.render([record("a", recipe="own")])
-    assert row(text, "CE") == ["70.0 (88.0)", "", ""]
+    assert row(text, "CE") == ["70.0 (88.0)"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        ({"kind": "cosine"}, "learning rate along a cosine"),
+        ({"kind": "polynomial", "power": 2}, "a polynomial of power 2"),
+        (
+            {"kind": "steps", "at": [60, 120], "factor": 0.2},
+            "learning rate times 0.2 at 60, 120",
+        ),
+    ],
+)
+def test_schedules_in_words(schedule, text):
+    scheduled = record("a", budget=0.005)
+    scheduled["settings"]["training"]["schedule"] = schedule
+    result = tables.render([scheduled])
+    assert text in result
+    assert "shortened to 0.5% of the recipe's 50 epochs" in result
 
 
 def test_command_line(tmp_path, capsys):
