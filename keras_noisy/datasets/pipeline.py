@@ -31,16 +31,17 @@ def training_pipeline(
     shuffle: bool = True,
     drop_remainder: bool = False,
     seed: int | Sequence[int] = 0,
-    workers: int = 1,
 ) -> TrainingPipeline:
     """Return batches of arrays in memory, for `fit` on every backend.
 
     Examples stay in the dtype that they have, uint8 for images: batches are gathered,
     augmented as a whole and handed over as they are, a quarter of the bytes of float32;
-    the model casts them on the device (`models.resnet44(100, normalize="cifar10")`).
+    the model casts them on the device (`models.resnet44(100, normalize="cifar10")`). On
+    TensorFlow tf.data makes batches ahead of the steps. On JAX and torch they are made
+    between steps, while an accelerator is still busy with those before.
 
     Order and augmentation of epoch `k` follow from `seed`, `k` and nothing else: not
-    from the backend, the number of workers, or what was trained before. Pass
+    from the backend, or what was trained before. Pass
     `shuffle=False` to `fit`: by default it shuffles the batches of a data set once
     more, in an order of its own. A `fit` from epoch 0 takes the epochs in turn. One
     that begins later (`initial_epoch`, `keras.callbacks.BackupAndRestore`) needs to be
@@ -71,13 +72,11 @@ def training_pipeline(
             that does not divide among its replicas. Different examples are left out in
             each epoch.
         seed: Integer, or sequence of them, from 0 on.
-        workers: Threads that make batches. With 1 that is done by tf.data ahead of time
-            on TensorFlow, and between the steps on JAX and torch, whose steps run
-            in the meantime where the device is not the CPU; 2 or more work ahead on all
-            backends.
 
     Returns:
-        A `keras.utils.PyDataset` with `num_examples`, and `set_epoch(epoch)`.
+        A `keras.utils.PyDataset` with `num_examples`, and `set_epoch(epoch)`. Leave its
+        `workers` at one: Keras's own workers carry batches that were made before the
+        first epoch over into it, where other examples are then missing.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -111,7 +110,6 @@ def training_pipeline(
         drop_remainder=check_bool(_OWNER, "drop_remainder", drop_remainder),
         seed=_seed_words(seed),
         with_ids=check_bool(_OWNER, "sample_ids", sample_ids),
-        workers=check_count(_OWNER, "workers", workers),
     )
 
 
@@ -124,7 +122,6 @@ class TrainingPipeline(_arrays.Batches):
         sample_weight: Weights, or None.
         augment: None, or a function of inputs and a `numpy.random.Generator`.
         drop_remainder: Whether to leave out a smaller last batch.
-        workers: Threads that make batches.
         **kwargs: Arguments of the batches, `batch_size` among them.
     """
 
@@ -136,13 +133,11 @@ class TrainingPipeline(_arrays.Batches):
         *,
         augment: Augment | None,
         drop_remainder: bool,
-        workers: int,
         **kwargs: Any,
     ) -> None:
         self.augment = augment
         self.drop_remainder = drop_remainder
         super().__init__(x, y, sample_weight, **kwargs)
-        self.workers = workers
         # `fit` ends an epoch before it begins the first one.
         self._passes = -1
 

@@ -183,10 +183,9 @@ def make_model():
     return model
 
 
-@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("is_built", [True, False])
-def test_fit_takes_the_epochs_in_turn(workers, is_built):
-    data = make(augment="crop_flip", workers=workers)
+def test_fit_takes_the_epochs_in_turn(is_built):
+    data = make(augment="crop_flip")
     model, seen = make_model(), Seen(data)
     if is_built:
         model.build((None, 6, 5, 3))
@@ -216,12 +215,6 @@ def test_training_sees_the_batches_of_the_epochs():
             model.train_on_batch(x, y)
     for one, other in zip(found, model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-def test_training_is_the_same_with_workers():
-    one, three = (weights_after(make(workers=n), 2) for n in (1, 3))
-    for a, b in zip(one, three, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_a_fit_that_begins_later_is_told_the_epoch():
@@ -284,7 +277,6 @@ def test_errors():
         ({"seed": -1}, "`seed` must be a non-negative integer"),
         ({"seed": None}, "`seed` must be"),
         ({"seed": []}, "`seed` must be"),
-        ({"workers": 0}, "`workers` must be a positive integer"),
         ({"batch_size": 23, "drop_remainder": True}, "`len.x.` must be at least one"),
         ({"x": X[:0], "y": Y[:0]}, "`len.x.` must be at least one"),
     ]:
