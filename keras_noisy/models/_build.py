@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_noisy._errors import check_count, check_number, message
 from keras_noisy._typing import ArrayLike
@@ -126,7 +127,8 @@ def _normalized(owner, images, normalize):
     if isinstance(normalize, str) and normalize == "caffe":
         _check_channels(owner, normalize, images, 3)
         offsets = [-mean for mean in CAFFE_MEANS]
-        return keras.layers.Rescaling(1.0, offsets)(images[..., ::-1])
+        reversed_channels = ops.flip(images, axis=-1)
+        return keras.layers.Rescaling(1.0, offsets)(reversed_channels)
     mean, std = _statistics(owner, normalize)
     _check_channels(owner, normalize, images, len(mean))
     scale = (1 / (255 * std)).tolist()
