@@ -128,7 +128,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        x = take(self.x, rows)
+        x = keras.tree.map_structure(_standard, take(self.x, rows))
         if self.with_ids:
             x = {INPUTS: x, SAMPLE_ID: rows.astype(np.int32)}
         if self.y is None:
@@ -137,6 +137,13 @@ class Batches(keras.utils.PyDataset):
         if self.sample_weight is None:
             return x, y
         return x, y, self.sample_weight[rows]
+
+
+def _standard(array):
+    """Return float64 as Keras's `floatx`, as `model.fit` does with arrays."""
+    if str(array.dtype) == "float64":
+        return to_numpy(array).astype(keras.config.floatx())
+    return array
 
 
 def _words(seed):
