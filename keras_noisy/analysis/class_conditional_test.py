@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -193,7 +193,7 @@ def hold_out_class_conditional_test(
     wrong = np.asarray(predictions).argmax(axis=1) != noisy[held_out]
     return class_conditional_test(
         transition_matrix,
-        class_weights,
+        cast(ArrayLike, class_weights),
         error=float(wrong.mean()),
         num_validation=len(held_out),
     )

@@ -224,9 +224,10 @@ def plot_suspects(
         >>> suspects = analysis.find_suspects([0], [[0.1, 0.9]])
         >>> figure = analysis.plot_suspects(np.zeros((1, 8, 8)), suspects)
     """
-    if np.ndim(images) not in (3, 4) or len(images) != len(suspects) or not len(images):
+    pixels: Any = images  # NumPy's `ndim` does not list sequences of arrays.
+    if np.ndim(pixels) not in (3, 4) or len(images) != len(suspects) or not len(images):
         expected = f"{len(suspects)} images, (n, height, width) or with channels"
-        raise ValueError(message("plot_suspects", "images", expected, np.shape(images)))
+        raise ValueError(message("plot_suspects", "images", expected, np.shape(pixels)))
     chosen = suspects.top(min(count, len(suspects)))
     figure, axes = _panels(
         len(chosen), columns=min(10, len(chosen)), width=1.15, height=1.5

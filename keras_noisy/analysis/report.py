@@ -6,7 +6,7 @@ import base64
 import html
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -105,7 +105,7 @@ def write_report(
     if truth is not None:
         sections += _truth_sections(labels, truth, rounds, suspects, class_names)
     if test_predictions is not None:
-        figure = plots.plot_reliability(test_predictions, test_labels)
+        figure = plots.plot_reliability(test_predictions, cast(ArrayLike, test_labels))
         sections.append(_section("Reliability on test data", _picture(figure)))
     if images is not None:
         figure = plots.plot_suspects(images, suspects, class_names=class_names)
