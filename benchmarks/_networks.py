@@ -110,7 +110,8 @@ def _network(spec, shape, num_outputs):
         return _dense(shape, num_outputs, **arguments)
     if name not in models.__all__:
         raise recipes.UnknownNameError("network", name, ["dense", *models.__all__])
-    return getattr(models, name)(num_outputs, input_shape=shape, **arguments)
+    arguments |= {"num_classes": num_outputs, "input_shape": shape}
+    return getattr(models, name)(**arguments)
 
 
 def _dense(shape, num_outputs, units):
@@ -121,7 +122,9 @@ def _dense(shape, num_outputs, units):
     return keras.Sequential([*layers, keras.layers.Dense(num_outputs, dtype="float32")])
 
 
-def compile_model(model, optimizer, loss, steps_per_epoch, num_devices):
+def compile_model(
+    model, optimizer, loss, steps_per_epoch, num_devices, metrics=("accuracy",)
+):
     """Compile `model` so that this machine runs it fast."""
     is_tensorflow = _devices.BACKEND == "tensorflow"
     # On a CPU XLA makes convolutions of TensorFlow two to four times slower, and
@@ -136,7 +139,7 @@ def compile_model(model, optimizer, loss, steps_per_epoch, num_devices):
     model.compile(
         optimizer,
         loss,
-        metrics=["accuracy"],
+        metrics=list(metrics),
         jit_compile=is_jitted,
         steps_per_execution=at_once,
     )

@@ -93,8 +93,8 @@ class Run:
     def _train_stage(self, index):
         stage = self.stages[index]
         words = [self.seed, index]
-        keras.utils.set_random_seed(_derive_seed(*words))
-        model = self._build(index)
+        keras.utils.set_random_seed(derive_seed(*words))
+        model = self.build(index)
         batches = _arrays.Batches(
             self.data.x_train,
             self.labels.noisy,
@@ -125,13 +125,20 @@ class Run:
             self.state.matrix = self._estimate(model).tolist()
         self.state.end_stage()
 
-    def _build(self, index, loss=None):
-        """Return a fresh compiled model for a stage, or for SEAL's first round."""
+    def build(self, index, loss=None, metrics=("accuracy",)):
+        """Return a fresh compiled model for a stage.
+
+        Args:
+            index: Number of the stage.
+            loss: Instead of the stage's: that of SEAL's first round, or of several
+                runs side by side.
+            metrics: Of Keras, computed in training.
+        """
         stage = self.stages[index]
         is_last = index == len(self.stages) - 1
         has_own_rate = is_last and (loss is not None or not self.method.first_loss)
         if loss is None:
-            loss = self._own_loss() if is_last else _methods.loss_by_name(stage.loss)
+            loss = self.own_loss() if is_last else _methods.loss_by_name(stage.loss)
         size = self.recipe.training.batch_size
         steps = _networks.num_steps(len(self.data.y_train), size)
         rate = self.method.learning_rate if has_own_rate else None
@@ -142,11 +149,14 @@ class Run:
             shape = self.data.x_train.shape[1:]
             outputs = _methods.num_outputs(self.method, self.data.num_classes)
             model = _networks.build(self.recipe, shape, outputs)
-            _networks.compile_model(model, optimizer, loss, steps, self.devices.count)
+            _networks.compile_model(
+                model, optimizer, loss, steps, self.devices.count, metrics
+            )
             optimizer.build(model.trainable_variables)
         return model
 
-    def _own_loss(self):
+    def own_loss(self):
+        """Return the loss of the method, which the last stage trains with."""
         matrix = self.state.matrix
         matrices = {
             "estimated": None if matrix is None else np.array(matrix),
@@ -188,7 +198,7 @@ class Run:
     def _evolve(self, index):
         """Train SEAL's rounds, which keep their own state."""
         evolution = training.SelfEvolution(
-            lambda: self._build(index),
+            lambda: self.build(index),
             first_build_model=self._first_model(index),
             rounds=self.method.rounds,
             storage=os.path.join(self.folder, "rounds"),
@@ -209,7 +219,7 @@ class Run:
             verbose=0,
         )
         rounds = [
-            {name: [_plain(value) for value in values] for name, values in logs.items()}
+            {name: [plain(value) for value in values] for name, values in logs.items()}
             for logs in evolution.histories
         ]
         return {"rounds": rounds, "reports": evolution.reports}
@@ -220,7 +230,7 @@ class Run:
             return None
 
         def build():
-            model = self._build(index, _methods.loss_by_name(self.method.first_loss))
+            model = self.build(index, _methods.loss_by_name(self.method.first_loss))
             if self.stages[index].continues:
                 before = self.stages[index - 1].epochs
                 values = _checkpoint.load(self.state.path(index - 1, before))
@@ -314,7 +324,7 @@ class _Order(keras.callbacks.Callback):
         self.batches, self.seed = batches, seed
 
     def on_epoch_begin(self, epoch, logs=None):
-        keras.utils.set_random_seed(_derive_seed(*self.seed, epoch))
+        keras.utils.set_random_seed(derive_seed(*self.seed, epoch))
         self.batches.set_epoch(epoch)
 
 
@@ -350,7 +360,7 @@ class _EpochEnd(keras.callbacks.Callback):
         seconds = self.elapsed()
         if self.verbose:
             _print_epoch(epoch, self.params["epochs"], logs, seconds)
-        self.keep({name: _plain(value) for name, value in logs.items()}, seconds)
+        self.keep({name: plain(value) for name, value in logs.items()}, seconds)
 
     def keep(self, logs, seconds):
         self.state.end_epoch(self.model, logs, seconds)
@@ -368,7 +378,7 @@ def _print_epoch(epoch, epochs, logs, seconds):
     print(f"  epoch {epoch + 1}/{epochs}: {values} ({seconds:.1f} s)", flush=True)
 
 
-def _plain(value):
+def plain(value):
     """Return a number that JSON has: None for NaN, such as a price before its time."""
     return float(value) if np.isfinite(value) else None
 
@@ -423,6 +433,6 @@ def remove(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _derive_seed(*words):
+def derive_seed(*words):
     """Return a seed for Keras that belongs to these integers."""
     return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -13,6 +13,8 @@ run is trained by one of them.
 """
 
 import argparse
+import collections
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -27,6 +29,7 @@ import keras
 
 import keras_noisy
 from benchmarks import _data, _devices, _methods, _records, _training, recipes
+from keras_noisy.noise import NoisyLabels
 
 RUNS = "runs.jsonl"
 
@@ -56,6 +59,17 @@ def parse_arguments(arguments=None):
     )
     add("--budget", type=_share, default=1.0, help="share of the recipe's epochs (1)")
     add("--devices", type=_positive, default=1, help="devices that share a batch (1)")
+    add(
+        "--on-device",
+        action="store_true",
+        help="keep the data on the device, an epoch is one call of it; JAX",
+    )
+    add(
+        "--together",
+        type=_positive,
+        default=1,
+        help="runs that are one program; more than one is --on-device too (1)",
+    )
     add("--threads", type=int, default=0, help="threads of TensorFlow's operations")
     add(
         "--precision",
@@ -146,11 +160,29 @@ def _has_matrix(method, entry):
     return has_one or not _methods.needs_true_matrix(method)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run of a cell needs: labels, their source in words, where it is kept."""
+
+    cell: Cell
+    source: str
+    labels: NoisyLabels
+    settings: dict
+    digest: str
+    folder: pathlib.Path
+
+
 class Session:
     """Runs cells of one recipe with one set of options."""
 
     def __init__(self, recipe, args, command):
         self.recipe, self.args, self.command = recipe, args, command
+        self.on_device = args.on_device or args.together > 1
+        if self.on_device and (_devices.BACKEND != "jax" or args.devices > 1):
+            raise ValueError(
+                "--on-device and --together are for one device on JAX. Received: "
+                f"KERAS_BACKEND={_devices.BACKEND}, --devices {args.devices}."
+            )
         self.devices = _devices.Devices(args.devices, args.threads)
         keras.config.set_dtype_policy(args.precision)
         self.data = _data.load(recipe.data, args.source, args.out / "data")
@@ -160,46 +192,109 @@ class Session:
         args.out.mkdir(parents=True, exist_ok=True)
         self._labels = {}
 
-    def run(self, cell, heading):
-        """Train a cell, unless that is done, and return its record."""
+    def groups(self, cells):
+        """Return which cells are trained together, as lists of their numbers."""
+        by_fit, by_epochs = [], collections.defaultdict(list)
+        for index, cell in enumerate(cells):
+            reason = self._why_by_fit(cell)
+            if reason is None:
+                by_epochs[cell.method.epochs].append(index)
+                continue
+            by_fit.append([index])
+            if self.on_device:
+                print(f"{cell}: trained by Keras's fit, because {reason}")
+        size = self.args.together
+        on_device = [
+            some[start : start + size]
+            for some in by_epochs.values()
+            for start in range(0, len(some), size)
+        ]
+        return sorted([*on_device, *by_fit])
+
+    def _why_by_fit(self, cell):
+        """Return why `fit` trains a cell; None where an epoch is one call."""
+        if not self.on_device:
+            return "nothing else was asked for"
+        # JAX only, which is not there on other backends.
+        from benchmarks import _on_device
+
+        return _on_device.why_not(cell.method, self.data)
+
+    def run(self, cells, headings):
+        """Train those of some cells that are not done, as one program if several.
+
+        Args:
+            cells: One of `groups`.
+            headings: What is printed before what became of each.
+        """
+        plans = [self._plan(cell) for cell in cells]
+        with contextlib.ExitStack() as claims:
+            left = []
+            for plan, heading in zip(plans, headings, strict=True):
+                is_free = claims.enter_context(_records.claim(plan.folder))
+                if self._is_left(plan, is_free, heading):
+                    left.append((plan, heading))
+            if left:
+                self._train(*zip(*left, strict=True))
+        # Models and traces of the past only cost memory.
+        keras.backend.clear_session()
+
+    def _is_left(self, plan, is_free, heading):
+        """Whether a run is this process's to train."""
+        # Read here: another process may have finished it meanwhile.
+        for record in _records.read(self.path):
+            if record["settings_digest"] == plan.digest:
+                print(f"{heading}: done before")
+                _training.remove(plan.folder)
+                return False
+        if not is_free:
+            print(f"{heading}: another process trains it")
+        return is_free
+
+    def _plan(self, cell):
         source, labels = self._find_labels(cell)
         settings = self._settings(cell, labels)
         digest = _records.digest(settings)
         folder = self._folder(cell, digest)
-        with _records.claim(folder) as is_free:
-            # Read here: another process may have finished it meanwhile.
-            for record in _records.read(self.path):
-                if record["settings_digest"] == digest:
-                    print(f"{heading}: done before")
-                    _training.remove(folder)
-                    return record
-            if not is_free:
-                print(f"{heading}: another process trains it")
-                return None
-            record = self._train(cell, labels, source, settings, folder)
-            _records.append(self.path, record)
-            _training.remove(folder)
-        print(f"{heading}: {_sentence(record)}", flush=True)
-        # Models and traces of the past only cost memory.
-        keras.backend.clear_session()
-        return record
+        return Plan(cell, source, labels, settings, digest, folder)
 
-    def _train(self, cell, labels, source, settings, folder):
+    def _train(self, plans, headings):
+        """Train runs, write a line for each, and remove what they continue from."""
         _devices.reset_peak_memory()
-        run = _training.Run(
+        runs = [self._make_run(plan) for plan in plans]
+        folders = [plan.folder for plan in plans]
+        if self._why_by_fit(plans[0].cell):
+            results = [run.train() for run in runs]
+        else:
+            from benchmarks import _on_device
+
+            name = "together-" + _records.digest([plan.digest for plan in plans])
+            folders.append(self.args.out / "state" / self.recipe.name / name)
+            results = _on_device.Group(runs, folders[-1], self.args.verbose).train()
+        for plan, heading, *trained in zip(plans, headings, runs, results, strict=True):
+            record = self._record(plan, *trained)
+            _records.append(self.path, record)
+            print(f"{heading}: {_sentence(record)}", flush=True)
+        for folder in folders:
+            _training.remove(folder)
+
+    def _make_run(self, plan):
+        return _training.Run(
             self.recipe,
-            cell.method,
-            cell.noise,
-            cell.rate,
-            cell.seed,
+            plan.cell.method,
+            plan.cell.noise,
+            plan.cell.rate,
+            plan.cell.seed,
             budget=self.args.budget,
             data=self.data,
-            labels=labels,
-            folder=folder,
+            labels=plan.labels,
+            folder=plan.folder,
             devices=self.devices,
             verbose=self.args.verbose,
         )
-        result = run.train()
+
+    def _record(self, plan, run, result):
+        cell, labels = plan.cell, plan.labels
         accuracies = result["curve"][_training.TEST_ACCURACY]
         best = max(range(len(accuracies)), key=accuracies.__getitem__)
         return {
@@ -211,7 +306,7 @@ class Session:
                 "rate": cell.rate,
                 "realised_rate": labels.rate,
                 "digest": labels.digest,
-                "source": source,
+                "source": plan.source,
             },
             "seed": cell.seed,
             "budget": self.args.budget,
@@ -222,8 +317,8 @@ class Session:
             "best_epoch": best + 1,
             "selected": _selected(result["curve"]),
             **result,
-            "settings": settings,
-            "settings_digest": _records.digest(settings),
+            "settings": plan.settings,
+            "settings_digest": plan.digest,
             "python": platform.python_version(),
             "machine": _devices.describe_machine(),
             "peak_memory_mb": _devices.peak_memory(),
@@ -369,8 +464,9 @@ def main(arguments=None):
             return print_plan(recipe, cells, args)
         command = shlex.join(["python", "-m", "benchmarks.run", *arguments])
         session = Session(recipe, args, command)
-        for number, cell in enumerate(cells, start=1):
-            session.run(cell, f"[{number}/{len(cells)}] {cell}")
+        headings = [f"[{n}/{len(cells)}] {cell}" for n, cell in enumerate(cells, 1)]
+        for some in session.groups(cells):
+            session.run([cells[i] for i in some], [headings[i] for i in some])
     except (ValueError, OSError) as error:
         # The command line's or a file's fault: the message says what to mend.
         raise SystemExit(f"error: {error}") from None

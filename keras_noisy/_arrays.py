@@ -77,6 +77,12 @@ def split_ids(x):
     return x, None
 
 
+def epoch_order(num_examples, seed, epoch):
+    """Return the rows of one epoch in the order that (seed, epoch) says."""
+    generator = np.random.Generator(np.random.PCG64([*_words(seed), epoch]))
+    return generator.permutation(num_examples)
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of arrays, whose order follows from (seed, epoch) and nothing else.
 
@@ -116,10 +122,7 @@ class Batches(keras.utils.PyDataset):
     def set_epoch(self, epoch):
         """Take the order of `epoch`."""
         if self.shuffle:
-            generator = np.random.Generator(
-                np.random.PCG64([*_words(self.seed), epoch])
-            )
-            self._order = generator.permutation(self.num_examples)
+            self._order = epoch_order(self.num_examples, self.seed, epoch)
         else:
             self._order = np.arange(self.num_examples)
 

@@ -1,7 +1,19 @@
 """A data set and a recipe that train in a moment."""
 
+import pathlib
+
 import numpy as np
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Everything else must be the same in a run that was continued.
+VOLATILE = ("seconds", "finished", "command", "peak_memory_mb")
+
+
+def stable(record):
+    """Return what a record of a run that was continued shares with a whole run's."""
+    return {key: value for key, value in record.items() if key not in VOLATILE}
+
 
 RECIPE = """
 title = "Tiny"

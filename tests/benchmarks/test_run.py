@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -13,10 +12,8 @@ import pytest
 
 from benchmarks import _records, _training, recipes, run
 from keras_noisy import noise
+from tests.benchmarks.conftest import ROOT, stable
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Everything else must be the same in a run that was continued.
-VOLATILE = ("seconds", "finished", "command", "peak_memory_mb")
 SYMMETRIC = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1"]
 
 
@@ -24,10 +21,6 @@ def start(tiny, out, *arguments):
     recipe, data = tiny
     run.main([recipe, "--source", data, "--out", str(out), *arguments])
     return _records.read(out / run.RUNS)
-
-
-def stable(record):
-    return {key: value for key, value in record.items() if key not in VOLATILE}
 
 
 def in_subprocess(code, *arguments):

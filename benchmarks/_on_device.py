@@ -1,0 +1,260 @@
+"""Training with the data on the device: an epoch and its test are one call of it.
+
+Keras's `fit` returns to Python after every step, and a small network is done before
+the next step is launched. Here `jax.lax.scan` runs the model's own `train_step` over an
+epoch. Several runs can be one program too, `jax.vmap` of that step over their
+variables. Every run has the initial weights, the order of examples, the augmentation
+and the loss that it has in `fit`, and so its curve is the same within float error
+(`tests/benchmarks/test_on_device.py`).
+"""
+
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from keras import ops
+
+from benchmarks import _training
+from keras_noisy import _arrays, _clock, _files, losses
+
+# An epoch takes seconds, and so does writing the state of all runs.
+SECONDS_BETWEEN_CHECKPOINTS = 60
+
+
+class OneOf(keras.losses.Loss):
+    """One of several losses, the one that the labels name.
+
+    Runs that share a program differ in nothing but data, so it holds all their losses.
+
+    Args:
+        choices: The losses; each has one value per example.
+    """
+
+    def __init__(self, choices):
+        super().__init__(name="one_of")
+        self.choices = choices
+
+    def call(self, y_true, y_pred):
+        """Return one loss per example.
+
+        Args:
+            y_true: `(batch, 2)`, class ids and the number of the loss.
+            y_pred: Logits `(batch, num_classes)`.
+        """
+        # `Loss.__call__` makes float32 of them.
+        y_true = ops.cast(y_true, "int32")
+        ids, number = y_true[:, 0], y_true[0, 1]
+        values = [choice.call(ids, y_pred) for choice in self.choices]
+        return ops.take(ops.stack(values), number, axis=0)
+
+
+NEED_CALLBACK = (
+    losses.DeepAbstention.__name__,
+    losses.EarlyLearningRegularization.__name__,
+)
+
+
+def why_not(method, data):
+    """Return why the runs of a method cannot be trained here, or None."""
+    if data.x_validation is not None:
+        return "its data set is read from a file"
+    if method.rounds or method.start or method.estimate:
+        return "it is more than one training"
+    if method.loss == losses.DeterminantMutualInformation.__name__:
+        return "its loss is one value for a whole batch"
+    if method.loss in NEED_CALLBACK:
+        return "its loss needs a callback"
+    return None
+
+
+class Group:
+    """Runs of one recipe and data set that are one program.
+
+    Args:
+        runs: `_training.Run`s of methods that `why_not` has nothing against, all of
+            the same number of epochs.
+        folder: What is needed to continue.
+        verbose: Whether to print a line per epoch.
+    """
+
+    def __init__(self, runs, folder, verbose=False):
+        self.runs, self.folder, self.verbose = runs, folder, verbose
+        first = runs[0]
+        (self.epochs,) = {run.epochs for run in runs}
+        self.data = first.data
+        self.batch_size = first.recipe.training.batch_size
+        self.num_steps = -(-len(self.data.y_train) // self.batch_size)
+        os.makedirs(folder, exist_ok=True)
+        _files.remove_leftovers(folder)
+
+    def train(self):
+        """Train what is left, and return the curves and costs of each run."""
+        began = last_kept = time.perf_counter()
+        self.model, state = self._build()
+        kept = _files.read_json(self._path("state.json")) or {}
+        epoch, before = kept.get("epoch", 0), kept.get("seconds", 0.0)
+        curves = kept.get("curves") or [_empty_curve() for _ in self.runs]
+        if epoch:
+            state = self._load(epoch, state)
+        train_epoch = jax.jit(self._train_epoch, donate_argnums=0)
+        arrays = self._put_arrays()
+        while epoch < self.epochs:
+            state, loss, correct = train_epoch(state, self._orders(epoch), *arrays)
+            epoch += 1
+            self._note(curves, loss, correct)
+            now = time.perf_counter()
+            seconds = before + now - began
+            if self.verbose:
+                self._print(epoch, curves, seconds)
+            if now - last_kept > SECONDS_BETWEEN_CHECKPOINTS and epoch < self.epochs:
+                self._keep(state, epoch, {"curves": curves, "seconds": seconds})
+                last_kept = now
+        share = round((before + time.perf_counter() - began) / len(self.runs), 2)
+        together = len(self.runs)
+        return [
+            {"curve": curve, "stages": [], "seconds": share, "together": together}
+            for curve in curves
+        ]
+
+    def _note(self, curves, loss, correct):
+        """Add what an epoch gave to the curves of all runs."""
+        for curve, one_loss, count in zip(
+            curves, np.asarray(loss), np.asarray(correct), strict=True
+        ):
+            curve["loss"].append(_training.plain(one_loss))
+            accuracy = int(count) / len(self.data.y_test)
+            curve[_training.TEST_ACCURACY].append(accuracy)
+
+    def _build(self):
+        """Return a model, and the state of all runs with a leading axis of runs."""
+        loss, states = OneOf([run.own_loss() for run in self.runs]), {}
+        for run in self.runs:
+            if run.seed not in states:
+                keras.utils.set_random_seed(_training.derive_seed(run.seed, 0))
+                # Keras makes the variables of other metrics in the first step.
+                model = run.build(0, loss, metrics=())
+                clock = _clock.attach(model)
+                clock.total.assign(self.num_steps * self.epochs)
+                states[run.seed] = [
+                    [variable.value for variable in variables]
+                    for variables in _state_variables(model)
+                ]
+        chosen = [states[run.seed] for run in self.runs]
+        return model, jax.tree.map(lambda *values: jnp.stack(values), *chosen)
+
+    def _put_arrays(self):
+        """Return labels with the number of the loss, images, and those of the test."""
+        labels = [
+            np.stack([run.labels.noisy, np.full(len(run.labels.noisy), number)], axis=1)
+            for number, run in enumerate(self.runs)
+        ]
+        test = [self.data.x_test, self.data.y_test.astype("int32")]
+        arrays = [np.stack(labels).astype("int32"), self.data.x_train, *test]
+        return [jnp.asarray(array) for array in arrays]
+
+    def _orders(self, epoch):
+        """Return the examples of an epoch in the order of each run, `(n, runs)`."""
+        by_seed = {
+            seed: _arrays.epoch_order(len(self.data.y_train), [seed, 0], epoch)
+            for seed in {run.seed for run in self.runs}
+        }
+        orders = [by_seed[run.seed] for run in self.runs]
+        return jnp.asarray(np.stack(orders, axis=1).astype("int32"))
+
+    def _train_epoch(self, state, orders, labels, x_train, x_test, y_test):
+        """Return the state after an epoch, and each run's loss and correct answers."""
+
+        def one_step(state, labels, rows):
+            logs, state = self.model.train_step(state, (x_train[rows], labels[rows]))
+            return list(state), logs["loss"]
+
+        def step(carry, rows):
+            return jax.vmap(one_step)(carry[0], labels, rows.T)
+
+        def one_test(state, x, y):
+            logits, _ = self.model.stateless_call(*state[:2], x, training=False)
+            return jnp.sum(jnp.argmax(logits, axis=-1) == y)
+
+        def test(correct, batch):
+            counts = jax.vmap(one_test, in_axes=(0, None, None))(state, *batch)
+            return correct + counts
+
+        state = self._with_metrics_reset(state)
+        zeros = jnp.zeros(len(self.runs))
+        state, loss = _in_pieces(step, (state, zeros), orders, self.batch_size)
+        batches, size = (x_test, y_test), _training.PREDICT_BATCH_SIZE
+        correct = _in_pieces(test, zeros.astype("int32"), batches, size)
+        return state, loss, correct
+
+    def _with_metrics_reset(self, state):
+        """Return the state with Keras's metrics, but not the clock, at zero."""
+        *others, values = state
+        kept = {id(v) for v in _clock.attach(self.model).variables}
+        values = [
+            value if id(variable) in kept else jnp.zeros_like(value)
+            for variable, value in zip(
+                self.model.metrics_variables, values, strict=True
+            )
+        ]
+        return [*others, values]
+
+    def _path(self, name):
+        return os.path.join(self.folder, name)
+
+    def _keep(self, state, epoch, more):
+        """Write what is needed to continue; the file that names the state last."""
+        old = (_files.read_json(self._path("state.json")) or {}).get("epoch")
+        arrays = {
+            f"{number:06d}": np.asarray(value)
+            for number, value in enumerate(jax.tree.leaves(state))
+        }
+        with _files.atomic_writer(self._path(f"state-{epoch}.npz")) as file:
+            np.savez(file, **arrays)
+        _files.write_json(self._path("state.json"), {"epoch": epoch, **more})
+        if old is not None:
+            os.remove(self._path(f"state-{old}.npz"))
+
+    def _load(self, epoch, like):
+        with np.load(self._path(f"state-{epoch}.npz")) as archive:
+            values = [jnp.asarray(archive[name]) for name in sorted(archive.files)]
+        return jax.tree.unflatten(jax.tree.structure(like), values)
+
+    def _print(self, epoch, curves, seconds):
+        accuracies = ", ".join(
+            f"{curve[_training.TEST_ACCURACY][-1]:.2%}" for curve in curves
+        )
+        print(
+            f"  epoch {epoch}/{self.epochs}: {accuracies} ({seconds:.1f} s)", flush=True
+        )
+
+
+def _empty_curve():
+    return {"loss": [], _training.TEST_ACCURACY: []}
+
+
+def _state_variables(model):
+    """Return the variables that Keras's `train_step` on JAX takes and returns."""
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+
+
+def _in_pieces(function, carry, arrays, size):
+    """Fold a function over `size` rows of arrays at a time; the last may be fewer."""
+    count = len(jax.tree.leaves(arrays)[0])
+    whole = count // size
+
+    def head(array):
+        return array[: whole * size].reshape(whole, size, *array.shape[1:])
+
+    pieces = jax.tree.map(head, arrays)
+    carry, _ = jax.lax.scan(lambda c, p: (function(c, p), None), carry, pieces)
+    if count % size:
+        carry = function(carry, jax.tree.map(lambda a: a[whole * size :], arrays))
+    return carry
