@@ -268,6 +268,46 @@ def class_ids(y_true, y_pred):
     return ops.clip(ops.cast(ids, "int32"), 0, y_pred.shape[-1] - 1)
 
 
+def of_ids_if_one_hot(q, of_ids, of_distributions):
+    """Return `of_ids(ids)` if all rows of `q` are one-hot, else `of_distributions()`.
+
+    For a formula that is much cheaper for class ids. Both must give the same then, up
+    to rounding. Which it is shows when the labels are there, so only compiled code on
+    CPUs asks: an accelerator would have to wait for the answer.
+
+    Args:
+        q: Distributions, shape `(..., num_classes)`.
+        of_ids: Function of class ids, int32 in range, shape `(...,)`.
+        of_distributions: Function without arguments.
+    """
+    if not _branches_are_free(q):
+        return of_distributions()
+    num_classes = q.shape[-1]
+    total = ops.sum(q, axis=-1)
+    # Sums, which XLA fuses; to reduce booleans takes it as long as a cross-entropy.
+    fractions = ops.sum(ops.abs(q * (1 - q)), axis=-1)
+    is_one_hot = ops.logical_and(ops.equal(total, 1), ops.equal(fractions, 0))
+
+    def by_ids():
+        ids = ops.sum(q * ops.arange(num_classes, dtype=q.dtype), axis=-1)
+        # Under JAX's `vmap` both branches run, this one on any distribution.
+        return of_ids(ops.clip(ops.cast(ids, "int32"), 0, num_classes - 1))
+
+    return ops.cond(ops.all(is_one_hot), by_ids, of_distributions)
+
+
+def _branches_are_free(x):
+    """Whether a branch on the value of `x` costs no more than looking at it.
+
+    An accelerator waits for the answer, torch breaks its graph, and eager JAX would
+    compile both branches at every call.
+    """
+    if keras.backend.backend() == "torch":
+        return False
+    on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
+    return on_cpu and _concrete(x) is None
+
+
 def check_same_shape(owner, argument, x, y_pred):
     """Raise if `x` is known to have another shape than `y_pred`."""
     shape = _static_shape(owner, argument, x)

@@ -53,6 +53,10 @@ def forward_correction(
         >>> round(float(loss[0]), 4)
         0.6931
 
+    Note:
+        Compiled code on CPUs treats a batch of one-hot labels as class ids, which is
+        faster. As with class ids, such labels have no gradient then.
+
     Reference:
         Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
         Correction Approach", CVPR 2017.
@@ -66,9 +70,13 @@ def forward_correction(
         ids = _base.class_ids(y_true, y_pred)
         if ids is not None:
             return _of_class_ids(ids, p, matrix)
-        if matrix.min() > SMALLEST_ENTRY:
+        if _is_cheap(matrix):
             return _of_distributions(q, p, matrix)
-        return _of_distributions_with_zeros(q, p, matrix)
+        return _base.of_ids_if_one_hot(
+            q,
+            lambda ids: _of_class_ids(ids, p, matrix),
+            lambda: _of_distributions(q, p, matrix),
+        )
 
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 
@@ -86,42 +94,78 @@ def _of_class_ids(ids, p, matrix):
 
 
 def _of_distributions(q, p, matrix):
-    log_noisy = ops.log(_transposed_product(p, matrix))
+    log_noisy = _log_noisy(p, matrix)
     return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
 
 
-def _transposed_product(p, matrix):
-    """Return `T' p`, times the total of `p.exp`.
-
-    Where all other classes turn into class `k` at the same rate, as under symmetric
-    noise, that is a sum of two terms and takes no matrix product.
-    """
-    diagonal = np.diag(matrix)
-    others = matrix[np.arange(len(matrix)) - 1, np.arange(len(matrix))]
-    alike = np.where(np.eye(len(matrix), dtype=bool), diagonal, others)
-    # A negative rest would cancel.
-    if np.array_equal(matrix, alike) and np.all(diagonal >= others):
-        rest = ops.convert_to_tensor(diagonal - others, dtype=p.exp.dtype)
-        others = ops.convert_to_tensor(others, dtype=p.exp.dtype)
-        return rest * p.exp + others * p.total[..., None]
-    matrix = ops.convert_to_tensor(matrix, dtype=p.exp.dtype)
+def _log_noisy(p, matrix):
+    """Return `log T' p`, plus `p.log_total`, shape `(..., num_classes)`."""
+    if matrix.min() <= SMALLEST_ENTRY:
+        return _log_noisy_by_logarithms(p.shifted, matrix)
+    if _others_alike(matrix):
+        return ops.log(_product_with_others_alike(p, matrix))
     # Not `ops.matmul`, which computes float64 in float32 on torch.
-    return p.exp @ matrix
+    return ops.log(p.exp @ ops.convert_to_tensor(matrix, dtype=p.exp.dtype))
 
 
-def _of_distributions_with_zeros(q, p, matrix):
-    """As `_of_distributions`, by logarithms of the entries that are not zero.
+def _is_cheap(matrix):
+    """Whether all of `log T' p` costs little more than one class of it."""
+    return _most_sources(matrix) == 1 or (
+        matrix.min() > SMALLEST_ENTRY and _others_alike(matrix)
+    )
 
-    The classes that turn into class `k` stand first in column `k` of `sources`.
+
+def _others_alike(matrix):
+    """Whether the other classes turn into class `k` at one rate, at most its own.
+
+    A class that is left alone less often than others turn into it would cancel.
     """
-    count = int((matrix > 0).sum(axis=0).max())
-    sources = np.argsort(-matrix, axis=0, kind="stable")[:count]
+    diagonal, others = _diagonal_and_others(matrix)
+    alike = np.where(np.eye(len(matrix), dtype=bool), diagonal, others)
+    return np.array_equal(matrix, alike) and bool(np.all(diagonal >= others))
+
+
+def _diagonal_and_others(matrix):
+    classes = np.arange(len(matrix))
+    return np.diag(matrix), matrix[classes - 1, classes]
+
+
+def _product_with_others_alike(p, matrix):
+    """As `p.exp @ matrix`, a sum of two terms as under symmetric noise."""
+    diagonal, others = _diagonal_and_others(matrix)
+    rest = ops.convert_to_tensor(diagonal - others, dtype=p.exp.dtype)
+    others = ops.convert_to_tensor(others, dtype=p.exp.dtype)
+    return rest * p.exp + others * p.total[..., None]
+
+
+def _most_sources(matrix):
+    """Return how many classes turn into the one that most turn into."""
+    return int((matrix > 0).sum(axis=0).max())
+
+
+def _log_noisy_by_logarithms(shifted, matrix):
+    """As `_log_noisy`, the logarithm of a sum over the classes with `T_jk > 0`."""
+    count = _most_sources(matrix)
+    if 8 * count > len(matrix):
+        # All classes are more terms, but a gather costs eight of them.
+        logs = ops.convert_to_tensor(_log(matrix), dtype=shifted.dtype)
+        return _base.log_sum_exp(shifted[..., None] + logs, axis=-2)
+    # The classes that turn into class `k` stand first in column `k`, itself foremost.
+    order = -matrix - 2 * np.eye(len(matrix)) * (matrix > 0)
+    sources = np.argsort(order, axis=0, kind="stable")[:count]
     logs = np.take_along_axis(_log(matrix), sources, axis=0)
-    logs = ops.convert_to_tensor(logs, dtype=p.shifted.dtype)
+    logs = ops.convert_to_tensor(logs, dtype=shifted.dtype)
     # One term of every class at a time, shape `(..., count, num_classes)`.
-    terms = [ops.take(p.shifted, row, axis=-1) for row in sources]
-    log_noisy = _base.log_sum_exp(ops.stack(terms, axis=-2) + logs, axis=-2)
-    return p.log_total * ops.sum(q, axis=-1) - ops.sum(q * log_noisy, axis=-1)
+    terms = ops.stack([_classes(shifted, row) for row in sources], axis=-2) + logs
+    if count == 1:
+        return ops.squeeze(terms, axis=-2)
+    return _base.log_sum_exp(terms, axis=-2)
+
+
+def _classes(x, ids):
+    """Return `x[..., ids]`, without a gather where these are all classes in turn."""
+    in_turn = np.array_equal(ids, np.arange(len(ids)))
+    return x if in_turn else ops.take(x, ids, axis=-1)
 
 
 def _log(matrix):

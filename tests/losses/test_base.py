@@ -595,3 +595,44 @@ def test_dtype_in_the_config(dtype):
     again = losses.LabelSmoothing.from_config(config)
     assert again.dtype == "float32"
     assert again.get_config() == config
+
+
+# --- formulas that are cheaper for class ids
+
+
+def which_branch(q):
+    """Return 1 where the formula for ids is used, 0 where that for distributions is."""
+
+    def of_ids(ids):
+        return ops.ones_like(ids, dtype="float32")
+
+    def of_distributions():
+        return ops.zeros(ops.shape(q)[:-1], dtype="float32")
+
+    return _base.of_ids_if_one_hot(q, of_ids, of_distributions)
+
+
+@pytest.mark.parametrize("labels", [ref.ONE_HOT, ref.SOFT], ids=["one-hot", "soft"])
+def test_one_hot_labels_are_found_in_compiled_code(labels):
+    found = ref.to_numpy(ref.compiled(which_branch)(ref.tensor(labels, "float32")))
+    expected = labels is ref.ONE_HOT and ref.BACKEND != "torch"
+    np.testing.assert_array_equal(found, np.full(len(labels), float(expected)))
+    # Outside of it JAX would compile both branches at every call.
+    found = ref.to_numpy(which_branch(ref.tensor(labels, "float32")))
+    np.testing.assert_array_equal(found, np.zeros(len(labels)))
+
+
+def test_ids_of_one_hot_labels():
+    found = ref.compiled(
+        lambda q: _base.of_ids_if_one_hot(
+            q, lambda ids: ids, lambda: ops.cast(ops.argmax(q, axis=-1), "int32")
+        )
+    )(ref.tensor(ref.ONE_HOT.reshape(4, 4, -1), "float32"))
+    np.testing.assert_array_equal(ref.to_numpy(found), ref.IDS.reshape(4, 4))
+
+
+def test_an_accelerator_does_not_wait_for_labels(monkeypatch):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    # A function of its own, which is not compiled yet.
+    found = ref.compiled(lambda q: which_branch(q))(ref.tensor(ref.ONE_HOT, "float32"))
+    np.testing.assert_array_equal(ref.to_numpy(found), np.zeros(len(ref.ONE_HOT)))

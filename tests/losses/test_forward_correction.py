@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_noisy import losses, noise
 
@@ -100,6 +101,190 @@ def test_leads_to_the_clean_minimiser():
         np.log(clean).astype("float32"),
     )
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
+
+
+# --- one-hot labels, for which compiled code on CPUs looks rows up as for class ids
+
+CLASSES = 16
+rng = np.random.default_rng(11)
+LOGITS = np.concatenate(
+    [2 * rng.normal(size=(6, CLASSES)), 12 * rng.normal(size=(6, CLASSES))]
+).astype("float32")
+IDS = rng.integers(0, CLASSES, len(LOGITS))
+ONE_HOT = np.eye(CLASSES, dtype="float32")[IDS]
+SOFT = rng.dirichlet(np.ones(CLASSES), len(LOGITS)).astype("float32")
+MIXED = np.where(np.arange(len(LOGITS))[:, None] % 2, ONE_HOT, SOFT)
+# Whole numbers that are no distributions, and parts of one-hot rows.
+ALMOST = {
+    "a row of zeros": np.where(np.arange(len(LOGITS))[:, None] == 3, 0, ONE_HOT),
+    "two classes": np.maximum(ONE_HOT, np.roll(ONE_HOT, 1, axis=-1)),
+    "half": ONE_HOT / 2,
+    "opposite signs": 2 * ONE_HOT - np.roll(ONE_HOT, 1, axis=-1),
+}
+# One for each way to compute `T' p`.
+WAYS = {
+    "dense": 0.6 * np.eye(CLASSES)
+    + 0.4 * rng.dirichlet(np.ones(CLASSES), size=CLASSES),
+    "symmetric": noise.symmetric(CLASSES, 0.4),
+    "identity": np.eye(CLASSES),
+    "permutation": np.eye(CLASSES)[rng.permutation(CLASSES)],
+    "pair flip": noise.pair_flip(CLASSES, 0.4),
+    "mostly flipped": noise.pair_flip(CLASSES, 0.7),
+    "some classes": noise.asymmetric(CLASSES, {1: 0, 2: 0, 3: 7}, 0.4),
+    "some zeros": 0.5 * np.eye(CLASSES)
+    + 0.5 * np.kron(np.eye(2), np.full((8, 8), 1 / 8)),
+    "one zero": noise.symmetric(CLASSES, 0.4),
+}
+WAYS["one zero"][2, 2:4] = WAYS["one zero"][2, 2:4].sum(), 0
+every_way = pytest.mark.parametrize("way", WAYS)
+# On torch both are the same.
+modes = [False] if ref.BACKEND == "torch" else [False, True]
+compiled_or_not = pytest.mark.parametrize("compiled", modes)
+
+
+def function_of(way, compiled=False):
+    """Return the loss as a function of labels and logits."""
+
+    def function(y, z):
+        return losses.forward_correction(
+            y, z, transition_matrix=WAYS[way], from_logits=True
+        )
+
+    return ref.compiled(function) if compiled else function
+
+
+def check(function, labels, q, way, dtype="float32", logits=LOGITS):
+    labels = ref.tensor(labels, None if labels is IDS else dtype)
+    loss = function(labels, ref.tensor(logits, dtype))
+    ref.assert_close(loss, oracle(WAYS[way])(q, logits), dtype)
+    actual = ref.gradient(lambda z: function(labels, z), logits.astype(dtype))
+    expected = ref.numerical_gradient(lambda z: oracle(WAYS[way])(q, z), logits)
+    ref.assert_close(actual, expected, dtype)
+
+
+@compiled_or_not
+@pytest.mark.parametrize("dtype", ref.FLOATS)
+@every_way
+def test_one_hot_labels_are_class_ids(way, dtype, compiled):
+    function = function_of(way, compiled)
+    check(function, IDS, ONE_HOT, way, dtype)
+    check(function, ONE_HOT, ONE_HOT, way, dtype)
+
+
+@compiled_or_not
+@pytest.mark.parametrize("labels", [SOFT, MIXED], ids=["soft", "mixed"])
+@every_way
+def test_distributions_stay_distributions(way, labels, compiled):
+    check(function_of(way, compiled), labels, labels, way)
+
+
+@pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
+@pytest.mark.parametrize("labels", ALMOST)
+def test_weights_that_are_not_one_hot(labels, way):
+    check(function_of(way, modes[-1]), ALMOST[labels], ALMOST[labels], way)
+
+
+def test_labels_of_nan_are_not_one_hot():
+    labels = np.where(np.arange(len(LOGITS))[:, None] == 3, np.nan, ONE_HOT)
+    loss = function_of("dense", compiled=True)(ref.tensor(labels), ref.tensor(LOGITS))
+    np.testing.assert_array_equal(
+        np.isnan(ref.to_numpy(loss)), np.arange(len(LOGITS)) == 3
+    )
+
+
+@pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
+def test_one_hot_labels_with_more_dimensions(way):
+    function = function_of(way, compiled=True)
+    loss = function(
+        ref.tensor(ONE_HOT.reshape(3, 2, 2, CLASSES)),
+        ref.tensor(LOGITS.reshape(3, 2, 2, CLASSES)),
+    )
+    expected = oracle(WAYS[way])(ONE_HOT, LOGITS).reshape(3, 2, 2)
+    ref.assert_close(loss, expected)
+
+
+@compiled_or_not
+@pytest.mark.parametrize("labels", [IDS, ONE_HOT, SOFT], ids=["ids", "1-hot", "soft"])
+@every_way
+def test_far_logits(way, labels, compiled):
+    """At `+-100`, and where `T' p` itself is zero in float32 and float64."""
+    far = np.tile(
+        np.array([100, -100, 0, -900], "float32"), (len(LOGITS), CLASSES // 4)
+    )
+    far = far + LOGITS / 8
+    q = ONE_HOT if labels is IDS else labels
+    labels = ref.tensor(labels)
+    function = function_of(way, compiled)
+    ref.assert_close(function(labels, ref.tensor(far)), oracle(WAYS[way])(q, far))
+    gradient = ref.gradient(lambda z: function(labels, z), far)
+    # The part of class `j` in `(T' p)_k` is `shares[j, k]`.
+    with np.errstate(divide="ignore"):
+        logs = ref.log_softmax(far)[..., None] + np.log(WAYS[way].astype("longdouble"))
+    logs = logs - logs.max(axis=-2, keepdims=True)
+    shares = np.exp(logs) / np.exp(logs).sum(axis=-2, keepdims=True)
+    expected = ref.softmax(far) - (shares * q[:, None, :]).sum(axis=-1)
+    ref.assert_close(gradient, expected)
+
+
+@pytest.mark.skipif(ref.BACKEND != "jax", reason="JAX's own transformation")
+@pytest.mark.parametrize("labels", [ONE_HOT, SOFT, MIXED], ids=["1-hot", "soft", "mix"])
+@every_way
+def test_vmap(way, labels):
+    """There both branches run on every label, also the one that is not taken."""
+    import jax
+
+    def example(q, z):
+        return function_of(way)(q[None], z[None])[0]
+
+    value_and_gradient = jax.vmap(jax.value_and_grad(example, argnums=1))
+    for function in (value_and_gradient, jax.jit(value_and_gradient)):
+        loss, gradient = function(ref.tensor(labels), ref.tensor(LOGITS))
+        ref.assert_close(loss, oracle(WAYS[way])(labels, LOGITS))
+        expected = ref.numerical_gradient(
+            lambda z: oracle(WAYS[way])(labels, z), LOGITS
+        )
+        ref.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_second_derivatives(way):
+    """Against the difference of the first ones, outside of compiled code."""
+    labels, slope = ref.tensor(SOFT), ref.tensor(np.arange(CLASSES, dtype="float32"))
+    function, step = function_of(way), 1e-2
+
+    def first(z):
+        return ref.gradient(lambda z: function(labels, z), z)
+
+    if ref.BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        z = tf.constant(LOGITS)
+        with tf.GradientTape() as outer:
+            outer.watch(z)
+            with tf.GradientTape() as inner:
+                inner.watch(z)
+                value = ops.sum(function(labels, z))
+            along = ops.sum(inner.gradient(value, z) * slope)
+        second = outer.gradient(along, z)
+    elif ref.BACKEND == "jax":
+        import jax
+
+        def along(z):
+            grad = jax.grad(lambda z: ops.sum(function(labels, z)))(z)
+            return ops.sum(grad * slope)
+
+        second = jax.grad(along)(ref.tensor(LOGITS))
+    else:
+        import torch
+
+        z = ref.tensor(LOGITS).requires_grad_(True)
+        (grad,) = torch.autograd.grad(
+            ops.sum(function(labels, z)), z, create_graph=True
+        )
+        (second,) = torch.autograd.grad(ops.sum(grad * slope), z)
+    shift = step * ref.to_numpy(slope)
+    expected = (first(LOGITS + shift) - first(LOGITS - shift)) / (2 * step)
+    np.testing.assert_allclose(ref.to_numpy(second), expected, atol=2e-2)
 
 
 def test_errors():
