@@ -90,7 +90,10 @@ def uncertain(q, p):
 WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
 EXPONENTS = [0, -0.1, 1.1, NAN, INF, "0.7", None, True]
 FACTORS = [-0.1, NAN, INF, "1", None, True]
-MATRIX = [[0.6 if i == j else 0.1 for j in range(5)] for i in range(5)]
+# No two rates of a class alike: others take no matrix product.
+MATRIX = [
+    [[0.6, 0.05, 0.08, 0.12, 0.15][(j - i) % 5] for j in range(5)] for i in range(5)
+]
 BAD_MATRICES = [
     np.roll(np.tri(5) / np.arange(1, 6)[:, None], 1, axis=0).T,  # Transposed.
     -np.eye(5),
