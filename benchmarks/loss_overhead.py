@@ -2,15 +2,18 @@
 
 Two measurements, on the TensorFlow backend: loss and gradient alone at batch 256,
 with and without XLA, and a training step of a small ResNet on 32 x 32 x 3 images,
-batch 64. Early-learning regularisation, whose state only `fit` keeps, is measured in
-the training step alone. Candidates take turns within one process; each ratio is the
-median over the rounds of a candidate's time over the built-in loss's time of the same
-round. `--losses` measures some of them.
+batch 64, with one-hot labels. `--labels one-hot ids` measures loss and gradient with
+class ids too, as ratios to the sparse categorical cross-entropy. Early-learning
+regularisation, whose state only `fit` keeps, is measured in the training step alone.
+Candidates take turns within one process; each ratio is the median over the rounds of a
+candidate's time over the built-in loss's time of the same round. `--losses` measures
+some of them.
 
     python benchmarks/loss_overhead.py --out benchmarks/results/loss_overhead.md
 """
 
 import argparse
+import itertools
 import os
 import pathlib
 import platform
@@ -28,13 +31,12 @@ import tensorflow as tf
 from keras_noisy import _clock, losses, noise
 from keras_noisy.callbacks import EarlyLearningTargets, GlobalTrust
 
+LABELS = ("one-hot", "ids")
 BUILT_IN = "CategoricalCrossentropy"
 LOSSES = {
-    BUILT_IN: lambda: keras.losses.CategoricalCrossentropy(from_logits=True),
+    BUILT_IN: lambda: BuiltIn(),
     # The noise floor: the same loss once more.
-    "CategoricalCrossentropy (again)": lambda: keras.losses.CategoricalCrossentropy(
-        from_logits=True
-    ),
+    "CategoricalCrossentropy (again)": lambda: BuiltIn(),
     "LabelSmoothing": lambda: losses.LabelSmoothing(epsilon=0.1, from_logits=True),
     "ConfidencePenalty": lambda: losses.ConfidencePenalty(
         epsilon=0.1, from_logits=True
@@ -119,6 +121,17 @@ others, the first variable alone costs about 15 µs; a training step has them an
 The function with `g` as a tensor shows the cost of the loss itself."""
 
 
+class BuiltIn:
+    """Keras's cross-entropy for the labels that come, sparse for class ids."""
+
+    one_hot = keras.losses.CategoricalCrossentropy(from_logits=True)
+    ids = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def __call__(self, y_true, y_pred):
+        """Return the mean loss."""
+        return (self.ids if is_ids(y_true) else self.one_hot)(y_true, y_pred)
+
+
 class ClassesOf:
     """A loss with a matrix, made when the number of classes is known."""
 
@@ -142,7 +155,15 @@ class Products:
     def __call__(self, y_true, y_pred):
         """Return the mean loss."""
         noisy = tf.nn.softmax(y_pred) @ self.matrix
+        if is_ids(y_true):
+            labelled = tf.gather(noisy, y_true, axis=-1, batch_dims=1)
+            return -tf.reduce_mean(tf.math.log(labelled))
         return -tf.reduce_mean(tf.reduce_sum(y_true * tf.math.log(noisy), axis=-1))
+
+
+def is_ids(y_true):
+    """Whether labels are class ids, one for each example."""
+    return y_true.shape.rank == 1
 
 
 def symmetric(num_classes):
@@ -166,7 +187,13 @@ def abstaining(loss):
 
     The last class has no examples here and its output stands for abstention.
     """
-    return lambda q, z: loss(q[:, :-1], z)
+
+    def of_other_classes(y_true, y_pred):
+        if is_ids(y_true):
+            return loss(tf.minimum(y_true, y_pred.shape[-1] - 2), y_pred)
+        return loss(y_true[:, :-1], y_pred)
+
+    return of_other_classes
 
 
 def proselflc_at(g):
@@ -198,27 +225,29 @@ def take_turns(candidates, rounds):
     return times
 
 
-def loss_and_gradient(names, num_classes, jit_compile, rounds, repeats):
+def loss_and_gradient(names, labels, num_classes, jit_compile, rounds, repeats):
     """Return the ratios of loss and gradient alone, and microseconds of the base."""
     rng = np.random.default_rng(0)
     z = tf.constant(rng.normal(scale=3, size=(256, num_classes)), "float32")
-    q = tf.one_hot(rng.integers(0, num_classes, 256), num_classes)
+    y_true = tf.constant(rng.integers(0, num_classes, 256), "int32")
+    if labels == "one-hot":
+        y_true = tf.one_hot(y_true, num_classes)
     clock = _clock.Clock()  # What `GlobalTrust` gives ProSelfLC in `fit`.
 
     def candidate(loss):
         @tf.function(jit_compile=jit_compile)
-        def step(q, z):
+        def step(y_true, z):
             with tf.GradientTape() as tape:
                 tape.watch(z)
-                value = loss(q, z)
+                value = loss(y_true, z)
             return value, tape.gradient(value, z)
 
         with clock.running(is_training=True):
-            step(q, z)
+            step(y_true, z)
 
         def run():
             for _ in range(repeats):
-                _, gradient = step(q, z)
+                _, gradient = step(y_true, z)
             gradient.numpy()
 
         return run
@@ -276,19 +305,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--step-rounds", type=int, default=100)
     parser.add_argument("--classes", type=int, nargs="+", default=CLASSES)
+    parser.add_argument("--labels", nargs="+", choices=LABELS, default=LABELS[:1])
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
     names = [name for name in LOSSES if name in (BUILT_IN, *args.losses)]
 
     columns = {}
-    for num_classes in args.classes:
-        for jit_compile in (True, False):
-            ratios, base = loss_and_gradient(
-                names, num_classes, jit_compile, args.rounds, 20
-            )
-            mode = "XLA" if jit_compile else "graph"
-            columns[f"C={num_classes}, {mode} ({base:.0f} µs)"] = ratios
+    settings = itertools.product(args.classes, (True, False), args.labels)
+    for num_classes, jit_compile, labels in settings:
+        ratios, base = loss_and_gradient(
+            names, labels, num_classes, jit_compile, args.rounds, 20
+        )
+        mode = "XLA" if jit_compile else "graph"
+        columns[f"C={num_classes}, {mode}, {labels} ({base:.0f} µs)"] = ratios
     ratios, base = training_step(names, args.step_rounds)
     columns[f"ResNet step, XLA ({base:.0f} ms)"] = ratios
 
@@ -296,9 +326,10 @@ def main():
         "# Cost of the losses",
         "",
         "Ratios to `keras.losses.CategoricalCrossentropy(from_logits=True)` with "
-        "one-hot labels: loss and gradient alone at batch 256, and a training step of "
-        "a ResNet-8 on 32 x 32 x 3, batch 64. In brackets the time of the built-in "
-        "loss.",
+        "one-hot labels, with class ids to "
+        "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`: loss and "
+        "gradient alone at batch 256, and a training step of a ResNet-8 on 32 x 32 x "
+        "3, batch 64, with one-hot labels. In brackets the time of the built-in loss.",
         "",
         "| loss | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),
