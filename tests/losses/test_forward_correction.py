@@ -1,5 +1,6 @@
 """Forward correction: `-log (T' p)_y`."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -244,6 +245,51 @@ def test_vmap(way, labels):
             lambda z: oracle(WAYS[way])(labels, z), LOGITS
         )
         ref.assert_close(gradient, expected)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
+def test_each_of_two_replicas_sees_its_own_labels(way, strategy):
+    """The first has one-hot labels alone, the second has others too."""
+    import tensorflow as tf
+
+    labels = np.concatenate([ONE_HOT[:6], MIXED[6:]])
+    halves = iter([(labels[:6], LOGITS[:6]), (labels[6:], LOGITS[6:])])
+    values = strategy.experimental_distribute_values_from_function(
+        lambda context: tuple(map(tf.constant, next(halves)))
+    )
+
+    def loss_and_gradient(value):
+        q, z = value
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = function_of(way)(q, z)
+        return loss, tape.gradient(loss, z)
+
+    run = tf.function(lambda values: strategy.run(loss_and_gradient, args=(values,)))
+    loss, gradient = map(strategy.experimental_local_results, run(values))
+    ref.assert_close(np.concatenate(loss), oracle(WAYS[way])(labels, LOGITS))
+    expected = ref.numerical_gradient(lambda z: oracle(WAYS[way])(labels, z), LOGITS)
+    ref.assert_close(np.concatenate(gradient), expected)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
+def test_fit_with_one_hot_labels(way, policy):
+    """As with class ids, step by step."""
+    weights = []
+    for labels in (IDS, ONE_HOT):
+        keras.utils.set_random_seed(0)
+        layers = [keras.Input((CLASSES,)), keras.layers.Dense(CLASSES, dtype=policy)]
+        model = keras.Sequential(layers)
+        loss = losses.ForwardCorrection(
+            transition_matrix=WAYS[way], from_logits=True, dtype=policy
+        )
+        model.compile(keras.optimizers.SGD(0.1), loss=loss)
+        model.fit(LOGITS / 8, labels, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        weights.append(model.get_weights()[0])
+    tolerance = 1e-5 if policy == "float32" else 1e-2
+    np.testing.assert_allclose(weights[1], weights[0], atol=tolerance)
 
 
 @pytest.mark.parametrize("way", WAYS)
