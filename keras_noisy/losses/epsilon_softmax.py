@@ -69,7 +69,8 @@ def epsilon_softmax(
     m, alpha, beta = _check("epsilon_softmax", m, alpha, beta)
 
     def formula(q, p):
-        absolute = ops.sum(ops.abs(q - p.probabilities), axis=-1)
+        # Divided by the total once for each example, not for each class.
+        absolute = ops.sum(ops.abs(q * p.total[..., None] - p.exp), axis=-1) / p.total
         return alpha * _pushed_cross_entropy(q, p, m) + beta * absolute
 
     return _base.per_example("epsilon_softmax", y_true, y_pred, from_logits, formula)
@@ -85,9 +86,8 @@ def _pushed_cross_entropy(q, p, m):
     chosen = p.argmax_one_hot()
     predicted = ops.sum(q * chosen, axis=-1)
     others = ops.sum(q, axis=-1) - predicted
-    p_c = ops.sum(chosen * p.exp, axis=-1) / p.total
     log_p_c = ops.sum(chosen * p.shifted, axis=-1) - p.log_total
-    pushed = ops.log1p((p_c - 1) / (m + 1))
+    pushed = ops.log1p(ops.expm1(log_p_c) / (m + 1))
     unpushed = p.cross_entropy(q) + predicted * log_p_c
     return unpushed + others * math.log1p(m) - predicted * pushed
 

@@ -22,7 +22,18 @@ def test_values_by_hand():
 
 
 @pytest.mark.parametrize("dtype", ref.FLOATS)
-@pytest.mark.parametrize("case", [(3.0, 0.1), (5.5, 3.0), (6.3, 1.5), (1.5, 0.5)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        (3.0, 0.1),
+        (5.5, 3.0),
+        (6.3, 1.5),
+        (1.5, 0.5),
+        (1.5, 2.0),
+        (2.0, 4.0),
+        (1.5, 5.0),
+    ],
+)
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_oracle(labels, case, dtype):
     ref.check(
@@ -39,6 +50,21 @@ def test_exponent_one_is_unhinged():
     loss = losses.asymmetric_unhinged(ref.IDS, ref.LOGITS, a=1.3, q=1, from_logits=True)
     p_y = ref.softmax(ref.LOGITS)[np.arange(16), ref.IDS]
     ref.assert_close(loss, 1 - p_y)
+
+
+@pytest.mark.parametrize("q", [2.0, 3.0, 2.5])
+def test_large_constants_keep_the_digits_of_p(q):
+    """The two powers differ by a millionth."""
+    loss = losses.asymmetric_unhinged(ref.IDS, ref.LOGITS, a=1e6, q=q, from_logits=True)
+    p_y = ref.softmax(ref.LOGITS)[np.arange(16), ref.IDS]
+    rest = np.longdouble(1e6 - 1)
+    expected = rest**q / q * np.expm1(q * np.log1p((1 - p_y) / rest))
+    np.testing.assert_allclose(
+        ref.to_numpy(loss / rest.astype(float) ** (q - 1)),
+        (expected / rest ** (q - 1)).astype(float),
+        rtol=2e-5,
+        atol=2e-6,
+    )
 
 
 def test_finite_next_to_one():
