@@ -68,27 +68,23 @@ def asymmetric_unhinged(
     )
 
 
-# Whole exponents up to here are multiplied out, which is faster than a power.
-LARGEST_PRODUCT = 4
+# Whole exponents up to here are multiplied out, which is faster than a logarithm.
+LARGEST_EXPANSION = 4
 
 
 def _terms(p, a, q):
     rest = a - 1
-    if q == int(q) and q <= LARGEST_PRODUCT:
-        return _product(p, a, int(q)) / q
+    if q == int(q) and q <= LARGEST_EXPANSION:
+        return _expansion(1 - p, rest, int(q)) / q
     if rest < 1:
         return (ops.exp(q * ops.log(rest + (1 - p))) - rest**q) / q
     # The difference of two large powers would lose the digits of `p`.
     return rest**q / q * ops.expm1(q * ops.log1p((1 - p) / rest))
 
 
-def _product(p, a, q):
-    """`x^q - r^q = (x - r) (x^(q-1) + x^(q-2) r + ... + r^(q-1))`, no difference."""
-    x, rest = a - p, a - 1
-    total = 1.0
-    for power in range(1, q):
-        total = total * x + rest**power
-    return (1 - p) * total
+def _expansion(x, rest, q):
+    """`(rest + x)^q - rest^q`, of terms that are not negative, so nothing cancels."""
+    return sum(math.comb(q, k) * rest ** (q - k) * x**k for k in range(1, q + 1))
 
 
 def _check(owner: str, a: float, q: float) -> tuple[float, float]:
