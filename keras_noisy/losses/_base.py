@@ -406,7 +406,7 @@ class NoisyLabelLoss(keras.losses.Loss):
     Attributes:
         function: The pure function, called with the hyperparameters.
         hyperparameters: Names of the arguments that are the method's own.
-        presets: The values that the method's paper gives, by data set.
+        presets: The values of the method's authors, by data set; its card says which.
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.

@@ -119,6 +119,7 @@ class ActiveNegative(_base.NoisyLabelLoss):
             "mnist": {"alpha": 1.0, "beta": 1.0},
             "cifar10": {"alpha": 5.0, "beta": 5.0},
             "cifar100": {"alpha": 10.0, "beta": 1.0},
+            "webvision": {"alpha": 20.0, "beta": 1.0},
         }
     )
 

@@ -11,6 +11,11 @@ import keras
 from keras_noisy import _errors
 from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
+from keras_noisy.losses.asymmetric_exponential import AsymmetricExponential
+from keras_noisy.losses.asymmetric_generalized_cross_entropy import (
+    AsymmetricGeneralizedCrossEntropy,
+)
+from keras_noisy.losses.asymmetric_unhinged import AsymmetricUnhinged
 from keras_noisy.losses.mean_absolute_error import MeanAbsoluteError
 from keras_noisy.losses.normalized_cross_entropy import NormalizedCrossEntropy
 from keras_noisy.losses.normalized_focal import NormalizedFocal
@@ -130,6 +135,9 @@ _NCE = NormalizedCrossEntropy()
 _NFL = NormalizedFocal(gamma=0.5)
 _RCE = ReverseCrossEntropy(log_zero=math.log(1e-4))
 _MAE = MeanAbsoluteError()
+_AGCE = AsymmetricGeneralizedCrossEntropy.from_preset
+_AUL = AsymmetricUnhinged.from_preset
+_AEL = AsymmetricExponential.from_preset
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
@@ -163,7 +171,25 @@ class ActivePassive(_base.NoisyLabelLoss):
             "nce+rce, mnist": _pair(_NCE, _RCE, 1.0, 10.0),
             "nce+rce, cifar10": _pair(_NCE, _RCE, 1.0, 1.0),
             "nce+rce, cifar100": _pair(_NCE, _RCE, 10.0, 0.1),
+            "nce+rce, webvision": _pair(_NCE, _RCE, 50.0, 0.1),
+            "nfl+mae, mnist": _pair(_NFL, _MAE, 1.0, 5.0),
+            "nfl+mae, cifar10": _pair(_NFL, _MAE, 1.0, 0.5),
+            "nfl+mae, cifar100": _pair(_NFL, _MAE, 10.0, 0.5),
+            "nfl+rce, mnist": _pair(_NFL, _RCE, 1.0, 10.0),
             "nfl+rce, cifar10": _pair(_NFL, _RCE, 1.0, 1.0),
+            "nfl+rce, cifar100": _pair(_NFL, _RCE, 10.0, 0.1),
+            **{
+                name: _pair(_NCE, asymmetric(name), alpha, beta)
+                for name, asymmetric, alpha, beta in (
+                    ("nce+agce, cifar10", _AGCE, 1.0, 4.0),
+                    ("nce+agce, cifar100", _AGCE, 10.0, 0.1),
+                    ("nce+agce, webvision", _AGCE, 50.0, 0.1),
+                    ("nce+aul, cifar10", _AUL, 1.0, 4.0),
+                    ("nce+aul, cifar100", _AUL, 10.0, 0.015),
+                    ("nce+ael, cifar10", _AEL, 1.0, 4.0),
+                    ("nce+ael, cifar100", _AEL, 10.0, 0.1),
+                )
+            },
         }
     )
 

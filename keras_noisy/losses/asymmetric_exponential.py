@@ -90,6 +90,7 @@ class AsymmetricExponential(_base.NoisyLabelLoss):
         {
             "mnist": {"a": 3.5},
             "cifar10": {"a": 2.5},
+            "cifar100": {"a": 2.5},
             "nce+ael, cifar10": {"a": 5.0},
             "nce+ael, cifar100": {"a": 1.5},
         }

@@ -111,8 +111,11 @@ class AsymmetricGeneralizedCrossEntropy(_base.NoisyLabelLoss):
         {
             "mnist": {"a": 4.0, "q": 0.2},
             "cifar10": {"a": 0.6, "q": 0.6},
+            "cifar100": {"a": 0.6, "q": 0.6},
+            "webvision": {"a": 1e-5, "q": 0.5},
             "nce+agce, cifar10": {"a": 6.0, "q": 1.5},
             "nce+agce, cifar100": {"a": 1.8, "q": 3.0},
+            "nce+agce, webvision": {"a": 2.5, "q": 3.0},
         }
     )
 

@@ -121,6 +121,7 @@ class AsymmetricUnhinged(_base.NoisyLabelLoss):
         {
             "mnist": {"a": 3.0, "q": 0.1},
             "cifar10": {"a": 5.5, "q": 3.0},
+            "cifar100": {"a": 5.5, "q": 3.0},
             "nce+aul, cifar10": {"a": 6.3, "q": 1.5},
             "nce+aul, cifar100": {"a": 6.0, "q": 3.0},
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
@@ -70,3 +72,4 @@ class BootstrapHard(_base.EpsilonLoss):
     """
 
     function = staticmethod(bootstrap_hard)
+    presets = MappingProxyType({"paper": {"epsilon": 0.2}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
@@ -71,3 +73,4 @@ class BootstrapSoft(_base.EpsilonLoss):
     """
 
     function = staticmethod(bootstrap_soft)
+    presets = MappingProxyType({"paper": {"epsilon": 0.05}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import keras
 from keras import ops
@@ -137,6 +138,14 @@ class DerivativeManipulation(_base.NoisyLabelLoss):
     hyperparameters = (
         "beta",
         "lambda_",
+    )
+    presets = MappingProxyType(
+        {
+            "cifar100, clean": {"beta": 6.0, "lambda_": 0.5},
+            "cifar100, symmetric 0.2": {"beta": 6.0, "lambda_": 0.5},
+            "cifar100, symmetric 0.4": {"beta": 8.0, "lambda_": 0.5},
+            "cifar100, symmetric 0.6": {"beta": 8.0, "lambda_": 0.5},
+        }
     )
 
     def __init__(

@@ -131,10 +131,18 @@ class EpsilonSoftmax(_base.NoisyLabelLoss):
         {
             "cifar10, symmetric": {"m": 1e5, "alpha": 0.01, "beta": 5.0},
             "cifar10, asymmetric": {"m": 1e3, "alpha": 0.02, "beta": 5.0},
+            "cifar10, instance-dependent": {"m": 1e5, "alpha": 0.045, "beta": 10.0},
+            "cifar100, clean": {"m": 1e4, "alpha": 0.1, "beta": 1.0},
             "cifar100, symmetric 0.2": {"m": 1e4, "alpha": 0.05, "beta": 1.0},
             "cifar100, symmetric 0.4": {"m": 1e4, "alpha": 0.03, "beta": 1.0},
             "cifar100, symmetric 0.6": {"m": 1e4, "alpha": 0.00125, "beta": 1.0},
             "cifar100, symmetric 0.8": {"m": 1e4, "alpha": 0.0075, "beta": 1.0},
+            "cifar100, asymmetric 0.1": {"m": 1e2, "alpha": 0.015, "beta": 1.0},
+            "cifar100, asymmetric 0.2": {"m": 1e2, "alpha": 0.007, "beta": 1.0},
+            "cifar100, asymmetric 0.3": {"m": 1e2, "alpha": 0.005, "beta": 1.0},
+            "cifar100, asymmetric 0.4": {"m": 1e2, "alpha": 0.004, "beta": 1.0},
+            "webvision": {"m": 1e3, "alpha": 0.015, "beta": 0.3},
+            "clothing1m": {"m": 1e3, "alpha": 0.012, "beta": 0.1},
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import keras
 from keras import ops
@@ -150,6 +151,7 @@ class EqualLoss(_base.NoisyLabelLoss):
 
     function = staticmethod(equal_loss)
     hyperparameters = ("epsilon",)
+    presets = MappingProxyType({"imagenet": {"epsilon": 0.1}})
 
     def __init__(self, *, epsilon: float, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)

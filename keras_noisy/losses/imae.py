@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import keras
 
 from keras_noisy import _errors
@@ -95,6 +97,14 @@ class IMAE(_base.NoisyLabelLoss):
 
     function = staticmethod(imae)
     hyperparameters = ("temperature",)
+    presets = MappingProxyType(
+        {
+            "cifar100, clean": {"temperature": 6.0},
+            "cifar100, symmetric 0.2": {"temperature": 8.0},
+            "cifar100, symmetric 0.4": {"temperature": 8.0},
+            "cifar100, symmetric 0.6": {"temperature": 2.0},
+        }
+    )
 
     def __init__(
         self, *, temperature: float = 8.0, **kwargs: Unpack[LossArguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -191,6 +192,17 @@ class ProSelfLC(_base.NoisyLabelLoss):
 
     function = staticmethod(proselflc)
     hyperparameters = ("exp_base", "transit_time_ratio", "stop_target_gradient")
+    presets = MappingProxyType(
+        {
+            "cifar100, clean": {"exp_base": 10.0},
+            "cifar100, asymmetric 0.2": {"exp_base": 14.0},
+            "cifar100, asymmetric 0.3": {"exp_base": 10.0},
+            "cifar100, asymmetric 0.4": {"exp_base": 8.0},
+            "cifar100, symmetric 0.2": {"exp_base": 14.0},
+            "cifar100, symmetric 0.4": {"exp_base": 12.0},
+            "cifar100, symmetric 0.6": {"exp_base": 8.0},
+        }
+    )
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Active-passive pairs: `alpha active + beta passive`."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,35 @@ def test_values_by_hand():
     # 2 log .75 / (log .25 + log .75) + 3 * 2 * .25
     loss = losses.active_passive([1], [[0.25, 0.75]], **PAIR, alpha=2, beta=3)
     np.testing.assert_allclose(loss, [2 * 0.2876821 / 1.6739764 + 1.5], rtol=1e-6)
+
+
+# The authors' formulas, whose mean absolute error is `1 - p_y` and whose reverse
+# cross-entropy clips labels at 1e-4, at p_y = 0.75 of two classes.
+NCE = math.log(0.75) / (math.log(0.25) + math.log(0.75))
+NFL = 0.25**0.5 * math.log(0.75)
+NFL /= NFL + 0.75**0.5 * math.log(0.25)
+MAE, RCE = 0.25, -0.25 * math.log(1e-4)
+PRESETS = {
+    "nce+mae, cifar10": NCE + MAE,
+    "nce+mae, cifar100": 10 * NCE + MAE,
+    "nce+rce, mnist": NCE + 10 * RCE,
+    "nce+rce, webvision": 50 * NCE + 0.1 * RCE,
+    "nfl+mae, mnist": NFL + 10 * MAE,
+    "nfl+rce, cifar100": 10 * NFL + 0.1 * RCE,
+    "nce+agce, cifar10": NCE + 4 * (7**1.5 - 6.75**1.5) / 1.5,
+    "nce+agce, cifar100": 10 * NCE + 0.1 * (2.8**3 - 2.55**3) / 3,
+    "nce+agce, webvision": 50 * NCE + 0.1 * (3.5**3 - 3.25**3) / 3,
+    "nce+aul, cifar10": NCE + 4 * (5.55**1.5 - 5.3**1.5) / 1.5,
+    "nce+aul, cifar100": 10 * NCE + 0.015 * (5.25**3 - 5**3) / 3,
+    "nce+ael, cifar10": NCE + 4 * math.exp(-0.75 / 5),
+    "nce+ael, cifar100": 10 * NCE + 0.1 * math.exp(-0.75 / 1.5),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_the_authors_losses(preset):
+    loss = losses.ActivePassive.from_preset(preset)
+    np.testing.assert_allclose(loss([1], [[0.25, 0.75]]), PRESETS[preset], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ref.FLOATS)
