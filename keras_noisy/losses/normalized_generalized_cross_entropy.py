@@ -84,7 +84,9 @@ class NormalizedGeneralizedCrossEntropy(_base.NoisyLabelLoss):
 
     function = staticmethod(normalized_generalized_cross_entropy)
     hyperparameters = ("q",)
-    presets = MappingProxyType({"paper": {"q": 0.7}})
+    presets = MappingProxyType(
+        {"mnist": {"q": 0.1}, "cifar10": {"q": 0.1}, "cifar100": {"q": 0.7}}
+    )
 
     def __init__(self, *, q: float = 0.7, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
