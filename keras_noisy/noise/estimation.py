@@ -24,8 +24,8 @@ def estimate_from_anchors(
             from a network that has not fitted the noise (stop early, or use examples
             that it was not trained on). Labels are not needed.
         quantile: Which of the examples, ranked by the probability of the class, is the
-            anchor, in (0, 1]: 1 takes the highest. The paper takes 0.97 on CIFAR-100,
-            because the highest few are outliers.
+            anchor, in (0, 1]: 1 takes the highest. The authors' code takes 0.97,
+            because the highest few are outliers, and the highest on CIFAR-100.
 
     Returns:
         Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
