@@ -261,8 +261,10 @@ def train_alone(loss, seeds, noisy_labels, data, args):
     (seed,) = seeds
     keras.utils.set_random_seed(seed)
     model = make_network(x_train.shape[1], 10)
-    # XLA takes longer than the training.
-    model.compile(keras.optimizers.Adam(args.learning_rate), loss, jit_compile=False)
+    # On TensorFlow XLA takes longer than the training; JAX has nothing else.
+    jit_compile = keras.backend.backend() == "jax"
+    optimizer = keras.optimizers.Adam(args.learning_rate)
+    model.compile(optimizer, loss, jit_compile=jit_compile)
     used = slice(len(x_train) // args.batch_size * args.batch_size)
     x_train, labels = x_train[used], noisy_labels[used, 0]
     targets = callbacks.EarlyLearningTargets(len(x_train))

@@ -451,6 +451,13 @@ def print_plan(recipe, cells, args):
     print(f"{len(cells)} runs of {length}; nothing was trained")
 
 
+def _command(arguments):
+    """Return what somebody else would type for the same runs."""
+    command = shlex.join(["python", "-m", "benchmarks.run", *arguments])
+    is_default = _devices.BACKEND == "tensorflow"
+    return command if is_default else f"KERAS_BACKEND={_devices.BACKEND} {command}"
+
+
 def main(arguments=None):
     """Run what the command line says."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -462,8 +469,7 @@ def main(arguments=None):
         cells = select(recipe, args)
         if args.dry_run:
             return print_plan(recipe, cells, args)
-        command = shlex.join(["python", "-m", "benchmarks.run", *arguments])
-        session = Session(recipe, args, command)
+        session = Session(recipe, args, _command(arguments))
         headings = [f"[{n}/{len(cells)}] {cell}" for n, cell in enumerate(cells, 1)]
         for some in session.groups(cells):
             session.run([cells[i] for i in some], [headings[i] for i in some])
