@@ -62,6 +62,10 @@ def backward_correction(
         >>> round(float(loss[0]), 4)
         -0.8109
 
+    Note:
+        Compiled code on CPUs treats a batch of one-hot labels as class ids, which is
+        faster. As with class ids, such labels have no gradient then.
+
     Reference:
         Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
         Correction Approach", CVPR 2017.
@@ -73,12 +77,17 @@ def backward_correction(
     def formula(q, p):
         check_transition_matrix(owner, matrix, p.num_classes)
         inverse = ops.convert_to_tensor(np.linalg.inv(matrix), dtype=p.exp.dtype)
+
+        def rows(ids):
+            # Cheaper than the product with one-hot rows, which is the same.
+            return ops.take(inverse, ids, axis=0)
+
         ids = _base.class_ids(y_true, y_pred)
         if ids is not None:
-            # Cheaper than the product with one-hot rows, which is the same.
-            return p.cross_entropy(ops.take(inverse, ids, axis=0))
+            return p.cross_entropy(rows(ids))
         # Not `ops.matmul`, which computes float64 in float32 on torch.
-        return p.cross_entropy(q @ inverse)
+        weights = _base.of_ids_if_one_hot(q, rows, lambda: q @ inverse)
+        return p.cross_entropy(weights)
 
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 

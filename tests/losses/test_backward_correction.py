@@ -44,6 +44,31 @@ def test_oracle(labels, matrix, dtype):
     )
 
 
+@pytest.mark.skipif(ref.BACKEND == "torch", reason="compiled as it is eagerly there")
+@pytest.mark.parametrize("matrix", [*MATRICES])
+@pytest.mark.parametrize("labels", ["ids", "one-hot", "soft", "one row is soft"])
+def test_compiled_code_tells_one_hot_labels_from_others(labels, matrix):
+    q = ref.ONE_HOT
+    if labels == "soft":
+        q = ref.SOFT
+    elif labels == "one row is soft":
+        q = np.where(np.arange(len(q))[:, None] == 1, ref.SOFT, q)
+
+    @ref.compiled
+    def function(y, z):
+        return losses.backward_correction(
+            y, z, transition_matrix=MATRICES[matrix], from_logits=True
+        )
+
+    y_true, logits = ref.tensor(ref.IDS if labels == "ids" else q), ref.LOGITS / 4
+    expected = oracle(MATRICES[matrix])
+    ref.assert_close(function(y_true, ref.tensor(logits)), expected(q, logits))
+    ref.assert_close(
+        ref.gradient(lambda z: function(y_true, z), logits),
+        ref.numerical_gradient(lambda z: expected(q, z), logits),
+    )
+
+
 def test_identity_is_cross_entropy():
     loss = losses.backward_correction(
         ref.IDS, ref.LOGITS, transition_matrix=np.eye(5), from_logits=True
