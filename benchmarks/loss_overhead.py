@@ -105,6 +105,9 @@ LOSSES = {
         losses.ForwardCorrection, pair_flip
     ),
     "ForwardCorrection, dense T": lambda: ClassesOf(losses.ForwardCorrection, dense),
+    "ForwardCorrection, T with zeros": lambda: ClassesOf(
+        losses.ForwardCorrection, counted
+    ),
     # What a dense `T` cannot do without.
     "two products with a C x C matrix": lambda: ClassesOf(Products, dense),
     "BackwardCorrection": lambda: ClassesOf(losses.BackwardCorrection, symmetric),
@@ -180,6 +183,16 @@ def dense(num_classes):
     """Return noise of 40 % at random rates, as an estimated matrix has them."""
     rows = np.random.default_rng(0).dirichlet(np.ones(num_classes), num_classes)
     return 0.6 * np.eye(num_classes) + 0.4 * rows
+
+
+def counted(num_classes):
+    """Return noise of 40 % to a fifth of the classes, as counts of examples give it."""
+    rng = np.random.default_rng(0)
+    matrix = 0.6 * np.eye(num_classes)
+    count = max(1, num_classes // 5)
+    for row in matrix:
+        row[rng.choice(num_classes, count, replace=False)] += 0.4 / count
+    return matrix
 
 
 def abstaining(loss):
