@@ -2,10 +2,11 @@
 
 Keras's `fit` returns to Python after every step, and a small network is done before
 the next step is launched. Here `jax.lax.scan` runs the model's own `train_step` over an
-epoch. Several runs can be one program too, `jax.vmap` of that step over their
-variables. Every run has the initial weights, the order of examples, the augmentation
-and the loss that it has in `fit`, and so its curve is the same within float error
-(`tests/benchmarks/test_on_device.py`).
+epoch. Several runs can be one program too: dense networks as one, `jax.vmap` of that
+step over their variables, and networks with convolutions beside each other, because
+their convolutions would become grouped ones, which are slow. Every run has the initial
+weights, the order of examples, the augmentation and the loss that it has in `fit`, and
+so its curve is the same within float error (`tests/benchmarks/test_on_device.py`).
 """
 
 import os
@@ -87,22 +88,26 @@ class Group:
         self.data = first.data
         self.batch_size = first.recipe.training.batch_size
         self.num_steps = -(-len(self.data.y_train) // self.batch_size)
+        # Runs whose variables are stacked; the stacks are beside each other.
+        size = len(runs) if first.recipe.network["name"] == "dense" else 1
+        starts = range(0, len(runs), size)
+        self.stacks = [slice(start, start + size) for start in starts]
         os.makedirs(folder, exist_ok=True)
         _files.remove_leftovers(folder)
 
     def train(self):
         """Train what is left, and return the curves and costs of each run."""
         began = last_kept = time.perf_counter()
-        self.model, state = self._build()
+        self.model, states = self._build()
         kept = _files.read_json(self._path("state.json")) or {}
         epoch, before = kept.get("epoch", 0), kept.get("seconds", 0.0)
         curves = kept.get("curves") or [_empty_curve() for _ in self.runs]
         if epoch:
-            state = self._load(epoch, state)
+            states = self._load(epoch, states)
         train_epoch = jax.jit(self._train_epoch, donate_argnums=0)
         arrays = self._put_arrays()
         while epoch < self.epochs:
-            state, loss, correct = train_epoch(state, self._orders(epoch), *arrays)
+            states, loss, correct = train_epoch(states, self._orders(epoch), *arrays)
             epoch += 1
             self._note(curves, loss, correct)
             now = time.perf_counter()
@@ -110,7 +115,7 @@ class Group:
             if self.verbose:
                 self._print(epoch, curves, seconds)
             if now - last_kept > SECONDS_BETWEEN_CHECKPOINTS and epoch < self.epochs:
-                self._keep(state, epoch, {"curves": curves, "seconds": seconds})
+                self._keep(states, epoch, {"curves": curves, "seconds": seconds})
                 last_kept = now
         share = round((before + time.perf_counter() - began) / len(self.runs), 2)
         together = len(self.runs)
@@ -129,7 +134,7 @@ class Group:
             curve[_training.TEST_ACCURACY].append(accuracy)
 
     def _build(self):
-        """Return a model, and the state of all runs with a leading axis of runs."""
+        """Return a model, and the state of each stack with a leading axis of runs."""
         loss, states = OneOf([run.own_loss() for run in self.runs]), {}
         for run in self.runs:
             if run.seed not in states:
@@ -143,7 +148,10 @@ class Group:
                     for variables in _state_variables(model)
                 ]
         chosen = [states[run.seed] for run in self.runs]
-        return model, jax.tree.map(lambda *values: jnp.stack(values), *chosen)
+        return model, [
+            jax.tree.map(lambda *values: jnp.stack(values), *chosen[stack])
+            for stack in self.stacks
+        ]
 
     def _put_arrays(self):
         """Return labels with the number of the loss, images, and those of the test."""
@@ -164,30 +172,36 @@ class Group:
         orders = [by_seed[run.seed] for run in self.runs]
         return jnp.asarray(np.stack(orders, axis=1).astype("int32"))
 
-    def _train_epoch(self, state, orders, labels, x_train, x_test, y_test):
-        """Return the state after an epoch, and each run's loss and correct answers."""
+    def _train_epoch(self, states, orders, labels, x_train, x_test, y_test):
+        """Return the states after an epoch, and each run's loss and correct answers."""
 
         def one_step(state, labels, rows):
             logs, state = self.model.train_step(state, (x_train[rows], labels[rows]))
             return list(state), logs["loss"]
 
         def step(carry, rows):
-            return jax.vmap(one_step)(carry[0], labels, rows.T)
+            done = [
+                jax.vmap(one_step)(state, labels[stack], rows.T[stack])
+                for state, stack in zip(carry[0], self.stacks, strict=True)
+            ]
+            states, losses_ = zip(*done, strict=True)
+            return list(states), jnp.concatenate(losses_)
 
         def one_test(state, x, y):
             logits, _ = self.model.stateless_call(*state[:2], x, training=False)
             return jnp.sum(jnp.argmax(logits, axis=-1) == y)
 
         def test(correct, batch):
-            counts = jax.vmap(one_test, in_axes=(0, None, None))(state, *batch)
-            return correct + counts
+            of_stack = jax.vmap(one_test, in_axes=(0, None, None))
+            counts = [of_stack(state, *batch) for state in states]
+            return correct + jnp.concatenate(counts)
 
-        state = self._with_metrics_reset(state)
+        states = [self._with_metrics_reset(state) for state in states]
         zeros = jnp.zeros(len(self.runs))
-        state, loss = _in_pieces(step, (state, zeros), orders, self.batch_size)
+        states, loss = _in_pieces(step, (states, zeros), orders, self.batch_size)
         batches, size = (x_test, y_test), _training.PREDICT_BATCH_SIZE
         correct = _in_pieces(test, zeros.astype("int32"), batches, size)
-        return state, loss, correct
+        return states, loss, correct
 
     def _with_metrics_reset(self, state):
         """Return the state with Keras's metrics, but not the clock, at zero."""
@@ -204,12 +218,12 @@ class Group:
     def _path(self, name):
         return os.path.join(self.folder, name)
 
-    def _keep(self, state, epoch, more):
+    def _keep(self, states, epoch, more):
         """Write what is needed to continue; the file that names the state last."""
         old = (_files.read_json(self._path("state.json")) or {}).get("epoch")
         arrays = {
             f"{number:06d}": np.asarray(value)
-            for number, value in enumerate(jax.tree.leaves(state))
+            for number, value in enumerate(jax.tree.leaves(states))
         }
         with _files.atomic_writer(self._path(f"state-{epoch}.npz")) as file:
             np.savez(file, **arrays)
