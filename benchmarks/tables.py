@@ -99,7 +99,7 @@ def _section(records):
         f"{EXPLANATION}{_paper_sentence(recipe, first)}",
         _table(rows, rates, cells, recipe),
         "\n".join(_notes(records)),
-        "\n".join(f"    {command}" for command in _values(records, "command")),
+        "\n".join(["```bash", *_values(records, "command"), "```"]),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -76,7 +76,7 @@ def test_mean_spread_paper_and_difference():
     assert "labels.npz:mnist_idn_40 (40%, 40.00% wrong, SHA-256 0123456789ab)" in text
     assert "2 runs, 3.0 minutes of training" in text
     assert "keras 3.15.1, Python 3.12.1" in text
-    assert text.count("    python -m benchmarks.run seal/table1\n") == 1
+    assert text.count("\n```bash\npython -m benchmarks.run seal/table1\n```\n") == 1
 
 
 def test_one_seed_has_no_spread_and_a_missing_one_is_told():
