@@ -17,17 +17,17 @@ def digest(settings):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def append(path, record):
-    """Add a record to the file, as a whole line or not at all.
+def append(path, *records):
+    """Add records to the file, each as a whole line or not at all.
 
     It is one write to the end of the file, which other processes may write to as
     well. After a line that a killed process cut off, it begins a new one.
     """
-    line = json.dumps(record, sort_keys=True) + "\n"
+    lines = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
     with open(path, "ab") as file, _locked(file):
         if _is_cut_off(path):
-            line = "\n" + line
-        os.write(file.fileno(), line.encode())
+            lines = "\n" + lines
+        os.write(file.fileno(), lines.encode())
         os.fsync(file.fileno())
 
 

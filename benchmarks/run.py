@@ -271,9 +271,11 @@ class Session:
             name = "together-" + _records.digest([plan.digest for plan in plans])
             folders.append(self.args.out / "state" / self.recipe.name / name)
             results = _on_device.Group(runs, folders[-1], self.args.verbose).train()
-        for plan, heading, *trained in zip(plans, headings, runs, results, strict=True):
-            record = self._record(plan, *trained)
-            _records.append(self.path, record)
+        records = [
+            self._record(*trained) for trained in zip(plans, runs, results, strict=True)
+        ]
+        _records.append(self.path, *records)
+        for heading, record in zip(headings, records, strict=True):
             print(f"{heading}: {_sentence(record)}", flush=True)
         for folder in folders:
             _training.remove(folder)
