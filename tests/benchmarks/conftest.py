@@ -15,6 +15,19 @@ def stable(record):
     return {key: value for key, value in record.items() if key not in VOLATILE}
 
 
+def write_recipe(folder, recipe, *, counts, shape, classes):
+    """Write a recipe and images of so many classes; return the paths of both."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in zip(("train", "test"), counts, strict=True):
+        y = np.arange(count) % classes
+        x = rng.integers(0, 120, (count, *shape)) + 45 * y[:, None, None, None]
+        arrays[f"x_{split}"], arrays[f"y_{split}"] = x.astype("uint8"), y
+    np.savez(folder / "data.npz", **arrays)
+    (folder / "recipe.toml").write_text(recipe)
+    return str(folder / "recipe.toml"), str(folder / "data.npz")
+
+
 RECIPE = """
 title = "Tiny"
 
@@ -95,12 +108,4 @@ spreads.CE = [0.5]
 def tiny(tmp_path_factory):
     """Return `(recipe, data)`, the paths of a recipe and of its data set."""
     folder = tmp_path_factory.mktemp("tiny")
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 96), ("test", 48)):
-        y = np.arange(count) % 4
-        x = rng.integers(0, 120, (count, 6, 6, 1)) + 45 * y[:, None, None, None]
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = x.astype("uint8"), y
-    np.savez(folder / "tiny.npz", **arrays)
-    (folder / "tiny.toml").write_text(RECIPE)
-    return str(folder / "tiny.toml"), str(folder / "tiny.npz")
+    return write_recipe(folder, RECIPE, counts=(96, 48), shape=(6, 6, 1), classes=4)

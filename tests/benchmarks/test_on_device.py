@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import keras
-import numpy as np
 import pytest
 
 from benchmarks import _records, run
-from tests.benchmarks.conftest import ROOT, stable
+from tests.benchmarks.conftest import ROOT, stable, write_recipe
 
 needs_jax = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="it is `jax.lax.scan` and `jax.vmap`"
@@ -55,15 +54,7 @@ arguments = { exp_base = 8.0 }
 def images(tmp_path_factory):
     """Return the paths of the recipe and of a data set for it."""
     folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 44), ("test", 30)):
-        y = np.arange(count) % 3
-        x = rng.integers(0, 150, (count, 8, 8, 3)) + 50 * y[:, None, None, None]
-        arrays[f"x_{split}"], arrays[f"y_{split}"] = x.astype("uint8"), y
-    np.savez(folder / "images.npz", **arrays)
-    (folder / "images.toml").write_text(RECIPE)
-    return str(folder / "images.toml"), str(folder / "images.npz")
+    return write_recipe(folder, RECIPE, counts=(44, 30), shape=(8, 8, 3), classes=3)
 
 
 def start(data, out, *arguments):
