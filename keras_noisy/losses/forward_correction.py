@@ -57,6 +57,10 @@ def forward_correction(
         Compiled code on CPUs treats a batch of one-hot labels as class ids, which is
         faster. As with class ids, such labels have no gradient then.
 
+        Distributions with a matrix of many zeros are exact where logits are at most
+        200 apart. Of a class whose sources are all farther below the largest logit,
+        the loss is at least what it is at 200 below, and may have no gradient.
+
     Reference:
         Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
         Correction Approach", CVPR 2017.
@@ -101,6 +105,8 @@ def _of_distributions(q, p, matrix):
 def _log_noisy(p, matrix):
     """Return `log T' p`, plus `p.log_total`, shape `(..., num_classes)`."""
     if matrix.min() <= SMALLEST_ENTRY:
+        if _takes_products(matrix):
+            return _log_noisy_by_products(p.shifted, matrix)
         return _log_noisy_by_logarithms(p.shifted, matrix)
     if _others_alike(matrix):
         return ops.log(_product_with_others_alike(p, matrix))
@@ -143,11 +149,63 @@ def _most_sources(matrix):
     return int((matrix > 0).sum(axis=0).max())
 
 
+def _has_many_sources(matrix):
+    """Whether a gather for each class that turns into one costs more than all terms."""
+    return 8 * _most_sources(matrix) > len(matrix)
+
+
+# A sum of products this large has lost no digit to terms that underflow.
+LEAST_SUM = 1e-28
+# The entries of a matrix that was counted are larger.
+LEAST_RATE = 1e-10
+# With fewer classes all terms at once are cheaper than products.
+FEWEST_CLASSES = 32
+# How far below the largest logit products find every sum: logits of +-100.
+REACH = 200.0
+
+
+def _takes_products(matrix):
+    """Whether a matrix with zeros is for `_log_noisy_by_products`."""
+    return (
+        len(matrix) >= FEWEST_CLASSES
+        and _has_many_sources(matrix)
+        and matrix[matrix > 0].min() >= LEAST_RATE
+    )
+
+
+def _log_noisy_by_products(shifted, matrix):
+    """As `_log_noisy` for a matrix with zeros, in memory for one row of each example.
+
+    A product with `exp(shifted - anchor)` gives the sums that do not underflow beside
+    the anchor. Those that do have nothing within `gap` of it, and the next anchor is
+    the largest logit below that. A sum smaller than all anchors reach counts as the
+    largest that it can be, without a gradient.
+    """
+    gap = float(np.log(matrix[matrix > 0].min() / LEAST_SUM))
+    # Makes the least sum as far below one as the largest is above it, so that squares
+    # of their inverses, in second derivatives, stay finite.
+    middle = float(np.log(LEAST_SUM)) / 2
+    least = float(np.exp(middle))
+    matrix = ops.convert_to_tensor(matrix, dtype=shifted.dtype)
+    values = ops.stop_gradient(shifted)
+    anchor, at = ops.zeros_like(values[..., :1]), ops.zeros_like(values)
+    # Not `ops.matmul`, which computes float64 in float32 on torch.
+    sums = ops.exp(shifted - middle) @ matrix
+    for _ in range(1, int(np.ceil(REACH / gap))):
+        below = ops.where(values < anchor - gap, values, LOG_ZERO)
+        following = ops.max(below, axis=-1, keepdims=True)
+        anchor = ops.where(following > LOG_ZERO, following, anchor)
+        distance = ops.where(values <= anchor, shifted - anchor, LOG_ZERO)
+        is_found = sums >= least
+        sums = ops.where(is_found, sums, ops.exp(distance - middle) @ matrix)
+        at = ops.where(is_found, at, anchor)
+    return at + middle + ops.log(ops.where(sums >= least, sums, least))
+
+
 def _log_noisy_by_logarithms(shifted, matrix):
     """As `_log_noisy`, the logarithm of a sum over the classes with `T_jk > 0`."""
     count = _most_sources(matrix)
-    if 8 * count > len(matrix):
-        # All classes are more terms, but a gather costs eight of them.
+    if _has_many_sources(matrix):
         logs = ops.convert_to_tensor(_log(matrix), dtype=shifted.dtype)
         return _base.log_sum_exp(shifted[..., None] + logs, axis=-2)
     # The classes that turn into class `k` stand first in column `k`, itself foremost.

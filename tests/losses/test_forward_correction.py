@@ -144,22 +144,40 @@ compiled_or_not = pytest.mark.parametrize("compiled", modes)
 
 
 def function_of(way, compiled=False):
-    """Return the loss as a function of labels and logits."""
+    """Return the loss as a function of labels and logits.
+
+    Args:
+        way: Name of a matrix, or a matrix.
+        compiled: Whether by XLA.
+    """
+    matrix = WAYS[way] if isinstance(way, str) else way
 
     def function(y, z):
         return losses.forward_correction(
-            y, z, transition_matrix=WAYS[way], from_logits=True
+            y, z, transition_matrix=matrix, from_logits=True
         )
 
     return ref.compiled(function) if compiled else function
 
 
-def check(function, labels, q, way, dtype="float32", logits=LOGITS):
+def exact_gradient(matrix, q, z):
+    """Return the gradient, where differences of the oracle would lose its digits."""
+    # The part of class `j` in `(T' p)_k` is `shares[j, k]`.
+    with np.errstate(divide="ignore"):
+        logs = ref.log_softmax(z)[..., None] + np.log(matrix.astype("longdouble"))
+    logs = logs - logs.max(axis=-2, keepdims=True)
+    shares = np.exp(logs) / np.exp(logs).sum(axis=-2, keepdims=True)
+    # The soft labels are float32, whose sum is not one to the last digit of float64.
+    total = q.astype("longdouble").sum(axis=-1, keepdims=True)
+    return ref.softmax(z) * total - (shares * q[:, None, :]).sum(axis=-1)
+
+
+def check(function, labels, q, way, dtype="float32"):
     labels = ref.tensor(labels, None if labels is IDS else dtype)
-    loss = function(labels, ref.tensor(logits, dtype))
-    ref.assert_close(loss, oracle(WAYS[way])(q, logits), dtype)
-    actual = ref.gradient(lambda z: function(labels, z), logits.astype(dtype))
-    expected = ref.numerical_gradient(lambda z: oracle(WAYS[way])(q, z), logits)
+    loss = function(labels, ref.tensor(LOGITS, dtype))
+    ref.assert_close(loss, oracle(WAYS[way])(q, LOGITS), dtype)
+    actual = ref.gradient(lambda z: function(labels, z), LOGITS.astype(dtype))
+    expected = ref.numerical_gradient(lambda z: oracle(WAYS[way])(q, z), LOGITS)
     ref.assert_close(actual, expected, dtype)
 
 
@@ -218,13 +236,7 @@ def test_far_logits(way, labels, compiled):
     function = function_of(way, compiled)
     ref.assert_close(function(labels, ref.tensor(far)), oracle(WAYS[way])(q, far))
     gradient = ref.gradient(lambda z: function(labels, z), far)
-    # The part of class `j` in `(T' p)_k` is `shares[j, k]`.
-    with np.errstate(divide="ignore"):
-        logs = ref.log_softmax(far)[..., None] + np.log(WAYS[way].astype("longdouble"))
-    logs = logs - logs.max(axis=-2, keepdims=True)
-    shares = np.exp(logs) / np.exp(logs).sum(axis=-2, keepdims=True)
-    expected = ref.softmax(far) - (shares * q[:, None, :]).sum(axis=-1)
-    ref.assert_close(gradient, expected)
+    ref.assert_close(gradient, exact_gradient(WAYS[way], q, far))
 
 
 @pytest.mark.skipif(ref.BACKEND != "jax", reason="JAX's own transformation")
@@ -331,6 +343,61 @@ def test_second_derivatives(way):
     shift = step * ref.to_numpy(slope)
     expected = (first(LOGITS + shift) - first(LOGITS - shift)) / (2 * step)
     np.testing.assert_allclose(ref.to_numpy(second), expected, atol=2e-2)
+
+
+# --- a matrix that was counted: every class turns into some of the others
+
+MANY = 40
+COUNTED = 0.6 * np.eye(MANY) + 0.08 * sum(
+    np.roll(np.eye(MANY), step, axis=1) for step in (1, 3, 4, 9, 20)
+)
+MANY_IDS = rng.integers(0, MANY, 12)
+MANY_ONE_HOT = np.eye(MANY, dtype="float32")[MANY_IDS]
+MANY_SOFT = rng.dirichlet(np.ones(MANY), 12).astype("float32")
+MANY_LABELS = {
+    "one-hot": MANY_ONE_HOT,
+    "soft": MANY_SOFT,
+    "mixed": np.where(np.arange(12)[:, None] % 2, MANY_ONE_HOT, MANY_SOFT),
+}
+# From the largest logit down to 200 below it; three groups of logits far apart.
+MANY_LOGITS = {
+    "near": 3 * rng.normal(size=(12, MANY)),
+    "even": 5.0 * rng.permuted(np.tile(-np.arange(MANY), (12, 1)), axis=1),
+    "far": rng.choice([100.0, -100.0, -900.0], (12, MANY))
+    + rng.normal(size=(12, MANY)),
+}
+
+
+@compiled_or_not
+@pytest.mark.parametrize("dtype", ref.FLOATS)
+@pytest.mark.parametrize("logits", MANY_LOGITS)
+@pytest.mark.parametrize("labels", ["ids", *MANY_LABELS])
+def test_counted_matrix(labels, logits, dtype, compiled):
+    given = MANY_LABELS.get(labels, MANY_IDS)
+    q = MANY_LABELS.get(labels, MANY_ONE_HOT)
+    logits = MANY_LOGITS[logits].astype("float32")
+    function = function_of(COUNTED, compiled)
+    y = ref.tensor(given, None if labels == "ids" else dtype)
+    loss = function(y, ref.tensor(logits, dtype))
+    ref.assert_close(loss, oracle(COUNTED)(q, logits), dtype)
+    actual = ref.gradient(lambda z: function(y, z), logits.astype(dtype))
+    ref.assert_close(actual, exact_gradient(COUNTED, q, logits), dtype)
+
+
+@compiled_or_not
+def test_sums_out_of_reach_are_bounded(compiled):
+    """They count as the largest that they can be, and pull at no logit."""
+    logits = np.tile(-100 * np.arange(MANY, dtype="float32"), (12, 1))
+    function = function_of(COUNTED, compiled)
+    labels = np.zeros((12, MANY), "float32")
+    # The sources of the last class are far below those that the anchors reach.
+    labels[:, [0, -1]] = 0.5
+    y = ref.tensor(labels)
+    loss = ref.to_numpy(function(y, ref.tensor(logits)))
+    assert np.all(loss > 0.5 * 200)
+    assert np.all(loss <= oracle(COUNTED)(labels, logits) * (1 + 1e-6))
+    gradient = ref.gradient(lambda z: function(y, z), logits)
+    assert np.all(np.isfinite(gradient))
 
 
 def test_errors():
