@@ -3,7 +3,7 @@
 import dataclasses
 
 from benchmarks import recipes
-from keras_noisy import callbacks, losses
+from keras_noisy import callbacks, losses, training
 
 CROSS_ENTROPY = "SparseCategoricalCrossentropy"
 
@@ -102,6 +102,24 @@ def _resolve(owner, key, value, rate, matrices):
 def needs_true_matrix(method):
     """Whether a method cannot run under noise that no matrix describes."""
     return method.arguments.get("transition_matrix") == "true"
+
+
+def co_teaching(method, rate, budget, network, peer):
+    """Return the model that trains two networks for each other.
+
+    Args:
+        method: `recipes.Method`.
+        rate: Rate of the noise.
+        budget: Share of the epochs to train.
+        network: The network that is tested.
+        peer: The other one.
+    """
+    arguments = {
+        key: _resolve(method.name, key, value, rate, {})
+        for key, value in method.co_teaching.items()
+    }
+    arguments["num_gradual"] = shortened(arguments["num_gradual"], budget)
+    return training.CoTeaching(network, peer, **arguments)
 
 
 def num_outputs(method, num_classes):

@@ -62,6 +62,8 @@ def why_not(method, data):
     """Return why the runs of a method cannot be trained here, or None."""
     if data.x_validation is not None:
         return "its data set is read from a file"
+    if method.co_teaching:
+        return "it sets the share of a batch in every epoch"
     if method.rounds or method.start or method.estimate:
         return "it is more than one training"
     if method.loss == losses.DeterminantMutualInformation.__name__:

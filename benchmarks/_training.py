@@ -149,6 +149,11 @@ class Run:
             shape = self.data.x_train.shape[1:]
             outputs = _methods.num_outputs(self.method, self.data.num_classes)
             model = _networks.build(self.recipe, shape, outputs)
+            if self.method.co_teaching:
+                peer = _networks.build(self.recipe, shape, outputs)
+                model = _methods.co_teaching(
+                    self.method, self.rate, self.budget, model, peer
+                )
             _networks.compile_model(
                 model, optimizer, loss, steps, self.devices.count, metrics
             )

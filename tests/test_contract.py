@@ -278,6 +278,7 @@ ELSEWHERE = {
     "callbacks.SEALOnTheFly": "callbacks/test_seal.py",
     "callbacks.with_sample_ids": "callbacks/test_seal.py",
     "noise.instance_dependent": "noise/test_instance_dependent.py",
+    "training.CoTeaching": "training/test_co_teaching.py",
     "training.SelfEvolution": "training/test_self_evolution.py",
     "training.generate_instance_dependent_noise": (
         "training/test_instance_dependent_noise.py"

@@ -77,6 +77,9 @@ accuracy: list[float] = evolution.histories[0]["accuracy"]
 training.SelfEvolution(build_model, collect="everything")  # type: ignore[arg-type]
 training.SelfEvolution(build_model())  # Keras ships no types: a model may be called.
 training.SelfEvolution(build_model, rounds="3")  # type: ignore[arg-type]
+pair = training.CoTeaching(build_model(), build_model(), forget_rate=0.4)
+pair.set_epoch(3)
+training.CoTeaching(build_model(), build_model(), forget_rate="0.4")  # type: ignore[arg-type]
 labels = training.generate_instance_dependent_noise(
     build_model, x, y, rate=0.4, epochs=1
 )

@@ -59,6 +59,7 @@ class Method:
         estimate: Epochs of the network that the matrix is estimated from, and the
             quantile that counts as an anchor.
         warmup_epochs: Of deep abstention.
+        co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
         rounds: Trainings of SEAL, the one on the given labels included.
         warm_start: Whether SEAL's rounds begin with the weights of the one before:
             false, "last" or "best".
@@ -75,6 +76,7 @@ class Method:
     start: dict | None = None
     estimate: dict | None = None
     warmup_epochs: int | None = None
+    co_teaching: dict | None = None
     rounds: int | None = None
     warm_start: bool | str = False
     first_loss: str | None = None

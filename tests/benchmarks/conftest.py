@@ -82,6 +82,10 @@ preset = "cifar10"
 loss = "DeepAbstention"
 warmup_epochs = 2
 
+[methods.Co-teaching]
+loss = "SparseCategoricalCrossentropy"
+co_teaching = { forget_rate = "rate", num_gradual = 2 }
+
 [methods.SEAL]
 loss = "CategoricalCrossentropy"
 rounds = 2

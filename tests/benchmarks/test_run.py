@@ -46,7 +46,8 @@ def output_of(process, *, seconds=400):
 
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
-METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "SEAL", "SEAL (DMI)"]
+METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Co-teaching", "SEAL"]
+METHODS += ["SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,8 @@ def test_methods_are_trained_as_the_recipe_says(records):
     assert "global_trust" in by_name["ProSelfLC"]["curve"]
     prices = by_name["DAC"]["curve"]["abstention_alpha"]
     assert prices[:2] == [None, None] and prices[3] > prices[2]
+    rates = by_name["Co-teaching"]["curve"]["keep_rate"]
+    assert rates == pytest.approx([1.0, 0.8, 0.6, 0.6])
     # SEAL's first round and plain cross-entropy are the same training.
     first = by_name["SEAL"]["stages"][0]["test_accuracy"]
     assert first == pytest.approx(by_name["CE"]["curve"]["test_accuracy"], abs=0.05)
@@ -142,8 +145,8 @@ run.main(sys.argv[2:])
 
 def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
     # The writes of DMI: two epochs of its start, the end of that stage, then epochs;
-    # those of ELR and DAC: epochs; those of SEAL: its own and the rounds'.
-    killed = {"DMI": 5, "ELR": 3, "DAC": 4, "SEAL": 13}
+    # those of ELR, DAC and co-teaching: epochs; those of SEAL: its own and the rounds'.
+    killed = {"DMI": 5, "ELR": 3, "DAC": 4, "Co-teaching": 3, "SEAL": 13}
     processes = {}
     for method, when in killed.items():
         arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path / method]
@@ -169,7 +172,7 @@ TWO_DEVICES = "import sys; from benchmarks import run; run.main(sys.argv[1:])"
     keras.backend.backend() == "torch", reason="the runner has one device on torch"
 )
 def test_two_devices_give_the_curve_of_one(tiny, tmp_path, records):
-    methods = ["CE", "SEAL"]
+    methods = ["CE", "Co-teaching", "SEAL"]
     arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path, *SYMMETRIC]
     arguments += ["--devices", "2", "--method", *methods]
     process = in_subprocess(TWO_DEVICES, *arguments)
@@ -230,12 +233,12 @@ def test_list_and_dry_run_train_nothing(tiny, tmp_path, capsys):
     assert "digits/losses" in capsys.readouterr().out
     run.main(["seal/table2", "--list"])
     out = capsys.readouterr().out
-    assert "methods: CE, Forward, GCE, DAC, DMI, SEAL" in out
+    assert "methods: CE, Forward, Co-teaching, GCE, DAC, DMI, SEAL" in out
     assert "Algorithm 1" in out
     run.main(["seal/table2", "--dry-run", "--rate", "0.4", "--out", str(tmp_path)])
     out = capsys.readouterr().out
     assert "seal/table2: SEAL, instance_dependent 40%, seed 2" in out
-    assert "18 runs of 150 epochs, budget 1" in out
+    assert "21 runs of 150 epochs, budget 1" in out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,302 @@
+"""Co-teaching: two networks that choose examples for each other."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy._typing import Logs, Self, Tensor
+from keras_noisy.losses import NoisyLabelLoss, _replicas
+
+_OWNER = "CoTeaching"
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class CoTeaching(keras.Model):
+    """Two networks, each trained on the examples that the other finds easy.
+
+    A network fits right labels before wrong ones, so examples of small loss mostly
+    have right labels. In every step each of two networks names the share `R` of the
+    batch that has the smallest losses, and the *other* one is trained on them: the two
+    differ, and filter different errors. With `l` and `l'` the losses of the two,
+
+        loss = mean of l over the R n smallest of l'
+             + mean of l' over the R n smallest of l
+
+    The first epoch trains on everything, and then a share grows that is left out: in
+    epoch `T`, counted from 0,
+
+        R = 1 - forget_rate min(T^exponent / num_gradual, 1)
+
+    It is compiled and trained as any model of Keras. `predict`, `evaluate`, metrics and
+    validation are those of `network`; `peer` serves only to choose its examples. Both
+    are models to use on their own afterwards. The logs show the sum of both losses as
+    `loss`, and `keep_rate`.
+
+    Args:
+        network: A model with one output, class probabilities or logits `(batch,
+            num_classes)`, or with more dimensions in between.
+        peer: A second one, of other weights; usually of the same architecture.
+        forget_rate: Share of the examples to leave out in the end, in [0, 1): the
+            noise rate, or an estimate of it.
+        num_gradual: Epochs until that share is left out (for an `exponent` of 1), at
+            least 1.
+        exponent: How its growth bends, positive; the paper tries 0.5, 1 and 2.
+        **kwargs: `name`, `trainable` and `dtype`, as in `keras.Model`.
+
+    Attributes:
+        network: The first network.
+        peer: The second one.
+        keep_rate: `R` now, a variable. `fit` sets it at the begin of each epoch.
+
+    Raises:
+        TypeError: If `network` or `peer` is no model.
+        ValueError: If an argument is out of range or the two networks share variables;
+            in `fit`, if they have the same weights, if the loss is not one value per
+            example, or if the shapes of their outputs differ.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import training
+        >>> networks = [
+        ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        ...     for _ in range(2)
+        ... ]
+        >>> model = training.CoTeaching(*networks, forget_rate=0.25, num_gradual=2)
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("sgd", loss)
+        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> history = model.fit(x, y, epochs=4, verbose=0)
+        >>> history.history["keep_rate"]
+        [1.0, 0.875, 0.75, 0.75]
+        >>> model.predict(x, verbose=0).shape
+        (4, 2)
+
+    Note:
+        Shares are of the batch of one step; under a TensorFlow strategy of the global
+        one. `R n` is rounded down, to one example at least, and examples with the same
+        loss as the last one are chosen too. An example with `sample_weight` 0 is not
+        there. One optimizer serves both networks: for optimizers that treat every
+        weight by itself, such as SGD and Adam, that is one for each. A compiled `loss`
+        on the whole batch, such as DMI, is refused.
+
+        The authors' code reaches `forget_rate` one epoch earlier, bends the growth in
+        another way for an exponent other than 1, and moves Adam's `beta_1` in the
+        course of training; this is the paper's formula.
+
+    Reference:
+        Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely
+        Noisy Labels", NeurIPS 2018: Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        peer: keras.Model,
+        *,
+        forget_rate: float,
+        num_gradual: int = 10,
+        exponent: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for argument, model in (("network", network), ("peer", peer)):
+            if not isinstance(model, keras.Model):
+                expected = "a keras.Model"
+                raise TypeError(_errors.message(_OWNER, argument, expected, model))
+        self.network, self.peer = network, peer
+        self.forget_rate = _errors.check_number(
+            _OWNER, "forget_rate", forget_rate, low=0, high=1, without="high"
+        )
+        self.num_gradual = _errors.check_count(_OWNER, "num_gradual", num_gradual)
+        self.exponent = _errors.check_number(
+            _OWNER, "exponent", exponent, low=0, high=100, without="low"
+        )
+        self.keep_rate = self.add_weight(
+            shape=(),
+            initializer="ones",
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name="keep_rate",
+        )
+        self._check_apart()
+
+    def _check_apart(self):
+        """Raise if the networks share variables."""
+        own = {id(variable) for variable in self.network.variables}
+        is_shared = any(id(variable) in own for variable in self.peer.variables)
+        # Without variables yet, a model shares them with itself.
+        if is_shared or self.network is self.peer:
+            raise ValueError(
+                f"{_OWNER}: `network` and `peer` must not share variables, because "
+                "each is to filter the other's errors. Build two networks."
+            )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the output of `network`; in training the outputs of both."""
+        if training:
+            return self.network(inputs, training=True), self.peer(inputs, training=True)
+        if not self.peer.built:
+            self.peer(inputs)
+        return self.network(inputs, training=False)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set `keep_rate` for an epoch from 0 on; for a training loop of your own."""
+        epoch = _errors.check_count(_OWNER, "epoch", epoch, low=0)
+        done = min(epoch**self.exponent / self.num_gradual, 1.0)
+        self.keep_rate.assign(1 - self.forget_rate * done)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train both networks, with the arguments of `keras.Model.fit`."""
+        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        own = bound.arguments.pop("callbacks", None)
+        schedule = _Schedule()
+        # First, so that others see what it logs.
+        if isinstance(own, keras.callbacks.CallbackList):
+            schedule.set_model(self)
+            own.callbacks.insert(0, schedule)
+        else:
+            own = [schedule, *(keras.tree.flatten(own) if own else [])]
+        arguments = {**bound.arguments, "callbacks": own}
+        del arguments["self"]
+        return super().fit(**arguments)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the loss of both networks; in an evaluation that of `network`."""
+        if not isinstance(y_pred, (tuple, list)):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        first, second = (self._per_example(y, output) for output in y_pred)
+        weight = ops.ones_like(first)
+        if sample_weight is not None:
+            sample_weight = ops.cast(ops.convert_to_tensor(sample_weight), first.dtype)
+            weight = ops.reshape(sample_weight, ops.shape(first))
+        first, second, weight = (ops.ravel(t) for t in (first, second, weight))
+        loss = _mean_over(_smallest(second, weight, self.keep_rate), first * weight)
+        loss += _mean_over(_smallest(first, weight, self.keep_rate), second * weight)
+        for other in self.losses:
+            # Keras adds up what the replicas return.
+            penalty = ops.sum(ops.cast(other, loss.dtype))
+            loss += penalty / _replicas.num_replicas()
+        return loss
+
+    def _per_example(self, y, output):
+        """Return the compiled loss without its reduction."""
+        loss = keras.losses.get(self.loss)
+        if loss is None:
+            raise ValueError(
+                f"{_OWNER}: the model must be compiled with a `loss`. Received: "
+                "loss=None."
+            )
+        if isinstance(loss, NoisyLabelLoss):
+            values = loss.call(y, output)
+        else:
+            # As `Loss.__call__` does, which also reduces.
+            dtype = keras.config.floatx()
+            call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+            values = call(ops.cast(y, dtype), ops.cast(output, dtype))
+        if len(values.shape) != len(output.shape) - 1:
+            raise ValueError(
+                f"{_OWNER}: the loss must have one value for each example, of shape "
+                f"{tuple(output.shape[:-1])}. Received: {self.loss!r}, which has shape "
+                f"{tuple(values.shape)}."
+            )
+        return values
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Return the metrics of `network`."""
+        if isinstance(y_pred, (tuple, list)):
+            y_pred = y_pred[0]
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "peer": keras.saving.serialize_keras_object(self.peer),
+            "forget_rate": self.forget_rate,
+            "num_gradual": self.num_gradual,
+            "exponent": self.exponent,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Return a model from the constructor arguments."""
+        networks = {
+            name: keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+            for name in ("network", "peer")
+        }
+        return cls(**{**config, **networks})
+
+
+class _Schedule(keras.callbacks.Callback):
+    """Sets the share of each epoch, and logs it."""
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        _check_different(self.model.network, self.model.peer)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.model.set_epoch(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["keep_rate"] = float(ops.convert_to_numpy(self.model.keep_rate))
+
+
+def _check_different(network, peer):
+    """Raise if two networks have the same weights: they would stay the same."""
+    own, others = network.trainable_variables, peer.trainable_variables
+    are_same = len(own) == len(others) > 0 and all(
+        a.shape == b.shape and bool(ops.all(ops.equal(a.value, b.value)))
+        for a, b in zip(own, others, strict=True)
+    )
+    if are_same:
+        raise ValueError(
+            f"{_OWNER}: `network` and `peer` must have different weights; otherwise "
+            "they choose the same examples for ever. Build each with a seed of its own."
+        )
+
+
+def _smallest(loss, weight, keep_rate):
+    """Return 1 for the examples of smallest loss, 0 for the others.
+
+    Args:
+        loss: Vector.
+        weight: Vector; where it is 0, the example is not there.
+        keep_rate: Share of the examples, over all replicas.
+    """
+    is_there = ops.not_equal(weight, 0)
+    loss = ops.where(is_there, loss, ops.full_like(loss, float("inf")))
+    (everything,) = _replicas.gathered([loss])
+    count = ops.cast(ops.sum(ops.cast(everything < float("inf"), "int32")), "float32")
+    # The product of float32 numbers may lie just below a whole number.
+    kept = ops.cast(ops.floor(keep_rate * count + 1e-3), "int32")
+    last = ops.take(ops.sort(everything), ops.maximum(kept, 1) - 1)
+    # Not `loss <= last`: NaN, such as for a class id that is out of range, is chosen,
+    # and so it shows.
+    chosen = ops.logical_and(is_there, ops.logical_not(loss > last))
+    return ops.stop_gradient(ops.cast(chosen, loss.dtype))
+
+
+def _mean_over(chosen, values):
+    """Return this replica's part of the mean of chosen values over all of them."""
+    count = _replicas.sum_over_replicas(_OWNER, ops.sum(chosen))
+    return ops.sum(chosen * values) / ops.maximum(count, 1)
