@@ -7,18 +7,15 @@ from typing import Any
 
 import keras
 
-from keras_noisy import _clock, _errors
+from keras_noisy import _clock, _errors, _state
 from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
 ATTRIBUTE = "_keras_noisy_abstention"
 
 
-class Price(keras.metrics.Metric):
-    """The price of abstention, as part of the model's state.
-
-    A metric because its variables are what every backend carries through a compiled
-    step, and because they are saved with the model.
+class Price(_state.State):
+    """The price of abstention.
 
     Attributes:
         alpha: The price; negative while the network warms up.
@@ -27,27 +24,8 @@ class Price(keras.metrics.Metric):
 
     def __init__(self, name="abstention_alpha"):
         super().__init__(name=name)
-
-        def scalar(name):
-            return self.add_variable(
-                shape=(),
-                initializer=keras.initializers.Constant(-1.0),
-                aggregation="only_first_replica",
-                name=name,
-            )
-
-        self.alpha = scalar("alpha")
-        self.start = scalar("start")
-
-    def update_state(self, *args, **kwargs):
-        """Do nothing: the callback sets the variables."""
-
-    def reset_state(self):
-        """Do nothing: Keras resets metrics at every epoch and evaluation."""
-
-    def result(self):
-        """Return nothing: the callback writes the logs."""
-        return {}
+        self.alpha = self.add_scalar("alpha", -1.0)
+        self.start = self.add_scalar("start", -1.0)
 
 
 class AbstentionSchedule(keras.callbacks.Callback):
@@ -58,6 +36,9 @@ class AbstentionSchedule(keras.callbacks.Callback):
     the last warm-up epoch, and `alpha` rises linearly to `final_alpha`, which it
     would reach after the last epoch. The logs show `abstention_alpha`, NaN during
     the warm-up.
+
+    The price is state of the model: `BackupAndRestore` and `save_weights` take it
+    along.
 
     Args:
         warmup_epochs: Epochs without abstention, at least 1; the paper uses 20.
@@ -131,8 +112,9 @@ class AbstentionSchedule(keras.callbacks.Callback):
             raise ValueError(
                 "AbstentionSchedule: training must begin with the warm-up, because the "
                 f"price is derived from its loss. Received: initial_epoch={epoch} with "
-                f"warmup_epochs={self.warmup_epochs}. Start at epoch 0, or restore a "
-                "model that was saved while this callback ran."
+                f"warmup_epochs={self.warmup_epochs}. Start at epoch 0, or call "
+                "`set_model(model)` of the callback and then `model.load_weights` with "
+                "a file that was written while it ran."
             )
         done = (epoch - self.warmup_epochs) / (
             self.params["epochs"] - self.warmup_epochs

@@ -95,3 +95,47 @@ def test_errors():
     model.compile("sgd", losses.MeanAbsoluteError(from_logits=True))
     with pytest.raises(ValueError, match=r"`model.loss` must hold a"):
         fit(model)
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 4])
+def test_a_fit_that_is_continued_is_the_same(tmp_path, killed_at):
+    """In the warm-up, right after it, and later; with Keras's own backup."""
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == killed_at:
+                raise KeyboardInterrupt
+
+    def train(*watch):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+        model.compile("sgd", losses.DeepAbstention(from_logits=True))
+        x, y = np.eye(3, dtype="float32"), np.arange(3)
+        watch = [*watch, callbacks.AbstentionSchedule(warmup_epochs=2)]
+        backup = keras.callbacks.BackupAndRestore(tmp_path)
+        return model.fit(x, y, epochs=6, verbose=0, callbacks=[*watch, backup])
+
+    whole = train().history
+    with pytest.raises(KeyboardInterrupt):
+        train(Kill())
+    rest = train().history
+    for name, values in whole.items():
+        np.testing.assert_allclose(rest[name], values[killed_at:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+def test_a_saved_price_is_loaded(tmp_path, name):
+    model, path = make_model(), tmp_path / name
+    whole = fit(make_model())
+    fit(model, epochs=3)
+    (model.save if name == "model.keras" else model.save_weights)(path)
+    again = make_model()
+    if name == "model.keras":
+        again = keras.saving.load_model(path)
+    schedule = callbacks.AbstentionSchedule(2)
+    with pytest.raises(ValueError, match="call `set_model"):
+        again.fit(X, Y, epochs=6, initial_epoch=4, verbose=0, callbacks=[schedule])
+    schedule.set_model(again)
+    again.load_weights(path)
+    start = float(ops.convert_to_numpy(schedule._price.start))
+    assert start == pytest.approx(whole["loss"][1] / 4.0)
