@@ -127,15 +127,25 @@ def num_outputs(method, num_classes):
     return num_classes + (method.loss == losses.DeepAbstention.__name__)
 
 
-def callbacks_of(method, epochs, budget, num_examples):
-    """Return what a method needs besides its loss."""
+def callbacks_of(method, epochs, budget, x):
+    """Return what a method needs besides its loss.
+
+    Args:
+        method: `recipes.Method`.
+        epochs: Epochs of its training.
+        budget: Share of the recipe's epochs that they are.
+        x: Inputs of the training set.
+    """
     if method.loss == losses.ProSelfLC.__name__:
         return [callbacks.GlobalTrust()]
     if method.loss == losses.DeepAbstention.__name__:
         warmup = min(shortened(method.warmup_epochs, budget), epochs - 1)
         return [callbacks.AbstentionSchedule(warmup_epochs=max(1, warmup))]
+    if method.loss == losses.DimensionalityDriven.__name__:
+        warmup = int(method.warmup_epochs * budget + 0.5)
+        return [callbacks.DimensionalitySchedule(x, warmup_epochs=warmup)]
     if needs_ids(method):
-        return [callbacks.EarlyLearningTargets(num_examples)]
+        return [callbacks.EarlyLearningTargets(len(x))]
     return []
 
 

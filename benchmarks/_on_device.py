@@ -54,6 +54,7 @@ class OneOf(keras.losses.Loss):
 
 NEED_CALLBACK = (
     losses.DeepAbstention.__name__,
+    losses.DimensionalityDriven.__name__,
     losses.EarlyLearningRegularization.__name__,
 )
 

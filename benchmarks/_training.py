@@ -175,7 +175,7 @@ class Run:
         watch = [_TestAccuracy(self.data)]
         if index == len(self.stages) - 1:
             watch += _methods.callbacks_of(
-                self.method, stage.epochs, self.budget, len(self.data.y_train)
+                self.method, stage.epochs, self.budget, self.data.x_train
             )
         return watch
 

@@ -158,6 +158,9 @@ CLASSES = {
         {"beta": 4.0, "lambda_": 0.5},
         {"beta": [51, *FACTORS], "lambda_": FACTORS},
     ),
+    "DimensionalityDriven": Case(
+        "dimensionality_driven", {"alpha": 0.7}, {"alpha": WEIGHTS}
+    ),
     "EpsilonSoftmax": Case(
         "epsilon_softmax",
         {"m": 3.0, "alpha": 2.0, "beta": 0.5},
@@ -240,6 +243,7 @@ FUNCTIONS = {
     "confidence_penalty": {"epsilon": 0.3},
     "deep_abstention": {"alpha": 0.3},
     "derivative_manipulation": {"beta": 4.0, "lambda_": 0.5},
+    "dimensionality_driven": {"alpha": 0.7},
     "early_learning_regularization": {"weight": 3.0},
     "epsilon_softmax": {"m": 100.0, "alpha": 0.5, "beta": 2.0},
     "equal_loss": {"epsilon": 0.3},
@@ -304,10 +308,14 @@ ELSEWHERE = {
     "analysis.plot_suspects": "analysis/test_plots.py",
     "analysis.plot_transition_matrix": "analysis/test_plots.py",
     "analysis.write_report": "analysis/test_report.py",
+    "analysis.local_intrinsic_dimensionality": (
+        "analysis/test_local_intrinsic_dimensionality.py"
+    ),
     "analysis.normalized_entropy": "analysis/test_dynamics.py",
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",
     "callbacks.AbstentionSchedule": "callbacks/test_abstention_schedule.py",
+    "callbacks.DimensionalitySchedule": "callbacks/test_dimensionality_schedule.py",
     "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
     "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",
     "callbacks.EarlyLearningTargets": "callbacks/test_early_learning_targets.py",

@@ -69,6 +69,8 @@ seal = callbacks.SEAL(x, storage="folder")
 epochs: int = seal.epochs_seen
 dynamics = callbacks.LearningDynamics(x, result.noisy, result.clean, every=2)
 callbacks.GlobalTrust(total_iterations="100")  # type: ignore[arg-type]
+schedule = callbacks.DimensionalitySchedule(x, warmup_epochs=5)
+turning_epoch: int | None = schedule.turning_epoch
 callbacks.SEAL(x, batch_size=0.5)  # type: ignore[arg-type]
 evolution = training.SelfEvolution(build_model, rounds=2, warm_start="best")
 evolution = evolution.fit(x, y, epochs=3, callbacks=lambda round: [clock])

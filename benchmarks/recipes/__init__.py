@@ -58,7 +58,7 @@ class Method:
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
             quantile that counts as an anchor.
-        warmup_epochs: Of deep abstention.
+        warmup_epochs: Of deep abstention, or before D2L's search.
         co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
         rounds: Trainings of SEAL, the one on the given labels included.
         warm_start: Whether SEAL's rounds begin with the weights of the one before:

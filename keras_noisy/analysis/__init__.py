@@ -17,6 +17,9 @@ from keras_noisy.analysis.label_correction import (
     correction_candidates,
     label_distance,
 )
+from keras_noisy.analysis.local_intrinsic_dimensionality import (
+    local_intrinsic_dimensionality,
+)
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
     plot_label_distance,
@@ -43,6 +46,7 @@ __all__ = [
     "gradient_density",
     "hold_out_class_conditional_test",
     "label_distance",
+    "local_intrinsic_dimensionality",
     "normalized_entropy",
     "plot_gradient_density",
     "plot_label_distance",

@@ -38,6 +38,10 @@ from keras_noisy.losses.determinant_mutual_information import (
     DeterminantMutualInformation,
     determinant_mutual_information,
 )
+from keras_noisy.losses.dimensionality_driven import (
+    DimensionalityDriven,
+    dimensionality_driven,
+)
 from keras_noisy.losses.early_learning_regularization import (
     EarlyLearningRegularization,
     early_learning_regularization,
@@ -108,6 +112,7 @@ __all__ = [
     "DeepAbstention",
     "DerivativeManipulation",
     "DeterminantMutualInformation",
+    "DimensionalityDriven",
     "EarlyLearningRegularization",
     "EpsilonSoftmax",
     "EqualLoss",
@@ -139,6 +144,7 @@ __all__ = [
     "deep_abstention",
     "derivative_manipulation",
     "determinant_mutual_information",
+    "dimensionality_driven",
     "early_learning_regularization",
     "epsilon_softmax",
     "equal_loss",

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import _records, _training, recipes, run
 from keras_noisy import noise
-from tests.benchmarks.conftest import ROOT, stable
+from tests.benchmarks.conftest import RECIPE, ROOT, stable, write_recipe
 
 SYMMETRIC = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1"]
 
@@ -102,6 +102,24 @@ def test_methods_are_trained_as_the_recipe_says(records):
     assert len(by_name["SEAL"]["reports"]) == 2
     given = by_name["ProSelfLC"]["settings"]["method"]
     assert given["by_noise"] == {"symmetric 0.4": {"exp_base": 16.0}}
+
+
+D2L = (
+    RECIPE.split("[methods.CE]")[0]
+    + """
+[methods.D2L]
+loss = "DimensionalityDriven"
+warmup_epochs = 1
+"""
+)
+
+
+def test_d2l_looks_at_the_training_set(tmp_path):
+    size = {"counts": (160, 48), "shape": (6, 6, 1), "classes": 4}
+    custom = write_recipe(tmp_path, D2L, **size)
+    (record,) = start(custom, tmp_path, *SYMMETRIC)
+    assert all(dimension > 0 for dimension in record["curve"]["dimensionality"])
+    assert record["curve"]["dimensionality_alpha"] == [1.0] * 4
 
 
 def test_finished_runs_are_kept_and_others_are_others(tiny, tmp_path, folder, capsys):

@@ -1,0 +1,112 @@
+"""The loss of dimensionality-driven learning (D2L)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
+from keras_noisy.losses import _base, _targets
+
+
+def dimensionality_driven(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    alpha: float | Tensor,
+    from_logits: bool = False,
+) -> Tensor:
+    """Cross-entropy to labels that move to the predicted class (D2L).
+
+    The target is `alpha q + (1 - alpha) onehot(argmax p)`, as in hard bootstrapping
+    with `epsilon = 1 - alpha`, the argmax a constant:
+
+        loss = alpha H(q, p) - (1 - alpha) log max_k p_k
+
+    What makes the method is how `alpha` falls in the course of training: see
+    `keras_noisy.callbacks.DimensionalitySchedule`.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        alpha: Weight of the label, in [0, 1]; a number or a scalar tensor.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`.
+
+    Raises:
+        ValueError: If `alpha` is a number outside [0, 1], shapes do not fit, or a class
+            id is out of range (inside compiled code: NaN for that example).
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.dimensionality_driven([0], [[0.25, 0.75]], alpha=0.8)
+        >>> round(float(loss[0]), 4)
+        1.1666
+
+    Reference:
+        Ma et al., "Dimensionality-Driven Learning with Noisy Labels", ICML 2018, Eq. 5
+        and 6.
+    """
+    owner = "dimensionality_driven"
+    if not ops.is_tensor(alpha):
+        alpha = _check_alpha(owner, alpha)
+
+    def target(q, p):
+        weight = alpha
+        if ops.is_tensor(weight):
+            weight = ops.cast(weight, q.labels.dtype)
+        return weight * q + (1 - weight) * p.argmax()
+
+    return _base.per_example(
+        owner, y_true, y_pred, from_logits, _targets.to_formula(target)
+    )
+
+
+def _check_alpha(owner, alpha):
+    mend = "`keras_noisy.callbacks.DimensionalitySchedule` sets it."
+    return _errors.check_number(owner, "alpha", alpha, low=0, high=1, mend=mend)
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class DimensionalityDriven(_base.NoisyLabelLoss):
+    """Cross-entropy to labels that move to the predicted class (D2L).
+
+    See `keras_noisy.losses.dimensionality_driven` for the formula and the label forms.
+
+    Args:
+        alpha: Weight of the label, in [0, 1], as long as no
+            `keras_noisy.callbacks.DimensionalitySchedule` sets another; 1 is
+            cross-entropy.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(dimensionality_driven)
+    hyperparameters = ("alpha",)
+
+    def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
+        super().__init__(**kwargs)
+        self.alpha = _check_alpha(type(self).__name__, alpha)
+        self._find_alpha: Callable[[], Any] | None = None
+
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+        """Return one loss per example."""
+        alpha = self._find_alpha and self._find_alpha()
+        return dimensionality_driven(
+            y_true,
+            y_pred,
+            alpha=self.alpha if alpha is None else alpha.value,
+            from_logits=self.from_logits,
+        )
+
+    def follow(self, find_alpha: Callable[[], Any]) -> None:
+        """Take `alpha` from the variable that `find_alpha()` returns, while it does."""
+        self._find_alpha = find_alpha
