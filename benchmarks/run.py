@@ -184,7 +184,6 @@ class Session:
                 f"KERAS_BACKEND={_devices.BACKEND}, --devices {args.devices}."
             )
         self.devices = _devices.Devices(args.devices, args.threads)
-        keras.config.set_dtype_policy(args.precision)
         self.data = _data.load(recipe.data, args.source, args.out / "data")
         _check_batches(self.data, recipe.training.batch_size, args.devices)
         self.files = _data.LabelFiles(args.labels, self.data, args.label_order)
@@ -260,6 +259,8 @@ class Session:
 
     def _train(self, plans, headings):
         """Train runs, write a line for each, and remove what they continue from."""
+        # Here, because `clear_session` after the runs before has reset it.
+        keras.config.set_dtype_policy(self.args.precision)
         _devices.reset_peak_memory()
         runs = [self._make_run(plan) for plan in plans]
         folders = [plan.folder for plan in plans]

@@ -141,6 +141,16 @@ def test_finished_runs_are_kept_and_others_are_others(tiny, tmp_path, folder, ca
     assert len({record["settings_digest"] for record in other}) == len(METHODS) + 2
 
 
+def test_precision_is_that_of_every_run(tiny, tmp_path):
+    some = [*SYMMETRIC, "--method", "CE", "--budget", "0.5"]
+    half = [*some, "--precision", "mixed_bfloat16"]
+    both = start(tiny, tmp_path / "both", *half, "--seeds", "2")
+    alone = start(tiny, tmp_path / "alone", *half, "--first-seed", "1")
+    other = start(tiny, tmp_path / "other", *some)
+    assert stable(both[1]) == stable(alone[0])
+    assert both[0]["curve"]["loss"] != other[0]["curve"]["loss"]
+
+
 KILL = """
 import os, signal, sys
 from benchmarks import run
