@@ -228,27 +228,22 @@ class Session:
         """
         plans = [self._plan(cell) for cell in cells]
         with contextlib.ExitStack() as claims:
+            free = [claims.enter_context(_records.claim(plan.folder)) for plan in plans]
+            # After that: another process may have finished one meanwhile.
+            done = {r["settings_digest"] for r in _records.read(self.path)}
             left = []
-            for plan, heading in zip(plans, headings, strict=True):
-                is_free = claims.enter_context(_records.claim(plan.folder))
-                if self._is_left(plan, is_free, heading):
+            for plan, heading, is_free in zip(plans, headings, free, strict=True):
+                if plan.digest in done:
+                    print(f"{heading}: done before")
+                    _training.remove(plan.folder)
+                elif not is_free:
+                    print(f"{heading}: another process trains it")
+                else:
                     left.append((plan, heading))
             if left:
                 self._train(*zip(*left, strict=True))
         # Models and traces of the past only cost memory.
         keras.backend.clear_session()
-
-    def _is_left(self, plan, is_free, heading):
-        """Whether a run is this process's to train."""
-        # Read here: another process may have finished it meanwhile.
-        for record in _records.read(self.path):
-            if record["settings_digest"] == plan.digest:
-                print(f"{heading}: done before")
-                _training.remove(plan.folder)
-                return False
-        if not is_free:
-            print(f"{heading}: another process trains it")
-        return is_free
 
     def _plan(self, cell):
         source, labels = self._find_labels(cell)

@@ -33,7 +33,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, help="file; printed without it")
     parser.add_argument("--recipe", help="only the runs of this recipe")
     args = parser.parse_args(arguments)
-    records = [record for path in args.runs for record in _read(path)]
+    records = [record for path in args.runs for record in read(path)]
     if args.recipe:
         records = [r for r in records if r["recipe"] == args.recipe]
     if not records:
@@ -47,7 +47,8 @@ def main(arguments=None):
         file.write(text.encode())
 
 
-def _read(path):
+def read(path):
+    """Return the records of a file, or of the folder that it is in."""
     if path.is_dir():
         path = path / "runs.jsonl"
     if not path.is_file():
