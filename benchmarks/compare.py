@@ -9,6 +9,7 @@ the same for all pairs is printed, so that nobody takes another comparison for t
 
 import argparse
 import collections
+import itertools
 import math
 import pathlib
 import statistics
@@ -74,7 +75,7 @@ def render(pairs):
         "| first | " + " | ".join(_setting(first, name) for name in names) + " |",
         "| second | " + " | ".join(_setting(second, name) for name in names) + " |",
         "",
-        f"**All {len(every)} pairs: {_mean(every)}.** {_beyond(cells)}",
+        f"**All {len(every)} pairs: {_mean(every)}.** {_noise(pairs)}",
         "",
         *_table(cells, recipe),
         "",
@@ -107,13 +108,22 @@ def _mean(values):
     return f"{mean:+.2f} ± {statistics.stdev(values) / math.sqrt(len(values)):.2f}"
 
 
-def _beyond(cells):
-    """Return how many cells differ by more than three standard errors."""
-    count = 0
-    for values in cells.values():
-        error = statistics.stdev(values) / math.sqrt(len(values)) if values[1:] else 0
-        count += abs(statistics.mean(values)) > 3 * error > 0
-    return f"{count} of {len(cells)} cells differ by more than three standard errors."
+def _noise(pairs):
+    """Return how far pairs are apart, beside two seeds of the first kind of run."""
+    between = [abs(100 * (other["last"] - one["last"])) for one, other in pairs]
+    by_cell = collections.defaultdict(list)
+    for one, _ in pairs:
+        noise = one["noise"]
+        by_cell[noise["name"], noise["rate"], one["method"]].append(100 * one["last"])
+    seeds = [
+        abs(one - other)
+        for values in by_cell.values()
+        for one, other in itertools.combinations(values, 2)
+    ]
+    text = f"The two of a pair are {statistics.median(between):.2f} apart (median)"
+    if seeds:
+        text += f", two seeds of the first kind {statistics.median(seeds):.2f}"
+    return f"{text}."
 
 
 def _table(cells, recipe):
