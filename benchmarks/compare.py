@@ -15,7 +15,6 @@ import pathlib
 import statistics
 
 from benchmarks import _records, recipes, tables
-from keras_noisy import _files
 
 
 def main(arguments=None):
@@ -30,13 +29,7 @@ def main(arguments=None):
     pairs = pairs_of(tables.read(args.first), tables.read(args.second))
     if not pairs:
         raise SystemExit("error: no run of one file has its like in the other.")
-    text = render(pairs)
-    if args.out is None:
-        print(text, end="")
-        return
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with _files.atomic_writer(args.out) as file:
-        file.write(text.encode())
+    tables.write(render(pairs), args.out)
 
 
 def pairs_of(first, second):

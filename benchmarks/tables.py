@@ -38,12 +38,16 @@ def main(arguments=None):
         records = [r for r in records if r["recipe"] == args.recipe]
     if not records:
         raise SystemExit("error: there are no finished runs in these files.")
-    text = render(records)
-    if args.out is None:
+    write(render(records), args.out)
+
+
+def write(text, path):
+    """Write a page, or print it where there is no path."""
+    if path is None:
         print(text, end="")
         return
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with _files.atomic_writer(args.out) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _files.atomic_writer(path) as file:
         file.write(text.encode())
 
 

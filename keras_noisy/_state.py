@@ -1,7 +1,11 @@
 """What a callback has to remember, as part of the model's state."""
 
+import weakref
+
 import keras
 from keras import ops
+
+from keras_noisy import _clock
 
 
 class State(keras.metrics.Metric):
@@ -12,12 +16,8 @@ class State(keras.metrics.Metric):
     methods below.
     """
 
-    def add_scalar(self, name, value, dtype="float32"):
-        """Return a new variable of this value, the same on all replicas."""
-        return self.add_copy(name, (), dtype, value)
-
-    def add_copy(self, name, shape, dtype, value=0):
-        """Return a new variable of this shape, the same on all replicas."""
+    def add(self, name, value=0, *, shape=(), dtype="float32"):
+        """Return a new variable, the same on all replicas."""
         return self.add_variable(
             shape=shape,
             initializer=keras.initializers.Constant(value),
@@ -46,3 +46,33 @@ class State(keras.metrics.Metric):
         if len(store.keys()) == len(self.variables):
             for number, variable in enumerate(self.variables):
                 variable.assign(store[str(number)])
+
+
+def attach(owner, model, loss_class, attribute, make):
+    """Return the state of `model`, and let its losses follow `alpha` in it.
+
+    Args:
+        owner: Name of the callback, for errors.
+        model: The compiled model.
+        loss_class: Subclass of `losses._base.ScheduledLoss` that the model must have.
+        attribute: Under which name the model keeps the state.
+        make: Function that returns a new state, with a variable `alpha`.
+    """
+    found = [
+        loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, loss_class)
+    ]
+    if not found:
+        raise ValueError(
+            f"{owner}: `model.loss` must hold a "
+            f"`keras_noisy.losses.{loss_class.__name__}`. Received: "
+            f"model.loss={model.loss!r}. Compile the model with it, or remove the "
+            "callback."
+        )
+    state = _clock.track(model, attribute, make)
+    for loss in found:
+        # Weak: the state belongs to the model.
+        loss.follow(weakref.ref(state.alpha))
+    # They may hold a trace without it.
+    model.train_function = None
+    model.test_function = None
+    return state

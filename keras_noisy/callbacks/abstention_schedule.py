@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import keras
 
-from keras_noisy import _clock, _errors, _state
+from keras_noisy import _errors, _state
 from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
@@ -24,8 +23,8 @@ class Price(_state.State):
 
     def __init__(self, name="abstention_alpha"):
         super().__init__(name=name)
-        self.alpha = self.add_scalar("alpha", -1.0)
-        self.start = self.add_scalar("start", -1.0)
+        self.alpha = self.add("alpha", -1.0)
+        self.start = self.add("start", -1.0)
 
 
 class AbstentionSchedule(keras.callbacks.Callback):
@@ -81,25 +80,9 @@ class AbstentionSchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its price and its losses the way to it."""
         super().set_model(model)
-        found = [
-            loss
-            for loss in keras.tree.flatten(model.loss)
-            if isinstance(loss, DeepAbstention)
-        ]
-        if not found:
-            raise ValueError(
-                "AbstentionSchedule: `model.loss` must hold a "
-                "`keras_noisy.losses.DeepAbstention`. Received: "
-                f"model.loss={model.loss!r}. Compile the model with it, or remove the "
-                "callback."
-            )
-        self._price = _clock.track(model, ATTRIBUTE, Price)
-        for loss in found:
-            # Weak: the price belongs to the model.
-            loss.follow(weakref.ref(self._price.alpha))
-        # They may hold a trace without the price.
-        model.train_function = None
-        model.test_function = None
+        self._price = _state.attach(
+            type(self).__name__, model, DeepAbstention, ATTRIBUTE, Price
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the price of the epoch."""

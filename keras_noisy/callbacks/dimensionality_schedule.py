@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import weakref
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _clock, _errors, _state
+from keras_noisy import _arrays, _errors, _state
 from keras_noisy._typing import Data, Logs
 from keras_noisy.analysis import local_intrinsic_dimensionality
 from keras_noisy.losses.dimensionality_driven import DimensionalityDriven
@@ -35,14 +34,14 @@ class Course(_state.State):
 
     def __init__(self, model, window, keeps_weights, name="dimensionality"):
         super().__init__(name=name)
-        self.alpha = self.add_scalar("alpha", 1.0)
-        self.recent = self.add_copy("recent", (window,), "float32")
-        self.lowest = self.add_scalar("lowest", math.inf)
-        self.count = self.add_scalar("count", 0, "int32")
-        self.turning_epoch = self.add_scalar("turning_epoch", NOT_YET, "int32")
+        self.alpha = self.add("alpha", 1.0)
+        self.recent = self.add("recent", shape=(window,))
+        self.lowest = self.add("lowest", math.inf)
+        self.count = self.add("count", dtype="int32")
+        self.turning_epoch = self.add("turning_epoch", NOT_YET, dtype="int32")
         weights = model.weights if keeps_weights else []
         self.kept = [
-            self.add_copy(f"kept_{number}", weight.shape, weight.dtype)
+            self.add(f"kept_{number}", shape=weight.shape, dtype=weight.dtype)
             for number, weight in enumerate(weights)
         ]
 
@@ -159,28 +158,14 @@ class DimensionalitySchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its state and its losses the way to it."""
         super().set_model(model)
-        found = [
-            loss
-            for loss in keras.tree.flatten(model.loss)
-            if isinstance(loss, DimensionalityDriven)
-        ]
-        if not found:
-            raise ValueError(
-                f"{_OWNER}: `model.loss` must hold a "
-                "`keras_noisy.losses.DimensionalityDriven`. Received: "
-                f"model.loss={model.loss!r}. Compile the model with it, or remove the "
-                "callback."
-            )
-        self._layer = _find_layer(model, self.layer)
-        self._course = _clock.track(
-            model, ATTRIBUTE, lambda: Course(model, self.window, self.roll_back)
+        self._course = _state.attach(
+            _OWNER,
+            model,
+            DimensionalityDriven,
+            ATTRIBUTE,
+            lambda: Course(model, self.window, self.roll_back),
         )
-        for loss in found:
-            # Weak: the state belongs to the model.
-            loss.follow(weakref.ref(self._course.alpha))
-        # They may hold a trace without it.
-        model.train_function = None
-        model.test_function = None
+        self._layer = _find_layer(model, self.layer)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Estimate the dimension, and set the weight of the label."""

@@ -541,6 +541,32 @@ class EpsilonLoss(NoisyLabelLoss):
         self.epsilon = check_epsilon(type(self).__name__, epsilon)
 
 
+class ScheduledLoss(NoisyLabelLoss):
+    """Base of the losses whose hyperparameter `alpha` a callback moves.
+
+    Attributes:
+        alpha: Its value as long as no callback does.
+    """
+
+    hyperparameters = ("alpha",)
+    alpha: float
+    _find_alpha: Callable[[], Any] | None = None
+
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+        """Return one loss per example."""
+        alpha = self._find_alpha and self._find_alpha()
+        return type(self).function(
+            y_true,
+            y_pred,
+            alpha=self.alpha if alpha is None else alpha.value,
+            from_logits=self.from_logits,
+        )
+
+    def follow(self, find_alpha: Callable[[], Any]) -> None:
+        """Take `alpha` from the variable that `find_alpha()` returns, while it does."""
+        self._find_alpha = find_alpha
+
+
 def check_epsilon(owner: str, epsilon: float) -> float:
     """Return the weight `epsilon` as a float, or raise unless it is in [0, 1]."""
     return _errors.check_number(owner, "epsilon", epsilon, low=0, high=1)

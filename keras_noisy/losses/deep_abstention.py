@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -143,7 +141,7 @@ def _check_alpha(owner, alpha):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DeepAbstention(_base.NoisyLabelLoss):
+class DeepAbstention(_base.ScheduledLoss):
     """Cross-entropy of a network that may decline to answer, at a price.
 
     See `keras_noisy.losses.deep_abstention` for the formula and the label forms. The
@@ -158,23 +156,7 @@ class DeepAbstention(_base.NoisyLabelLoss):
     """
 
     function = staticmethod(deep_abstention)
-    hyperparameters = ("alpha",)
 
     def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.alpha = _check_alpha(type(self).__name__, alpha)
-        self._find_price: Callable[[], Any] | None = None
-
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        price = self._find_price and self._find_price()
-        return deep_abstention(
-            y_true,
-            y_pred,
-            alpha=self.alpha if price is None else price.value,
-            from_logits=self.from_logits,
-        )
-
-    def follow(self, find_price: Callable[[], Any]) -> None:
-        """Take `alpha` from the variable that `find_price()` returns, while it does."""
-        self._find_price = find_price

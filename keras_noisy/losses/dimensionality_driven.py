@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -76,7 +73,7 @@ def _check_alpha(owner, alpha):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DimensionalityDriven(_base.NoisyLabelLoss):
+class DimensionalityDriven(_base.ScheduledLoss):
     """Cross-entropy to labels that move to the predicted class (D2L).
 
     See `keras_noisy.losses.dimensionality_driven` for the formula and the label forms.
@@ -90,23 +87,7 @@ class DimensionalityDriven(_base.NoisyLabelLoss):
     """
 
     function = staticmethod(dimensionality_driven)
-    hyperparameters = ("alpha",)
 
     def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.alpha = _check_alpha(type(self).__name__, alpha)
-        self._find_alpha: Callable[[], Any] | None = None
-
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        alpha = self._find_alpha and self._find_alpha()
-        return dimensionality_driven(
-            y_true,
-            y_pred,
-            alpha=self.alpha if alpha is None else alpha.value,
-            from_logits=self.from_logits,
-        )
-
-    def follow(self, find_alpha: Callable[[], Any]) -> None:
-        """Take `alpha` from the variable that `find_alpha()` returns, while it does."""
-        self._find_alpha = find_alpha
