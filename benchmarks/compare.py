@@ -45,6 +45,10 @@ def _key_of(record):
     return record["recipe"], method, noise["digest"], noise["rate"], record["seed"]
 
 
+def _cell_of(record):
+    return record["noise"]["name"], record["noise"]["rate"], record["method"]
+
+
 def render(pairs):
     """Return the comparison as Markdown."""
     first, second = pairs[0]
@@ -52,10 +56,7 @@ def render(pairs):
     names = _differences(pairs)
     cells = collections.defaultdict(list)
     for one, other in pairs:
-        noise = one["noise"]
-        cells[noise["name"], noise["rate"], one["method"]].append(
-            100 * (other["last"] - one["last"])
-        )
+        cells[_cell_of(one)].append(100 * (other["last"] - one["last"]))
     every = [value for values in cells.values() for value in values]
     lines = [
         f"# {recipe.title}: {' and '.join(names)}",
@@ -106,8 +107,7 @@ def _noise(pairs):
     between = [abs(100 * (other["last"] - one["last"])) for one, other in pairs]
     by_cell = collections.defaultdict(list)
     for one, _ in pairs:
-        noise = one["noise"]
-        by_cell[noise["name"], noise["rate"], one["method"]].append(100 * one["last"])
+        by_cell[_cell_of(one)].append(100 * one["last"])
     seeds = [
         abs(one - other)
         for values in by_cell.values()

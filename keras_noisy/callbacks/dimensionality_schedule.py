@@ -24,6 +24,7 @@ class Course(_state.State):
     """What a training knows of its dimensions.
 
     Attributes:
+        settings: `window` and `roll_back` of the callback, which its size depends on.
         alpha: Weight of the label.
         recent: Dimensions of the last epochs, the newest last.
         lowest: The lowest one so far.
@@ -34,6 +35,7 @@ class Course(_state.State):
 
     def __init__(self, model, window, keeps_weights, name="dimensionality"):
         super().__init__(name=name)
+        self.settings = (window, keeps_weights)
         self.alpha = self.add("alpha", 1.0)
         self.recent = self.add("recent", shape=(window,))
         self.lowest = self.add("lowest", math.inf)
@@ -165,6 +167,12 @@ class DimensionalitySchedule(keras.callbacks.Callback):
             ATTRIBUTE,
             lambda: Course(model, self.window, self.roll_back),
         )
+        if self._course.settings != (self.window, self.roll_back):
+            raise ValueError(
+                f"{_OWNER}: the model has the state of a schedule with other settings. "
+                f"Received: (window, roll_back)={(self.window, self.roll_back)}, and "
+                f"the model has {self._course.settings}. Build the model anew."
+            )
         self._layer = _find_layer(model, self.layer)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -185,8 +193,8 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         self._dimensionality = lid
         if self.turning_epoch is None and self._is_turning(epoch, lid, recent):
             course.turning_epoch.assign(max(epoch - 1, 0))
-            for weight, kept in zip(self.model.weights, course.kept, strict=False):
-                weight.assign(ops.copy(kept))
+            if self.roll_back:
+                _copy(course.kept, self.model.weights)
         course.recent.assign(np.append(recent[1:], lid).astype("float32"))
         course.lowest.assign(np.fmin(lid, _number(course.lowest)))
         course.count.assign(epoch + 1)
@@ -194,10 +202,8 @@ class DimensionalitySchedule(keras.callbacks.Callback):
             done = epoch / self.params["epochs"]
             rise = 1.0 if math.isnan(lid) else lid / _number(course.lowest)
             course.alpha.assign(math.exp(-done * rise))
-            return
-        for weight, kept in zip(self.model.weights, course.kept, strict=False):
-            # A copy: JAX gives the buffers of both to a step.
-            kept.assign(ops.copy(weight))
+        elif self.roll_back:
+            _copy(self.model.weights, course.kept)
 
     def _is_turning(self, epoch, lid, recent):
         if epoch < self.warmup_epochs + self.window:
@@ -228,6 +234,15 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         if logs is not None:
             logs["dimensionality"] = self._dimensionality
             logs["dimensionality_alpha"] = _number(self._course.alpha)
+
+
+def _copy(sources, targets):
+    """Give variables the values of others, in buffers of their own.
+
+    JAX gives the buffers of both to a step, and it may not get one twice.
+    """
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(ops.copy(source))
 
 
 def _number(variable):
@@ -268,7 +283,8 @@ def _inputs_of(layer, model, x):
 
     with _replaced(layer, noting):
         model(keras.tree.map_structure(ops.convert_to_tensor, x), training=False)
-    return _arrays.to_numpy(seen[-1])
+    # Of Keras, which knows how torch gives bfloat16 away.
+    return ops.convert_to_numpy(seen[-1])
 
 
 @contextlib.contextmanager

@@ -165,6 +165,15 @@ def test_layers_by_name_and_in_models_in_models():
     assert "call" not in vars(inner.layers[0]) and "call" not in vars(head)
 
 
+def test_half_precision():
+    policy = keras.DTypePolicy("mixed_bfloat16")
+    layers = [keras.layers.Dense(8, dtype=policy), keras.layers.Dense(3, dtype=policy)]
+    model = keras.Sequential([keras.Input((FEATURES,)), *layers])
+    model.compile("sgd", losses.DimensionalityDriven(from_logits=True))
+    logs = fit(model, schedule(), epochs=1).history
+    assert 1 < logs["dimensionality"][0] < 20
+
+
 def test_several_inputs():
     inputs = {"a": keras.Input((2,), name="a"), "b": keras.Input((3,), name="b")}
     joined = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
@@ -252,6 +261,14 @@ def test_another_loss():
     model = build(losses.BootstrapHard(epsilon=0.2, from_logits=True))
     with pytest.raises(ValueError, match=r"must hold a `keras_noisy\.losses\.Dimens"):
         fit(model, schedule())
+
+
+def test_a_model_with_the_state_of_other_settings():
+    model = build()
+    fit(model, schedule(), epochs=1)
+    for other in ({"window": 3}, {"roll_back": False}):
+        with pytest.raises(ValueError, match="a schedule with other settings"):
+            fit(model, schedule(**other), epochs=1)
 
 
 def test_no_such_layer():
