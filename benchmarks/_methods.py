@@ -10,23 +10,32 @@ CROSS_ENTROPY = "SparseCategoricalCrossentropy"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A training that a method begins with, or its last one.
+    """One of the trainings that a method consists of.
 
     Attributes:
         loss: Name of the loss; None for the method's own with its arguments.
         epochs: Number of epochs.
+        learning_rate: Instead of the recipe's.
         continues: Whether it begins with the weights of the stage before.
         estimates: Whether the transition matrix is estimated at its end.
+        relabels: Whether the next stage trains on the labels that it ends with.
     """
 
     loss: str | None
     epochs: int
+    learning_rate: float | None = None
     continues: bool = False
     estimates: bool = False
+    relabels: bool = False
+
+    @property
+    def is_own(self):
+        """Whether it is the training that the method is about."""
+        return self.loss is None
 
 
 def stages_of(method, epochs, budget):
-    """Return the stages of a method, the last one with the method's own loss.
+    """Return the stages of a method, one of them with the method's own loss.
 
     Args:
         method: `recipes.Method`.
@@ -35,14 +44,25 @@ def stages_of(method, epochs, budget):
     """
     if method.epochs is not None:
         epochs = shortened(method.epochs, budget)
-    before = []
+    before, after = [], []
     if method.start is not None:
         start = method.start
         before = [Stage(start["loss"], shortened(start["epochs"], budget))]
     elif method.estimate is not None:
         length = shortened(method.estimate["epochs"], budget)
         before = [Stage(CROSS_ENTROPY, length, estimates=True)]
-    return [*before, Stage(None, epochs, continues=method.start is not None)]
+    if method.second is not None:
+        length = shortened(method.second["epochs"], budget)
+        rate = method.second.get("learning_rate")
+        after = [Stage("CategoricalCrossentropy", length, learning_rate=rate)]
+    own = Stage(
+        None,
+        epochs,
+        learning_rate=method.learning_rate,
+        continues=method.start is not None,
+        relabels=method.second is not None,
+    )
+    return [*before, own, *after]
 
 
 def shortened(epochs, budget):
@@ -144,11 +164,14 @@ def callbacks_of(method, epochs, budget, x):
     if method.loss == losses.DimensionalityDriven.__name__:
         warmup = int(method.warmup_epochs * budget + 0.5)
         return [callbacks.DimensionalitySchedule(x, warmup_epochs=warmup)]
-    if needs_ids(method):
+    if method.loss == losses.EarlyLearningRegularization.__name__:
         return [callbacks.EarlyLearningTargets(len(x))]
+    if method.loss == losses.JointOptimization.__name__:
+        warmup = shortened(method.warmup_epochs, budget)
+        window = shortened(method.window, budget)
+        return [
+            callbacks.JointOptimizationLabels(
+                len(x), warmup_epochs=warmup, window=window
+            )
+        ]
     return []
-
-
-def needs_ids(method):
-    """Whether a method must know which example it sees."""
-    return method.loss == losses.EarlyLearningRegularization.__name__

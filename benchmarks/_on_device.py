@@ -56,6 +56,7 @@ NEED_CALLBACK = (
     losses.DeepAbstention.__name__,
     losses.DimensionalityDriven.__name__,
     losses.EarlyLearningRegularization.__name__,
+    losses.JointOptimization.__name__,
 )
 
 

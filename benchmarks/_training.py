@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import _data, _methods, _networks
 from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
+from keras_noisy.callbacks import _numbered
 from keras_noisy.training import _checkpoint
 
 PREDICT_BATCH_SIZE = 500
@@ -95,19 +96,20 @@ class Run:
         words = [self.seed, index]
         keras.utils.set_random_seed(derive_seed(*words))
         model = self.build(index)
+        watch = self._callbacks(stage)
+        numbered = [each for each in watch if isinstance(each, _numbered.Numbered)]
         batches = _arrays.Batches(
             self.data.x_train,
-            self.labels.noisy,
+            self._targets(index),
             batch_size=self.recipe.training.batch_size,
             seed=words,
-            with_ids=_methods.needs_ids(self.method),
+            with_ids=bool(numbered),
         )
-        watch = self._callbacks(stage, index)
+        for callback in numbered:
+            callback.pipeline(model, batches)
         for callback in watch:
             # Some keep their state in variables of the model, which have to be
             # there before it can be restored.
-            if isinstance(callback, callbacks.EarlyLearningTargets):
-                callback.pipeline(model, batches)
             callback.set_model(model)
         self._restore(model, index)
         if self.state.epoch < stage.epochs:
@@ -123,7 +125,20 @@ class Run:
             )
         if stage.estimates:
             self.state.matrix = self._estimate(model).tolist()
+        if stage.relabels:
+            (labels,) = numbered
+            with _files.atomic_writer(self._soft_labels_path()) as file:
+                np.save(file, labels.soft_labels)
         self.state.end_stage()
+
+    def _soft_labels_path(self):
+        return os.path.join(self.folder, "soft_labels.npy")
+
+    def _targets(self, index):
+        """Return the labels that a stage trains on."""
+        if index and self.stages[index - 1].relabels:
+            return np.load(self._soft_labels_path())
+        return self.labels.noisy
 
     def build(self, index, loss=None, metrics=("accuracy",)):
         """Return a fresh compiled model for a stage.
@@ -135,13 +150,14 @@ class Run:
             metrics: Of Keras, computed in training.
         """
         stage = self.stages[index]
-        is_last = index == len(self.stages) - 1
-        has_own_rate = is_last and (loss is not None or not self.method.first_loss)
+        # `first_loss` has the rate for itself.
+        has_own_rate = loss is not None or not self.method.first_loss
         if loss is None:
-            loss = self.own_loss() if is_last else _methods.loss_by_name(stage.loss)
+            own = stage.is_own
+            loss = self.own_loss() if own else _methods.loss_by_name(stage.loss)
         size = self.recipe.training.batch_size
         steps = _networks.num_steps(len(self.data.y_train), size)
-        rate = self.method.learning_rate if has_own_rate else None
+        rate = stage.learning_rate if has_own_rate else None
         with self.devices.scope():
             optimizer = _networks.make_optimizer(
                 self.recipe.training, steps * stage.epochs, rate
@@ -161,7 +177,7 @@ class Run:
         return model
 
     def own_loss(self):
-        """Return the loss of the method, which the last stage trains with."""
+        """Return the loss of the method."""
         matrix = self.state.matrix
         matrices = {
             "estimated": None if matrix is None else np.array(matrix),
@@ -171,13 +187,18 @@ class Run:
         }
         return _methods.make_loss(self.method, self.noise_name, self.rate, matrices)
 
-    def _callbacks(self, stage, index):
-        watch = [_TestAccuracy(self.data)]
-        if index == len(self.stages) - 1:
-            watch += _methods.callbacks_of(
+    def _callbacks(self, stage):
+        own = []
+        if stage.is_own:
+            own = _methods.callbacks_of(
                 self.method, stage.epochs, self.budget, self.data.x_train
             )
-        return watch
+        right = [
+            _LabelAccuracy(callback, self.labels.clean)
+            for callback in own
+            if isinstance(callback, callbacks.JointOptimizationLabels)
+        ]
+        return [_TestAccuracy(self.data), *own, *right]
 
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
@@ -352,6 +373,18 @@ class _TestAccuracy(keras.callbacks.Callback):
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
         return float(np.mean(logits.argmax(axis=1) == y))
+
+
+class _LabelAccuracy(keras.callbacks.Callback):
+    """Logs the share of examples whose learnt label has the right largest class."""
+
+    def __init__(self, labels, clean):
+        super().__init__()
+        self.labels, self.clean = labels, clean
+
+    def on_epoch_end(self, epoch, logs=None):
+        classes = self.labels.soft_labels.argmax(axis=1)
+        logs["label_accuracy"] = float(np.mean(classes == self.clean))
 
 
 class _EpochEnd(keras.callbacks.Callback):

@@ -58,8 +58,12 @@ class Method:
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
             quantile that counts as an anchor.
-        warmup_epochs: Of deep abstention, or before D2L's search.
+        warmup_epochs: Of deep abstention, before D2L's search, or on the given labels
+            of joint optimisation.
         co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
+        window: Epochs whose predictions joint optimisation averages.
+        second: Joint optimisation's training of a fresh network on the labels that the
+            first one ends with: its `epochs` and `learning_rate`.
         rounds: Trainings of SEAL, the one on the given labels included.
         warm_start: Whether SEAL's rounds begin with the weights of the one before:
             false, "last" or "best".
@@ -77,6 +81,8 @@ class Method:
     estimate: dict | None = None
     warmup_epochs: int | None = None
     co_teaching: dict | None = None
+    window: int | None = None
+    second: dict | None = None
     rounds: int | None = None
     warm_start: bool | str = False
     first_loss: str | None = None

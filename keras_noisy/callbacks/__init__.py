@@ -4,6 +4,7 @@ from keras_noisy.callbacks.abstention_schedule import AbstentionSchedule
 from keras_noisy.callbacks.dimensionality_schedule import DimensionalitySchedule
 from keras_noisy.callbacks.early_learning_targets import EarlyLearningTargets
 from keras_noisy.callbacks.global_trust import GlobalTrust
+from keras_noisy.callbacks.joint_optimization_labels import JointOptimizationLabels
 from keras_noisy.callbacks.learning_dynamics import LearningDynamics
 from keras_noisy.callbacks.seal import SEAL, SEALOnTheFly, with_sample_ids
 
@@ -13,6 +14,7 @@ __all__ = [
     "DimensionalitySchedule",
     "EarlyLearningTargets",
     "GlobalTrust",
+    "JointOptimizationLabels",
     "LearningDynamics",
     "SEALOnTheFly",
     "with_sample_ids",

@@ -59,6 +59,7 @@ from keras_noisy.losses.generalized_label_smoothing import (
     generalized_label_smoothing,
 )
 from keras_noisy.losses.imae import IMAE, imae
+from keras_noisy.losses.joint_optimization import JointOptimization, joint_optimization
 from keras_noisy.losses.knowledge_distillation import knowledge_distillation
 from keras_noisy.losses.label_smoothing import LabelSmoothing, label_smoothing
 from keras_noisy.losses.mean_absolute_error import (
@@ -119,6 +120,7 @@ __all__ = [
     "ForwardCorrection",
     "GeneralizedCrossEntropy",
     "GeneralizedLabelSmoothing",
+    "JointOptimization",
     "LabelSmoothing",
     "MeanAbsoluteError",
     "NoisyLabelLoss",
@@ -153,6 +155,7 @@ __all__ = [
     "generalized_label_smoothing",
     "global_trust",
     "imae",
+    "joint_optimization",
     "knowledge_distillation",
     "label_smoothing",
     "local_trust",

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors, _sample_ids
+from keras_noisy import _errors, _sample_ids, _tables
 from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _replicas
+from keras_noisy.losses import _base
 
 
 def early_learning_regularization(
@@ -156,20 +156,11 @@ class Targets(_sample_ids.Recorder):
     def __init__(self, owner, num_examples, num_classes):
         super().__init__(owner, "early_learning_targets", num_examples, num_classes)
         self.momentum, self.from_logits = None, None
-        # Each replica adds the changes of all of them to a copy of its own. Not
-        # `add_variable`, whose variables TensorFlow cannot scatter into there.
-        self.averages = keras.Variable(
-            "zeros",
-            shape=(num_examples + 1, num_classes),
-            dtype="float32",
-            trainable=False,
-            aggregation="none",
-            name="averages",
-        )
+        self.averages = _tables.create(num_examples + 1, num_classes, "averages")
 
     def updated(self, ids, y_pred):
         """Return the rows as they are, and as the predictions move them."""
-        old = self._take(self.rows_of(ids))
+        old = _tables.take(self.averages, self.rows_of(ids))
         new = updated_target(
             old, y_pred, momentum=self.momentum, from_logits=self.from_logits
         )
@@ -182,32 +173,8 @@ class Targets(_sample_ids.Recorder):
         each of them would make of it.
         """
         self.check_predictions(y_pred)
-        old, new = self.updated(ids, y_pred)
-        # A step that overflows must not spoil the average for ever.
-        change = ops.where(ops.isfinite(new), ops.cast(new, old.dtype) - old, 0)
-        rows, change = _replicas.gathered([self.rows_of(ids), change])
-        is_same = ops.cast(ops.equal(rows[:, None], rows), change.dtype)
-        self._add(rows, change / ops.sum(is_same, axis=1, keepdims=True))
-
-    def _take(self, rows):
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            # Reads these rows only, where `ops.take` would read the variable.
-            return tf.gather(self.averages.value, rows)
-        return ops.take(self.averages, rows, axis=0)
-
-    def _add(self, rows, change):
-        value = self.averages.value
-        backend = keras.backend.backend()
-        if backend == "tensorflow":
-            import tensorflow as tf
-
-            value.scatter_add(tf.IndexedSlices(change, rows))
-        elif backend == "jax":
-            self.averages.assign(value.at[rows].add(change))
-        else:
-            value.index_add_(0, rows, change)
+        _, new = self.updated(ids, y_pred)
+        _tables.move(self.averages, self.rows_of(ids), new)
 
     def save_own_variables(self, store):
         """Save the averages."""

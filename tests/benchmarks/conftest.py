@@ -82,6 +82,13 @@ preset = "cifar10"
 loss = "DeepAbstention"
 warmup_epochs = 2
 
+[methods.Joint]
+loss = "JointOptimization"
+epochs = 3
+warmup_epochs = 2
+window = 2
+second = { epochs = 4, learning_rate = 0.05 }
+
 [methods.Co-teaching]
 loss = "SparseCategoricalCrossentropy"
 co_teaching = { forget_rate = "rate", num_gradual = 2 }

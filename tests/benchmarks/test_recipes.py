@@ -149,7 +149,7 @@ def test_cut_flip_takes_windows_of_the_image(training):
             ('ProSelfLC"\na', 'ProSelfL"\na'),
             "Unknown loss 'ProSelfL'. Known: .*ProSelfLC",
         ),
-        (("epochs = 4", ""), "needs epochs or iterations"),
+        (("\nepochs = 4", "\n"), "needs epochs or iterations"),
         (("rounds = 2", "round = 2"), "unexpected keyword argument 'round'"),
         (('noise = "symmetric"', 'noise = "pairs"'), "Unknown noise 'pairs'"),
         (("[50.0]", "[50.0, 40.0]"), "CE has 2 figures for 1 rates"),

@@ -46,8 +46,8 @@ def output_of(process, *, seconds=400):
 
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
-METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Co-teaching", "SEAL"]
-METHODS += ["SEAL (DMI)"]
+METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Joint", "Co-teaching"]
+METHODS += ["SEAL", "SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,21 @@ def test_methods_are_trained_as_the_recipe_says(records):
         if record["stages"]
     }
     # Rounds of SEAL are stages, the last one aside.
-    expected = {"Forward": [2], "DMI": [2], "SEAL": [4], "SEAL (DMI)": [2, 4]}
+    expected = {
+        "Forward": [2],
+        "DMI": [2],
+        "Joint": [3],
+        "SEAL": [4],
+        "SEAL (DMI)": [2, 4],
+    }
     assert lengths == expected
     assert "global_trust" in by_name["ProSelfLC"]["curve"]
     prices = by_name["DAC"]["curve"]["abstention_alpha"]
     assert prices[:2] == [None, None] and prices[3] > prices[2]
+    (first,) = by_name["Joint"]["stages"]
+    assert all(0 <= share <= 1 for share in first["label_accuracy"])
+    assert first["changed_labels"][:2] == [None, None]
+    assert 0 <= first["changed_labels"][2] <= 1
     rates = by_name["Co-teaching"]["curve"]["keep_rate"]
     assert rates == pytest.approx([1.0, 0.8, 0.6, 0.6])
     # SEAL's first round and plain cross-entropy are the same training.
@@ -173,22 +183,24 @@ run.main(sys.argv[2:])
 
 def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
     # The writes of DMI: two epochs of its start, the end of that stage, then epochs;
-    # those of ELR, DAC and co-teaching: epochs; those of SEAL: its own and the rounds'.
-    killed = {"DMI": 5, "ELR": 3, "DAC": 4, "Co-teaching": 3, "SEAL": 13}
-    processes = {}
-    for method, when in killed.items():
-        arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path / method]
+    # of joint optimisation: three, the end, then epochs; those of ELR, DAC and
+    # co-teaching: epochs; those of SEAL: its own and the rounds'.
+    killed = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
+    killed += [("Joint", 3), ("Joint", 6)]
+    processes = []
+    for method, when in killed:
+        out = tmp_path / f"{method}-{when}"
+        arguments = [tiny[0], "--source", tiny[1], "--out", out]
         arguments += [*SYMMETRIC, "--method", method]
-        processes[method] = in_subprocess(KILL, when, *arguments)
-    outputs = {method: output_of(p) for method, p in processes.items()}
-    for method, process in processes.items():
-        output = outputs[method]
+        processes.append((method, out, in_subprocess(KILL, when, *arguments)))
+    outputs = [output_of(process) for _, _, process in processes]
+    for (method, out, process), output in zip(processes, outputs, strict=True):
         assert process.returncode == -signal.SIGKILL, output
-        assert not (tmp_path / method / run.RUNS).exists()
-        folder = next((tmp_path / method / "state").rglob(f"{method}-*-0-*[!k]"))
+        assert not (out / run.RUNS).exists()
+        folder = next((out / "state").rglob(f"{method}-*-0-*[!k]"))
         state = json.loads((folder / "state.json").read_text())
         assert state["curves"] or (folder / "rounds" / "run.json").exists()
-        (record,) = start(tiny, tmp_path / method, *SYMMETRIC, "--method", method)
+        (record,) = start(tiny, out, *SYMMETRIC, "--method", method)
         (whole,) = (r for r in records if r["method"] == method)
         assert stable(record) == stable(whole)
 

@@ -1,0 +1,300 @@
+"""Joint optimisation of the network and the labels."""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors, _sample_ids, _tables
+from keras_noisy._typing import (
+    ArrayLike,
+    FloatArray,
+    LossArguments,
+    Tensor,
+    TensorLike,
+    Unpack,
+)
+from keras_noisy.losses import _base, _replicas
+
+
+def joint_optimization(
+    y_true: TensorLike,
+    y_pred: TensorLike,
+    *,
+    alpha: float,
+    beta: float,
+    prior: ArrayLike | None = None,
+    from_logits: bool = False,
+) -> Tensor:
+    """Divergence from labels that are learnt too, with two terms that hold them.
+
+    With `m` the mean of the predictions of the batch,
+
+        loss = KL(q || p) + alpha KL(prior || m) + beta H(p, p)
+
+    Where the labels `q` are replaced by the network's own predictions, the first term
+    alone would be content with one class for everything: the second wants the classes
+    as often as `prior` says, and the third makes predictions decide for one class,
+    which otherwise would stay what they are. In `fit` the labels are replaced by
+    `keras_noisy.callbacks.JointOptimizationLabels`.
+
+    **The loss of an example depends on its batch**, through the mean over all entries
+    of `y_pred`, masked ones included. With several replicas of TensorFlow it is taken
+    over all of them.
+
+    Args:
+        y_true: Class ids `(...)` or `(..., 1)` of any integer dtype, or
+            distributions `(..., num_classes)`.
+        y_pred: Probabilities, or logits with `from_logits=True`, of shape
+            `(..., num_classes)`.
+        alpha: Weight of the divergence from the prior, at least 0 and finite.
+        beta: Weight of the entropy, at least 0 and finite.
+        prior: How often each class occurs, `(num_classes,)`, summing to one; by default
+            all alike.
+        from_logits: Whether `y_pred` holds logits.
+
+    Returns:
+        One loss per example, shape `y_pred.shape[:-1]`. The second term is the same for
+        all examples of a batch.
+
+    Raises:
+        ValueError: If `alpha` or `beta` is negative or not finite, `prior` is no
+            distribution over the classes, shapes do not fit, or a class id is out of
+            range (inside compiled code: NaN for that example).
+        RuntimeError: If `torch.distributed` has divided the batch among processes.
+
+    Example:
+        >>> from keras_noisy import losses
+        >>> loss = losses.joint_optimization(
+        ...     [0, 1], [[0.75, 0.25], [0.25, 0.75]], alpha=1.2, beta=1.0
+        ... )
+        >>> [round(float(value), 4) for value in loss]
+        [0.85, 0.85]
+
+    Note:
+        The authors' code has cross-entropies instead of the divergences, which differ
+        by constants only.
+
+    Reference:
+        Tanaka et al., "Joint Optimization Framework for Learning with Noisy Labels",
+        CVPR 2018.
+    """
+    owner = "joint_optimization"
+    alpha, beta = _check_weights(owner, alpha, beta)
+    formula = _formula(owner, alpha, beta, check_prior(owner, prior))
+    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+
+
+def _formula(owner, alpha, beta, prior, replaced=None):
+    """Return the loss as a function of labels and `Prediction`.
+
+    Args:
+        owner: Name of the loss, for errors.
+        alpha: Weight of the divergence from the prior.
+        beta: Weight of the entropy.
+        prior: `check_prior`'s result.
+        replaced: None, or labels `(batch, num_classes)` to take instead, where they are
+            not zero.
+    """
+
+    def formula(q, p):
+        if prior is not None and len(prior) != p.num_classes:
+            expected = f"of length {p.num_classes}, the number of classes in y_pred"
+            raise ValueError(_errors.message(owner, "prior", expected, prior))
+        if replaced is not None:
+            q = _replace(q, replaced)
+        divergence = p.cross_entropy(q) - _entropy(q)
+        of_batch = _divergence_of_mean(owner, p, prior)
+        return divergence + alpha * of_batch + beta * p.entropy()
+
+    return formula
+
+
+def _replace(q, labels):
+    labels = ops.cast(labels, q.dtype)
+    is_there = ops.sum(labels, axis=-1, keepdims=True) > 0
+    return ops.where(is_there, labels, q)
+
+
+def _entropy(q):
+    """Return `H(q, q)`, a constant, shape `(...)`."""
+    q = ops.stop_gradient(q)
+    safe = ops.where(q > 0, q, ops.ones_like(q))
+    return -ops.sum(q * ops.log(safe), axis=-1)
+
+
+def _divergence_of_mean(owner, p, prior):
+    """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
+    log_p = ops.reshape(p.log_probabilities, (-1, p.num_classes))
+    prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
+    constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))
+    prior = ops.convert_to_tensor(prior, dtype=log_p.dtype)
+    return constant - ops.sum(prior * _log_mean(owner, log_p))
+
+
+def _log_mean(owner, log_p):
+    """Return the logarithm of the mean of `exp(log_p)` over rows of all replicas.
+
+    As a sum relative to the largest of each class, which keeps a class that no example
+    is predicted as finite and gives it a gradient.
+    """
+    largest = ops.max(ops.stop_gradient(log_p), axis=0, keepdims=True)
+    (largest,) = _replicas.gathered([largest])
+    largest = ops.max(largest, axis=0)
+    ones = ops.ones_like(log_p[:, :1])
+    # One sum over the replicas for both; the last column counts.
+    terms = ops.concatenate([ops.exp(log_p - largest), ones], axis=1)
+    sums = _replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
+    return largest + ops.log(sums[:-1]) - ops.log(ops.stop_gradient(sums[-1]))
+
+
+def _check_weights(owner: str, alpha: float, beta: float) -> tuple[float, float]:
+    return (
+        _errors.check_number(
+            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend="Try 1.2."
+        ),
+        _errors.check_number(
+            owner, "beta", beta, low=0, high=math.inf, without="high", mend="Try 0.8."
+        ),
+    )
+
+
+def check_prior(owner: str, prior: ArrayLike | None) -> FloatArray | None:
+    """Return `prior` as a float64 array, or raise unless it is a distribution."""
+    if prior is None:
+        return None
+    expected = "a distribution of shape (num_classes,), or None"
+    try:
+        array = np.array(prior, "float64")
+    except (TypeError, ValueError):
+        raise TypeError(_errors.message(owner, "prior", expected, prior)) from None
+    if array.ndim != 1 or len(array) < 2:
+        received = _errors.describe_array(array)
+        raise ValueError(_errors.message(owner, "prior", expected, received))
+    # NaN fails both comparisons.
+    if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
+        mend = "Shares of the classes: divide counts by their sum."
+        raise ValueError(_errors.message(owner, "prior", expected, array, mend))
+    return array
+
+
+class Labels(_sample_ids.Recorder):
+    """The labels of a model's training examples, and what they are made of.
+
+    Tables have a last row that takes ids out of range.
+
+    Attributes:
+        predictions: The latest prediction on each example, `(n + 1, num_classes)`.
+        labels: Its label, zero as long as it is the given one, `(n + 1, num_classes)`.
+        history: The predictions of the latest epochs, `(window, n + 1, num_classes)`,
+            the one of epoch `t` at `t mod window`.
+        epochs: Number of epochs in it, or that have been.
+        from_logits: Whether the model's outputs are logits.
+    """
+
+    def __init__(self, owner, num_examples, num_classes, window):
+        super().__init__(owner, "joint_optimization_labels", num_examples, num_classes)
+        self.from_logits = None
+        rows = num_examples + 1
+        self.predictions = _tables.create(rows, num_classes, "predictions")
+        self.labels = _tables.create(rows, num_classes, "labels")
+        self.history = keras.Variable(
+            "zeros",
+            shape=(window, rows, num_classes),
+            dtype="float32",
+            trainable=False,
+            aggregation="none",
+            name="history",
+        )
+        self.epochs = keras.Variable(
+            0,
+            dtype="int32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="epochs",
+        )
+
+    def record(self, ids, y_pred):
+        """Keep the predictions of the step that is being run or traced."""
+        self.check_predictions(y_pred)
+        p = _base.prediction(self.owner, y_pred, self.from_logits).probabilities
+        _tables.move(self.predictions, self.rows_of(ids), ops.stop_gradient(p))
+
+    def of(self, ids):
+        """Return the labels of examples, zero where they are the given ones."""
+        return _tables.take(self.labels, self.rows_of(ids))
+
+    def save_own_variables(self, store):
+        """Save everything."""
+        for name in ("predictions", "labels", "history", "epochs"):
+            store[name] = ops.convert_to_numpy(getattr(self, name))
+
+    def load_own_variables(self, store):
+        """Load everything; a file written without it leaves it as it is."""
+        for name in store.keys():  # noqa: SIM118 - a store is no dict.
+            getattr(self, name).assign(store[name])
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class JointOptimization(_base.NoisyLabelLoss):
+    """Divergence from labels that are learnt too, with two terms that hold them.
+
+    See `keras_noisy.losses.joint_optimization` for the formula and the label forms.
+    `keras_noisy.callbacks.JointOptimizationLabels` replaces the labels in the course of
+    the training, and tells the loss which examples a step sees:
+
+        model.compile(optimizer, loss=JointOptimization(alpha=1.2, beta=0.8))
+        labels = JointOptimizationLabels(num_examples=len(x), warmup_epochs=70)
+        data = labels.pipeline(model, x, noisy_labels, batch_size=128)
+        model.fit(data, callbacks=[labels])
+
+    Without it, and in evaluation and validation, the labels are those of the data.
+
+    Args:
+        alpha: Weight of the divergence from the prior, at least 0 and finite.
+        beta: Weight of the entropy, at least 0 and finite.
+        prior: How often each class occurs, `(num_classes,)`, summing to one; by default
+            all alike.
+        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
+            `keras_noisy.losses.NoisyLabelLoss`.
+    """
+
+    function = staticmethod(joint_optimization)
+    hyperparameters = ("alpha", "beta", "prior")
+    presets = MappingProxyType(
+        {
+            "cifar10, symmetric": {"alpha": 1.2, "beta": 0.8},
+            "cifar10, asymmetric": {"alpha": 0.8, "beta": 0.4},
+        }
+    )
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.2,
+        beta: float = 0.8,
+        prior: ArrayLike | None = None,
+        **kwargs: Unpack[LossArguments],
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = type(self).__name__
+        self.alpha, self.beta = _check_weights(owner, alpha, beta)
+        self.prior = check_prior(owner, prior)
+
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+        """Return one loss per example."""
+        owner = type(self).__name__
+        labels, ids = _sample_ids.current(Labels)
+        replaced = None if labels is None else labels.of(ids)
+        formula = _formula(owner, self.alpha, self.beta, self.prior, replaced)
+        return _base.per_example(owner, y_true, y_pred, self.from_logits, formula)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments, the prior as a list."""
+        prior = None if self.prior is None else self.prior.tolist()
+        return {**super().get_config(), "prior": prior}
