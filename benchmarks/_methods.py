@@ -59,7 +59,7 @@ def stages_of(method, epochs, budget):
         None,
         epochs,
         learning_rate=method.learning_rate,
-        continues=method.start is not None,
+        continues=method.start is not None or method.noise_adaptation,
         relabels=method.second is not None,
     )
     return [*before, own, *after]

@@ -66,7 +66,7 @@ def why_not(method, data):
         return "its data set is read from a file"
     if method.co_teaching:
         return "it sets the share of a batch in every epoch"
-    if method.rounds or method.start or method.estimate:
+    if method.rounds or method.start or method.estimate or method.second:
         return "it is more than one training"
     if method.loss == losses.DeterminantMutualInformation.__name__:
         return "its loss is one value for a whole batch"

@@ -170,6 +170,10 @@ class Run:
                 model = _methods.co_teaching(
                     self.method, self.rate, self.budget, model, peer
                 )
+            if self.method.noise_adaptation and stage.is_own:
+                model = training.NoiseAdaptation(
+                    model, transition_matrix=self.state.matrix, from_logits=True
+                )
             _networks.compile_model(
                 model, optimizer, loss, steps, self.devices.count, metrics
             )
@@ -208,7 +212,8 @@ class Run:
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
             values = _checkpoint.load(self.state.path(index - 1, before))
-            _checkpoint.restore_weights(model, values)
+            network = model.network if self.method.noise_adaptation else model
+            _checkpoint.restore_weights(network, values)
 
     def _estimate(self, model):
         """Return the transition matrix that the model's predictions suggest."""
@@ -218,7 +223,9 @@ class Run:
         logits = np.concatenate(list(parts)).astype("float64")
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         predictions = exponentials / exponentials.sum(axis=1, keepdims=True)
-        quantile = self.method.estimate["quantile"]
+        quantile = self.method.estimate.get("quantile")
+        if quantile is None:
+            return noise.estimate_from_confusion(self.labels.noisy, predictions)
         return noise.estimate_from_anchors(predictions, quantile=quantile)
 
     def _evolve(self, index):

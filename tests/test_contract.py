@@ -293,6 +293,7 @@ ELSEWHERE = {
     "callbacks.with_sample_ids": "callbacks/test_seal.py",
     "noise.instance_dependent": "noise/test_instance_dependent.py",
     "training.CoTeaching": "training/test_co_teaching.py",
+    "training.NoiseAdaptation": "training/test_noise_adaptation.py",
     "training.SelfEvolution": "training/test_self_evolution.py",
     "training.generate_instance_dependent_noise": (
         "training/test_instance_dependent_noise.py"
@@ -365,6 +366,7 @@ ELSEWHERE = {
     "noise.asymmetric": "noise/test_transition_matrices.py",
     "noise.corrupt_labels": "noise/test_corrupt_labels.py",
     "noise.estimate_from_anchors": "noise/test_estimation.py",
+    "noise.estimate_from_confusion": "noise/test_estimation.py",
     "noise.estimate_with_cleanlab": "noise/test_estimation.py",
     "noise.pair_flip": "noise/test_transition_matrices.py",
     "noise.symmetric": "noise/test_transition_matrices.py",

@@ -81,6 +81,11 @@ training.SelfEvolution(build_model())  # Keras ships no types: a model may be ca
 training.SelfEvolution(build_model, rounds="3")  # type: ignore[arg-type]
 pair = training.CoTeaching(build_model(), build_model(), forget_rate=0.4)
 pair.set_epoch(3)
+adapted = training.NoiseAdaptation(build_model(), transition_matrix=matrix)
+learnt: tuple[int, ...] = adapted.transition_matrix.shape
+joint = callbacks.JointOptimizationLabels(100, warmup_epochs=7, kind="hard")
+soft: tuple[int, ...] = joint.soft_labels.shape
+callbacks.JointOptimizationLabels(100, kind="both")  # type: ignore[arg-type]
 training.CoTeaching(build_model(), build_model(), forget_rate="0.4")  # type: ignore[arg-type]
 labels = training.generate_instance_dependent_noise(
     build_model, x, y, rate=0.4, epochs=1

@@ -57,7 +57,9 @@ class Method:
         start: Loss and epochs of a training before, with whose weights this one
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
-            quantile that counts as an anchor.
+            quantile that counts as an anchor; without one, the network's confusion.
+        noise_adaptation: Whether the matrix is learnt, `training.NoiseAdaptation`, from
+            the estimate on, and with the weights of the network of that.
         warmup_epochs: Of deep abstention, before D2L's search, or on the given labels
             of joint optimisation.
         co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
@@ -79,6 +81,7 @@ class Method:
     learning_rate: float | None = None
     start: dict | None = None
     estimate: dict | None = None
+    noise_adaptation: bool = False
     warmup_epochs: int | None = None
     co_teaching: dict | None = None
     window: int | None = None

@@ -3,6 +3,7 @@
 from keras_noisy.noise.corrupt_labels import corrupt_labels
 from keras_noisy.noise.estimation import (
     estimate_from_anchors,
+    estimate_from_confusion,
     estimate_with_cleanlab,
 )
 from keras_noisy.noise.instance_dependent import instance_dependent
@@ -26,6 +27,7 @@ __all__ = [
     "asymmetric",
     "corrupt_labels",
     "estimate_from_anchors",
+    "estimate_from_confusion",
     "estimate_with_cleanlab",
     "instance_dependent",
     "pair_flip",

@@ -55,6 +55,49 @@ def estimate_from_anchors(
     return rows / rows.sum(axis=1, keepdims=True)
 
 
+def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatArray:
+    """Estimate the transition matrix by counting labels for each prediction.
+
+        T_ij = sum_{t: label_t = j} p_i(x_t) / sum_t p_i(x_t)
+
+    as if the predictions `p` were right. What the network has fitted of the noise,
+    and its errors, are missing in it or added to it; as the start of a matrix that is
+    learnt, `keras_noisy.training.NoiseAdaptation`, that is good enough.
+
+    Args:
+        labels: Noisy class ids `(n,)`.
+        predictions: Class probabilities of the same examples, `(n, num_classes)`, from
+            a network that has not fitted the noise.
+
+    Returns:
+        Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
+        `(num_classes, num_classes)` whose rows sum to one. The row of a class that
+        nothing is predicted as is that of the identity.
+
+    Raises:
+        ValueError: If `predictions` are not probabilities, or do not fit `labels`.
+
+    Example:
+    >>> estimate_from_confusion([0, 0, 1, 1], [[1, 0], [0, 1], [0, 1], [0, 1]])
+    array([[1.        , 0.        ],
+           [0.33333333, 0.66666667]])
+
+    Reference:
+        Goldberger & Ben-Reuven, "Training Deep Neural-networks Using a Noise Adaptation
+        Layer", ICLR 2017.
+    """
+    owner = "estimate_from_confusion"
+    labels, predictions = _check_pair(owner, labels, predictions)
+    num_classes = predictions.shape[1]
+    counts = np.zeros((num_classes, num_classes))
+    # A row for each label; adds without a matrix of one-hot rows.
+    np.add.at(counts, labels, predictions)
+    totals = counts.sum(axis=0)
+    is_there = totals > 0
+    matrix = np.where(is_there, counts, np.eye(num_classes))
+    return (matrix / np.where(is_there, totals, 1)).T
+
+
 def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatArray:
     """Estimate the transition matrix by confident learning.
 
@@ -85,12 +128,7 @@ def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatAr
         Labels", JAIR 2021.
     """
     owner = "estimate_with_cleanlab"
-    predictions = _check_predictions(owner, predictions)
-    labels = np.asarray(labels)
-    check_class_ids(owner, "labels", labels, predictions.shape[1])
-    if labels.shape != predictions.shape[:1]:
-        expected = f"of shape {predictions.shape[:1]}, as many as predictions"
-        raise ValueError(message(owner, "labels", expected, describe_array(labels)))
+    labels, predictions = _check_pair(owner, labels, predictions)
     try:
         from cleanlab import count
     except ImportError as error:
@@ -103,6 +141,17 @@ def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatAr
     )
     matrix = np.asarray(matrix, "float64").T
     return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+def _check_pair(owner, labels, predictions):
+    """Return both as arrays, or raise unless they are of the same examples."""
+    predictions = _check_predictions(owner, predictions)
+    labels = np.asarray(labels)
+    check_class_ids(owner, "labels", labels, predictions.shape[1])
+    if labels.shape != predictions.shape[:1]:
+        expected = f"of shape {predictions.shape[:1]}, as many as predictions"
+        raise ValueError(message(owner, "labels", expected, describe_array(labels)))
+    return labels, predictions
 
 
 def _check_predictions(owner, predictions):

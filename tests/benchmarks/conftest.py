@@ -82,6 +82,11 @@ preset = "cifar10"
 loss = "DeepAbstention"
 warmup_epochs = 2
 
+[methods.S-adaptation]
+loss = "SparseCategoricalCrossentropy"
+noise_adaptation = true
+estimate = { epochs = 2 }
+
 [methods.Joint]
 loss = "JointOptimization"
 epochs = 3

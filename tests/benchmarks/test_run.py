@@ -47,7 +47,7 @@ def output_of(process, *, seconds=400):
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
 METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Joint", "Co-teaching"]
-METHODS += ["SEAL", "SEAL (DMI)"]
+METHODS += ["S-adaptation", "SEAL", "SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,7 @@ def test_methods_are_trained_as_the_recipe_says(records):
         "Forward": [2],
         "DMI": [2],
         "Joint": [3],
+        "S-adaptation": [2],
         "SEAL": [4],
         "SEAL (DMI)": [2, 4],
     }
@@ -182,11 +183,11 @@ run.main(sys.argv[2:])
 
 
 def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
-    # The writes of DMI: two epochs of its start, the end of that stage, then epochs;
+    # The writes of DMI and S-adaptation: two epochs of the start, its end, then epochs;
     # of joint optimisation: three, the end, then epochs; those of ELR, DAC and
     # co-teaching: epochs; those of SEAL: its own and the rounds'.
     killed = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
-    killed += [("Joint", 3), ("Joint", 6)]
+    killed += [("Joint", 3), ("Joint", 6), ("S-adaptation", 5)]
     processes = []
     for method, when in killed:
         out = tmp_path / f"{method}-{when}"

@@ -83,3 +83,32 @@ def test_errors():
         noise.estimate_with_cleanlab([0], [[0.5, 0.5], [0.5, 0.5]])
     with pytest.raises(ValueError, match=r"`labels` must be class ids"):
         noise.estimate_with_cleanlab([0, 2], [[0.5, 0.5], [0.5, 0.5]])
+
+
+def test_confusion_by_hand():
+    predictions = [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]
+    matrix = noise.estimate_from_confusion([0, 1, 1], predictions)
+    # The sums of the columns are 1.75 and 1.25; nothing is predicted as the last.
+    expected = [[0.5 / 1.75, 1.25 / 1.75, 0], [0.5 / 1.25, 0.75 / 1.25, 0], [0, 0, 1]]
+    np.testing.assert_allclose(matrix, expected, rtol=1e-12)
+
+
+def test_confusion_with_right_predictions_is_the_realised_matrix():
+    clean = np.arange(4000) % 4
+    labels = noise.corrupt_labels(clean, TRUE, seed=0)
+    matrix = noise.estimate_from_confusion(labels.noisy, np.eye(4)[clean])
+    np.testing.assert_allclose(matrix, labels.transition_matrix, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "text"),
+    [
+        ([0, 4], np.full((2, 4), 0.25), "`labels`"),
+        ([0, 1, 2], np.full((2, 4), 0.25), r"`labels` must be of shape \(2,\)"),
+        ([0, 1], np.ones((2, 4)), "`predictions`"),
+        ([], np.zeros((0, 4)), "`predictions`"),
+    ],
+)
+def test_confusion_refuses(labels, predictions, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        noise.estimate_from_confusion(np.array(labels, int), predictions)

@@ -1,0 +1,164 @@
+"""A noise adaptation layer: the transition matrix is learnt with the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors, _matrices
+from keras_noisy._typing import ArrayLike, FloatArray, Self, Tensor
+from keras_noisy.losses import _base
+
+_OWNER = "NoiseAdaptation"
+# What a rate of zero becomes: its logarithm has to be learnt.
+SMALLEST_RATE = 1e-6
+# Rates that training has driven below it count as it, and have no gradient.
+SMALLEST_PROBABILITY = 1e-30
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class NoiseAdaptation(keras.Model):
+    """A network that is trained through a layer which learns the noise (S-adaptation).
+
+    The network predicts the right class; a layer behind it turns that into the class
+    that the label shows,
+
+        P(label = j | x) = sum_i p_i T_ij      T_ij = exp(b_ij) / sum_k exp(b_ik)
+
+    and both are trained with the loss on the noisy labels. It is forward correction
+    with a matrix that is learnt too. Nothing but the start tells the network which part
+    of the work is its own: `transition_matrix` is a part of the method, and so are
+    weights of a network that was trained with cross-entropy for a while. The paper
+    counts labels by what that network predicts, `noise.estimate_from_confusion`.
+
+    It is compiled and trained as any model of Keras. In training the outputs, and so
+    the loss and the metrics, are those behind the layer, to be compared with noisy
+    labels; `predict`, `evaluate` and validation are the network's own, to be
+    compared with right ones.
+
+    Args:
+        network: A model with one output, class probabilities or logits `(batch,
+            num_classes)`, or with more dimensions in between.
+        transition_matrix: `T` to begin with, array `(num_classes, num_classes)` whose
+            rows sum to one. Rates below 1e-6 become 1e-6.
+        from_logits: Whether the outputs of `network` are logits. Those behind the layer
+            are of the same kind, so that the compiled loss is told the same.
+        **kwargs: `name`, `trainable` and `dtype`, as in `keras.Model`.
+
+    Attributes:
+        network: The network.
+        transition_matrix: `T` as learnt so far, float32 `(num_classes, num_classes)`.
+
+    Raises:
+        TypeError: If `network` is no model.
+        ValueError: If `transition_matrix` is no transition matrix; in `fit`, if the
+            loss is told another `from_logits` or the network has another number of
+            classes.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import noise, training
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(2)]
+        >>> model = training.NoiseAdaptation(
+        ...     keras.Sequential(layers),
+        ...     transition_matrix=noise.symmetric(2, 0.25),
+        ...     from_logits=True,
+        ... )
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("sgd", loss)
+        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> _ = model.fit(x, y, epochs=2, verbose=0)
+        >>> model.transition_matrix.shape, model.predict(x, verbose=0).shape
+        ((2, 2), (4, 2))
+
+    Note:
+        The paper has a second version, whose matrix depends on the input too; this is
+        the one that comparisons call S-model or S-adaptation.
+
+    Reference:
+        Goldberger & Ben-Reuven, "Training Deep Neural-networks Using a Noise Adaptation
+        Layer", ICLR 2017: the simple model.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        transition_matrix: ArrayLike,
+        from_logits: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(network, keras.Model):
+            expected = "a keras.Model"
+            raise TypeError(_errors.message(_OWNER, "network", expected, network))
+        self.network = network
+        self.from_logits = _errors.check_bool(_OWNER, "from_logits", from_logits)
+        matrix = _matrices.check_transition_matrix(_OWNER, transition_matrix)
+        self._initial_matrix = matrix.tolist()
+        start = np.log(np.maximum(matrix, SMALLEST_RATE))
+        self._rates = self.add_weight(
+            shape=matrix.shape,
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(start, dtype),
+            dtype="float32",
+            autocast=False,
+            name="transition_logits",
+        )
+
+    @property
+    def transition_matrix(self) -> FloatArray:
+        """`T` as learnt so far, float32 `(num_classes, num_classes)`."""
+        return np.asarray(ops.convert_to_numpy(ops.softmax(self._rates, axis=-1)))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Return the output of `network`; in training what the noise makes of it."""
+        output = self.network(inputs, training=bool(training))
+        return self._noisy(output) if training else output
+
+    def _noisy(self, output):
+        p = _base.prediction(_OWNER, output, self.from_logits)
+        if p.num_classes != len(self._initial_matrix):
+            expected = f"of shape ({p.num_classes}, {p.num_classes}), as the outputs"
+            received = _errors.describe_array(np.asarray(self._initial_matrix))
+            raise ValueError(
+                _errors.message(_OWNER, "transition_matrix", expected, received)
+            )
+        # One class has `exp` 1, so that the sum is at least one of its rates.
+        noisy = p.exp @ ops.cast(ops.softmax(self._rates, axis=-1), p.exp.dtype)
+        least = ops.convert_to_tensor(SMALLEST_PROBABILITY, dtype=noisy.dtype)
+        log_noisy = ops.log(ops.where(noisy < least, least, noisy))
+        log_noisy = log_noisy - p.log_total[..., None]
+        return log_noisy if self.from_logits else ops.exp(log_noisy)
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the compiled loss, if it takes outputs for what they are."""
+        config: dict[str, Any] = getattr(self.loss, "get_config", dict)()
+        told = config.get("from_logits")
+        if told is not None and told != self.from_logits:
+            raise ValueError(
+                f"{_OWNER}: the loss must be told the same as the model. Received: "
+                f"from_logits={told} there and from_logits={self.from_logits} here. "
+                "Change the one that does not say what the outputs of `network` are."
+            )
+        return super().compute_loss(*args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments, the matrix as nested lists."""
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "transition_matrix": self._initial_matrix,
+            "from_logits": self.from_logits,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Return a model from the constructor arguments."""
+        network = keras.saving.deserialize_keras_object(
+            config["network"], custom_objects=custom_objects
+        )
+        return cls(**{**config, "network": network})
