@@ -68,6 +68,8 @@ def why_not(method, data):
         return "it sets the share of a batch in every epoch"
     if method.rounds or method.start or method.estimate or method.second:
         return "it is more than one training"
+    if method.smoothing:
+        return "its labels are distributions"
     if method.loss == losses.DeterminantMutualInformation.__name__:
         return "its loss is one value for a whole batch"
     if method.loss in NEED_CALLBACK:

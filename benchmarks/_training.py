@@ -138,6 +138,10 @@ class Run:
         """Return the labels that a stage trains on."""
         if index and self.stages[index - 1].relabels:
             return np.load(self._soft_labels_path())
+        if self.stages[index].is_own and self.method.smoothing:
+            return _smoothed(
+                self.labels.noisy, self.data.num_classes, self.method.smoothing
+            )
         return self.labels.noisy
 
     def build(self, index, loss=None, metrics=("accuracy",)):
@@ -416,6 +420,13 @@ class _RoundEpochEnd(_EpochEnd):
 
     def keep(self, logs, seconds):
         self.state.note_time(seconds)
+
+
+def _smoothed(labels, num_classes, weight):
+    """Return the function from rows to smoothed labels, which are not all kept."""
+    rows = np.full((num_classes, num_classes), weight / num_classes, "float32")
+    np.fill_diagonal(rows, 1 - weight + weight / num_classes)
+    return lambda examples: rows[labels[examples]]
 
 
 def _print_epoch(epoch, epochs, logs, seconds):

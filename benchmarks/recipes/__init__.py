@@ -54,6 +54,7 @@ class Method:
         preset: Name of a preset of the loss instead.
         epochs: Instead of the recipe's.
         learning_rate: Instead of the recipe's; with `first_loss` of that round only.
+        smoothing: Weight of the uniform distribution in the labels; by default none.
         start: Loss and epochs of a training before, with whose weights this one
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
@@ -79,6 +80,7 @@ class Method:
     preset: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
+    smoothing: float | None = None
     start: dict | None = None
     estimate: dict | None = None
     noise_adaptation: bool = False

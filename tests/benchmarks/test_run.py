@@ -115,6 +115,29 @@ def test_methods_are_trained_as_the_recipe_says(records):
     assert given["by_noise"] == {"symmetric 0.4": {"exp_base": 16.0}}
 
 
+SMOOTHED = (
+    RECIPE.split("[methods.CE]")[0]
+    + """
+[methods.LSR]
+loss = "LabelSmoothing"
+arguments = { epsilon = 0.3 }
+
+[methods."LSR+EL"]
+loss = "EqualLoss"
+arguments = { epsilon = 0.0 }
+smoothing = 0.3
+"""
+)
+
+
+def test_equal_loss_at_zero_on_smoothed_labels_is_label_smoothing(tmp_path):
+    size = {"counts": (96, 48), "shape": (6, 6, 1), "classes": 4}
+    first, second = start(
+        write_recipe(tmp_path, SMOOTHED, **size), tmp_path, *SYMMETRIC
+    )
+    assert first["curve"]["loss"] == pytest.approx(second["curve"]["loss"], rel=1e-4)
+
+
 D2L = (
     RECIPE.split("[methods.CE]")[0]
     + """
