@@ -168,5 +168,5 @@ def test_what_a_recipe_of_ones_own_can_have_wrong(tiny, tmp_path, change, text):
 
 
 def test_unknown_recipe():
-    with pytest.raises(recipes.UnknownNameError, match="Known: digits/losses, equal_"):
+    with pytest.raises(recipes.UnknownNameError, match="Known: digits/joint_opt"):
         recipes.load("seal/table9")
