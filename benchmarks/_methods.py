@@ -142,6 +142,23 @@ def co_teaching(method, rate, budget, network, peer):
     return training.CoTeaching(network, peer, **arguments)
 
 
+def dynamic_bootstrapping(method, budget, network):
+    """Return the model that trusts labels by their loss.
+
+    Args:
+        method: `recipes.Method`.
+        budget: Share of the epochs to train.
+        network: The network.
+    """
+    arguments = dict(method.dynamic_bootstrapping)
+    for name in ("warmup_epochs", "annealing_epochs"):
+        if name in arguments:
+            arguments[name] = shortened(arguments[name], budget)
+    if "bootstrap_delay" in arguments:
+        arguments["bootstrap_delay"] = int(arguments["bootstrap_delay"] * budget + 0.5)
+    return training.DynamicBootstrapping(network, **arguments)
+
+
 def num_outputs(method, num_classes):
     """Return the number of outputs: deep abstention has one more."""
     return num_classes + (method.loss == losses.DeepAbstention.__name__)

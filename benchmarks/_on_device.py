@@ -66,6 +66,8 @@ def why_not(method, data):
         return "its data set is read from a file"
     if method.co_teaching:
         return "it sets the share of a batch in every epoch"
+    if method.dynamic_bootstrapping:
+        return "it looks at the losses of all examples before every epoch"
     if method.rounds or method.start or method.estimate or method.second:
         return "it is more than one training"
     if method.smoothing:

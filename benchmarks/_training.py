@@ -174,6 +174,8 @@ class Run:
                 model = _methods.co_teaching(
                     self.method, self.rate, self.budget, model, peer
                 )
+            if self.method.dynamic_bootstrapping:
+                model = _methods.dynamic_bootstrapping(self.method, self.budget, model)
             if self.method.noise_adaptation and stage.is_own:
                 model = training.NoiseAdaptation(
                     model, transition_matrix=self.state.matrix, from_logits=True

@@ -293,11 +293,14 @@ ELSEWHERE = {
     "callbacks.with_sample_ids": "callbacks/test_seal.py",
     "noise.instance_dependent": "noise/test_instance_dependent.py",
     "training.CoTeaching": "training/test_co_teaching.py",
+    "training.DynamicBootstrapping": "training/test_dynamic_bootstrapping.py",
     "training.NoiseAdaptation": "training/test_noise_adaptation.py",
     "training.SelfEvolution": "training/test_self_evolution.py",
     "training.generate_instance_dependent_noise": (
         "training/test_instance_dependent_noise.py"
     ),
+    "analysis.BetaMixture": "analysis/test_beta_mixture.py",
+    "analysis.beta_mixture": "analysis/test_beta_mixture.py",
     "analysis.Calibration": "analysis/test_calibration.py",
     "analysis.ClassConditionalTest": "analysis/test_class_conditional_test.py",
     "analysis.GradientDensity": "analysis/test_gradient_density.py",

@@ -83,6 +83,9 @@ pair = training.CoTeaching(build_model(), build_model(), forget_rate=0.4)
 pair.set_epoch(3)
 adapted = training.NoiseAdaptation(build_model(), transition_matrix=matrix)
 learnt: tuple[int, ...] = adapted.transition_matrix.shape
+dynamic = training.DynamicBootstrapping(build_model(), bootstrap="soft", seed=1)
+dynamic.set_epoch(2)
+training.DynamicBootstrapping(build_model(), mixup="none")  # type: ignore[arg-type]
 joint = callbacks.JointOptimizationLabels(100, warmup_epochs=7, kind="hard")
 soft: tuple[int, ...] = joint.soft_labels.shape
 callbacks.JointOptimizationLabels(100, kind="both")  # type: ignore[arg-type]
@@ -101,6 +104,8 @@ suspects.top(10).to_csv("suspects.csv")
 number: int = len(suspects)
 recall: float = suspects.precision_and_recall(changed)["recall"]
 error: float = analysis.calibration(x, y).error
+wrong = analysis.beta_mixture([0.1, 0.2, 3.0]).wrong_label_probability(x)
+wrong_share: float = float(wrong.mean())
 confidence, proposed = analysis.correction_candidates(x, y)
 test = analysis.class_conditional_test(matrix, [1, 0, 0], error=0.1, num_validation=9)
 verdict: bool = test.rejects(0.01)

@@ -64,6 +64,7 @@ class Method:
         warmup_epochs: Of deep abstention, before D2L's search, or on the given labels
             of joint optimisation.
         co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
+        dynamic_bootstrapping: Arguments of `training.DynamicBootstrapping`.
         window: Epochs whose predictions joint optimisation averages.
         second: Joint optimisation's training of a fresh network on the labels that the
             first one ends with: its `epochs` and `learning_rate`.
@@ -86,6 +87,7 @@ class Method:
     noise_adaptation: bool = False
     warmup_epochs: int | None = None
     co_teaching: dict | None = None
+    dynamic_bootstrapping: dict | None = None
     window: int | None = None
     second: dict | None = None
     rounds: int | None = None

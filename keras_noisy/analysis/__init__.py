@@ -1,5 +1,6 @@
 """What label noise does to a network, and which labels are wrong."""
 
+from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture
 from keras_noisy.analysis.calibration import Calibration, calibration
 from keras_noisy.analysis.class_conditional_test import (
     ClassConditionalTest,
@@ -34,10 +35,12 @@ from keras_noisy.analysis.report import write_report
 from keras_noisy.analysis.suspects import Suspects, find_suspects
 
 __all__ = [
+    "BetaMixture",
     "Calibration",
     "ClassConditionalTest",
     "GradientDensity",
     "Suspects",
+    "beta_mixture",
     "calibration",
     "class_conditional_test",
     "correction_candidates",

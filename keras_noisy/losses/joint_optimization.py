@@ -7,19 +7,17 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_noisy import _errors, _sample_ids, _tables
 from keras_noisy._typing import (
     ArrayLike,
-    FloatArray,
     LossArguments,
     Tensor,
     TensorLike,
     Unpack,
 )
-from keras_noisy.losses import _base, _replicas
+from keras_noisy.losses import _base, _prior
 
 
 def joint_optimization(
@@ -86,7 +84,7 @@ def joint_optimization(
     """
     owner = "joint_optimization"
     alpha, beta = _check_weights(owner, alpha, beta)
-    formula = _formula(owner, alpha, beta, check_prior(owner, prior))
+    formula = _formula(owner, alpha, beta, _prior.check(owner, prior))
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
@@ -97,7 +95,7 @@ def _formula(owner, alpha, beta, prior, replaced=None):
         owner: Name of the loss, for errors.
         alpha: Weight of the divergence from the prior.
         beta: Weight of the entropy.
-        prior: `check_prior`'s result.
+        prior: `_prior.check`'s result.
         replaced: None, or labels `(batch, num_classes)` to take instead, where they are
             not zero.
     """
@@ -109,7 +107,7 @@ def _formula(owner, alpha, beta, prior, replaced=None):
         if replaced is not None:
             q = _replace(q, replaced)
         divergence = p.cross_entropy(q) - _entropy(q)
-        of_batch = _divergence_of_mean(owner, p, prior)
+        of_batch = _prior.divergence_of_mean(owner, p, prior)
         return divergence + alpha * of_batch + beta * p.entropy()
 
     return formula
@@ -128,31 +126,6 @@ def _entropy(q):
     return -ops.sum(q * ops.log(safe), axis=-1)
 
 
-def _divergence_of_mean(owner, p, prior):
-    """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
-    log_p = ops.reshape(p.log_probabilities, (-1, p.num_classes))
-    prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
-    constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))
-    prior = ops.convert_to_tensor(prior, dtype=log_p.dtype)
-    return constant - ops.sum(prior * _log_mean(owner, log_p))
-
-
-def _log_mean(owner, log_p):
-    """Return the logarithm of the mean of `exp(log_p)` over rows of all replicas.
-
-    As a sum relative to the largest of each class, which keeps a class that no example
-    is predicted as finite and gives it a gradient.
-    """
-    largest = ops.max(ops.stop_gradient(log_p), axis=0, keepdims=True)
-    (largest,) = _replicas.gathered([largest])
-    largest = ops.max(largest, axis=0)
-    ones = ops.ones_like(log_p[:, :1])
-    # One sum over the replicas for both; the last column counts.
-    terms = ops.concatenate([ops.exp(log_p - largest), ones], axis=1)
-    sums = _replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
-    return largest + ops.log(sums[:-1]) - ops.log(ops.stop_gradient(sums[-1]))
-
-
 def _check_weights(owner: str, alpha: float, beta: float) -> tuple[float, float]:
     return (
         _errors.check_number(
@@ -162,25 +135,6 @@ def _check_weights(owner: str, alpha: float, beta: float) -> tuple[float, float]
             owner, "beta", beta, low=0, high=math.inf, without="high", mend="Try 0.8."
         ),
     )
-
-
-def check_prior(owner: str, prior: ArrayLike | None) -> FloatArray | None:
-    """Return `prior` as a float64 array, or raise unless it is a distribution."""
-    if prior is None:
-        return None
-    expected = "a distribution of shape (num_classes,), or None"
-    try:
-        array = np.array(prior, "float64")
-    except (TypeError, ValueError):
-        raise TypeError(_errors.message(owner, "prior", expected, prior)) from None
-    if array.ndim != 1 or len(array) < 2:
-        received = _errors.describe_array(array)
-        raise ValueError(_errors.message(owner, "prior", expected, received))
-    # NaN fails both comparisons.
-    if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
-        mend = "Shares of the classes: divide counts by their sum."
-        raise ValueError(_errors.message(owner, "prior", expected, array, mend))
-    return array
 
 
 class Labels(_sample_ids.Recorder):
@@ -284,7 +238,7 @@ class JointOptimization(_base.NoisyLabelLoss):
         super().__init__(**kwargs)
         owner = type(self).__name__
         self.alpha, self.beta = _check_weights(owner, alpha, beta)
-        self.prior = check_prior(owner, prior)
+        self.prior = _prior.check(owner, prior)
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""

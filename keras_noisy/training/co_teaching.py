@@ -127,6 +127,8 @@ class CoTeaching(keras.Model):
             name="keep_rate",
         )
         self._check_apart()
+        # There is nothing else to build, which `BackupAndRestore` asks for.
+        self.built = network.built and peer.built
 
     def _check_apart(self):
         """Raise if the networks share variables."""

@@ -108,6 +108,8 @@ class NoiseAdaptation(keras.Model):
             autocast=False,
             name="transition_logits",
         )
+        # There is nothing else to build, which `BackupAndRestore` asks for.
+        self.built = network.built
 
     @property
     def transition_matrix(self) -> FloatArray:

@@ -82,6 +82,10 @@ preset = "cifar10"
 loss = "DeepAbstention"
 warmup_epochs = 2
 
+[methods.M-DYR-H]
+loss = "SparseCategoricalCrossentropy"
+dynamic_bootstrapping = { warmup_epochs = 2 }
+
 [methods.S-adaptation]
 loss = "SparseCategoricalCrossentropy"
 noise_adaptation = true

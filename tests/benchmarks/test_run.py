@@ -47,7 +47,7 @@ def output_of(process, *, seconds=400):
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
 METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Joint", "Co-teaching"]
-METHODS += ["S-adaptation", "SEAL", "SEAL (DMI)"]
+METHODS += ["M-DYR-H", "S-adaptation", "SEAL", "SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
     # of joint optimisation: three, the end, then epochs; those of ELR, DAC and
     # co-teaching: epochs; those of SEAL: its own and the rounds'.
     killed = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
-    killed += [("Joint", 3), ("Joint", 6), ("S-adaptation", 5)]
+    killed += [("Joint", 3), ("Joint", 6), ("S-adaptation", 5), ("M-DYR-H", 3)]
     processes = []
     for method, when in killed:
         out = tmp_path / f"{method}-{when}"
@@ -309,7 +309,7 @@ def test_list_and_dry_run_train_nothing(tiny, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["seal/table8"], "Unknown recipe 'seal/table8'. Known: digits/losses"),
+        (["seal/table8"], "Unknown recipe 'seal/table8'. Known: digits/joint_opt"),
         (["--method", "CCE"], "Unknown method 'CCE'. Known: CE, ProSelfLC, Forward"),
         (["--rate", "0.3"], r"Unknown rate '0\.3'\. Known: 0\.2, 0\.25, 0\.4"),
         (["--noise", "pairs"], "Unknown noise 'pairs'. Known: symmetric"),

@@ -264,6 +264,28 @@ def test_save_and_load(tmp_path):
     assert_same(values_of(model), values_of(loaded), tolerance=1e-6)
 
 
+class Crash(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("crash")
+
+
+def test_backup_and_restore(tmp_path):
+    whole = build()
+    networks = [copy_of(whole.network), copy_of(whole.peer)]
+    fit(whole)
+
+    def train(*own):
+        model = build([copy_of(network) for network in networks])
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        fit(model, callbacks=[*own, backup])
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        train(Crash())
+    assert_same(values_of(train()), values_of(whole))
+
+
 def test_config_round_trip():
     model = CoTeaching(
         build_network(),

@@ -272,6 +272,24 @@ def test_save_and_load(tmp_path):
     assert_as_by_hand(loaded)
 
 
+class Crash(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("crash")
+
+
+def test_backup_and_restore(tmp_path):
+    def train(*callbacks):
+        model = build()
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        fit(model, callbacks=[*callbacks, backup])
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        train(Crash())
+    assert_as_by_hand(train())
+
+
 def test_config_round_trip():
     model = build(from_logits=False)
     fit(model)

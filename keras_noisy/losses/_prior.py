@@ -1,0 +1,54 @@
+"""How often each class is to be predicted, for losses that hold a network to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors
+from keras_noisy._typing import ArrayLike, FloatArray
+from keras_noisy.losses import _replicas
+
+
+def check(owner: str, prior: ArrayLike | None) -> FloatArray | None:
+    """Return `prior` as a float64 array, or raise unless it is a distribution."""
+    if prior is None:
+        return None
+    expected = "a distribution of shape (num_classes,), or None"
+    try:
+        array = np.array(prior, "float64")
+    except (TypeError, ValueError):
+        raise TypeError(_errors.message(owner, "prior", expected, prior)) from None
+    if array.ndim != 1 or len(array) < 2:
+        received = _errors.describe_array(array)
+        raise ValueError(_errors.message(owner, "prior", expected, received))
+    # NaN fails both comparisons.
+    if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
+        mend = "Shares of the classes: divide counts by their sum."
+        raise ValueError(_errors.message(owner, "prior", expected, array, mend))
+    return array
+
+
+def divergence_of_mean(owner, p, prior):
+    """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
+    log_p = ops.reshape(p.log_probabilities, (-1, p.num_classes))
+    prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
+    constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))
+    prior = ops.convert_to_tensor(prior, dtype=log_p.dtype)
+    return constant - ops.sum(prior * _log_mean(owner, log_p))
+
+
+def _log_mean(owner, log_p):
+    """Return the logarithm of the mean of `exp(log_p)` over rows of all replicas.
+
+    As a sum relative to the largest of each class, which keeps a class that no example
+    is predicted as finite and gives it a gradient.
+    """
+    largest = ops.max(ops.stop_gradient(log_p), axis=0, keepdims=True)
+    (largest,) = _replicas.gathered([largest])
+    largest = ops.max(largest, axis=0)
+    ones = ops.ones_like(log_p[:, :1])
+    # One sum over the replicas for both; the last column counts.
+    terms = ops.concatenate([ops.exp(log_p - largest), ones], axis=1)
+    sums = _replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
+    return largest + ops.log(sums[:-1]) - ops.log(ops.stop_gradient(sums[-1]))

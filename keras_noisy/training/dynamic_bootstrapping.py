@@ -1,0 +1,425 @@
+"""Dynamic bootstrapping: trust in each label by a mixture model of the loss."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_noisy import _arrays, _errors, _predictions
+from keras_noisy._typing import ArrayLike, Logs, Self, Tensor
+from keras_noisy.analysis import BetaMixture, beta_mixture
+from keras_noisy.losses import _base, _prior, _replicas
+
+_OWNER = "DynamicBootstrapping"
+_MIXUPS = ("static", "dynamic")
+_BOOTSTRAPS = ("hard", "soft", "soft_to_hard")
+# As little is a label wrong, or right, at least.
+LEAST_PROBABILITY = 1e-4
+LAST_TEMPERATURE = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class DynamicBootstrapping(keras.Model):
+    """A network whose labels are trusted as far as their loss allows (M-DYR-H and kin).
+
+    Wrong labels have larger losses than right ones. Before every epoch a mixture of two
+    beta distributions is fitted to the losses of all training examples,
+    `keras_noisy.analysis.beta_mixture`; in every step it gives the probability `w_i`
+    that a label is wrong, and the example gets as its target
+
+        t_i = (1 - w_i) q_i + w_i z_i
+
+    with `z` the prediction: its class (`"hard"`), or its distribution (`"soft"`).
+    Examples are mixed in pairs, which keeps the network from memorising single ones:
+
+        x = d_i x_i + d_j x_j,    loss = H(d_i t_i + d_j t_j, p(x))
+                                         + prior_weight KL(prior || mean p(x))
+
+    Shares `d_i + d_j = 1` are drawn for the batch from a beta distribution
+    (`"static"`), or follow from the labels, `d_i = (1 - w_i) / ((1 - w_i) + (1 - w_j))`
+    (`"dynamic"`; targets are then mixed half and half). The first `warmup_epochs`
+    epochs have static mixing, the labels as they are, and no prior.
+
+    | name in the paper | arguments |
+    |---|---|
+    | M-DYR-H | the defaults |
+    | M-DYR-S | `bootstrap="soft"` |
+    | MD-DYR-SH | `mixup="dynamic", bootstrap="soft_to_hard", bootstrap_delay=5` |
+
+    It is compiled and trained as any model of Keras, with categorical cross-entropy of
+    either kind. `predict`, `evaluate`, metrics and validation are the network's. The
+    logs show `wrong_label_share`, the weight of the mixture's second part, a rough
+    estimate of the noise rate; NaN in the warm-up.
+
+    Args:
+        network: A model with one output, class probabilities or logits `(batch,
+            num_classes)`; the compiled loss says which.
+        warmup_epochs: Epochs before the mixture is used, at least 1: as many as it
+            takes until right labels have smaller losses than wrong ones.
+        bootstrap: `"hard"`, `"soft"`, or `"soft_to_hard"`: a softmax whose temperature
+            falls from 1 to 0.001.
+        mixup: How inputs are mixed after the warm-up, `"static"` or `"dynamic"`.
+        mixup_alpha: Both parameters of the beta distribution that shares are drawn
+            from, a positive integer.
+        bootstrap_delay: Epochs after the warm-up in which labels are kept, at least 0.
+        annealing_epochs: Epochs in which the temperature falls, at least 1.
+        prior_weight: Weight of the divergence from the prior, at least 0 and finite.
+        prior: How often each class occurs, `(num_classes,)`, summing to one; by default
+            all alike.
+        seed: Seed of the pairs and shares, which follow from it and the number of the
+            epoch; by default a random one.
+        **kwargs: `name`, `trainable` and `dtype`, as in `keras.Model`.
+
+    Attributes:
+        network: The network.
+        mixture: The `BetaMixture` of the latest epoch, None before there is one.
+
+    Raises:
+        TypeError: If `network` is no model.
+        ValueError: If an argument is out of range; in `fit`, if the loss is another
+            one, or if the labels do not fit.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras_noisy import training
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(2)]
+        >>> network = keras.Sequential(layers)
+        >>> model = training.DynamicBootstrapping(network, warmup_epochs=2)
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("sgd", loss)
+        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> history = model.fit(x, y, epochs=4, verbose=0)
+        >>> len(history.history["wrong_label_share"]), model.predict(x, verbose=0).shape
+        (4, (4, 2))
+
+    Note:
+        A step predicts the batch as it is once, in inference mode, for `w`, `z` and the
+        metrics, and mixed once, in training mode. The authors' code has a third pass,
+        in training mode, for `z`; it looks the probability up in a table of 100, and
+        mixes the two losses half and half in soft variants. Pairs are those of one
+        replica.
+
+    Reference:
+        Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML
+        2019.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        warmup_epochs: int = 105,
+        bootstrap: Literal["hard", "soft", "soft_to_hard"] = "hard",
+        mixup: Literal["static", "dynamic"] = "static",
+        mixup_alpha: int = 32,
+        bootstrap_delay: int = 0,
+        annealing_epochs: int = 90,
+        prior_weight: float = 1.0,
+        prior: ArrayLike | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(network, keras.Model):
+            expected = "a keras.Model"
+            raise TypeError(_errors.message(_OWNER, "network", expected, network))
+        _check_choice("bootstrap", bootstrap, _BOOTSTRAPS)
+        _check_choice("mixup", mixup, _MIXUPS)
+        count = _errors.check_count
+        self.network = network
+        self.bootstrap, self.mixup = bootstrap, mixup
+        self.warmup_epochs = count(_OWNER, "warmup_epochs", warmup_epochs)
+        self.mixup_alpha = count(_OWNER, "mixup_alpha", mixup_alpha)
+        self.bootstrap_delay = count(_OWNER, "bootstrap_delay", bootstrap_delay, low=0)
+        self.annealing_epochs = count(_OWNER, "annealing_epochs", annealing_epochs)
+        self.prior_weight = _errors.check_number(
+            _OWNER,
+            "prior_weight",
+            prior_weight,
+            low=0,
+            high=float("inf"),
+            without="high",
+        )
+        self.prior = _prior.check(_OWNER, prior)
+        self.seed = None if seed is None else count(_OWNER, "seed", seed, low=0)
+        # Python's generator is the one that Keras draws its own seeds from.
+        own = random.randrange(2**31) if self.seed is None else self.seed
+        self._own_seed: int = own
+        self._random = keras.random.SeedGenerator(self._own_seed)
+        self.mixture: BetaMixture | None = None
+        # What of it a compiled step needs.
+        self._log_odds = self._add_state("log_odds", 3)
+        self._bounds = self._add_state("bounds", 4)
+        # Whether labels are moved and inputs mixed by it, and the temperature.
+        self._phase = self._add_state("phase", 3)
+        # There is nothing else to build, which `BackupAndRestore` asks for.
+        self.built = network.built
+
+    def _add_state(self, name, size):
+        return self.add_weight(
+            shape=(size,),
+            initializer="zeros",
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def set_mixture(self, mixture: BetaMixture | None) -> None:
+        """Take a mixture for the steps to come; None takes every label for right."""
+        self.mixture = mixture
+        if mixture is None:
+            # Log-odds of -50, and a scale that is not used.
+            self._log_odds.assign([-50.0, 0.0, 0.0])
+            self._bounds.assign([0.0, 1.0, 0.25, 0.75])
+            return
+        self._log_odds.assign(mixture.log_odds())
+        self._bounds.assign([mixture.low, mixture.high, *mixture.turning_points()])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set what an epoch from 0 on does; for a training loop of your own."""
+        epoch = _errors.check_count(_OWNER, "epoch", epoch, low=0)
+        since = epoch - self.warmup_epochs
+        moves = since >= self.bootstrap_delay
+        done = min(max(since - self.bootstrap_delay, 0) / self.annealing_epochs, 1.0)
+        temperature = 1.0
+        if self.bootstrap == "soft_to_hard":
+            temperature += (LAST_TEMPERATURE - 1) * done
+        mixes = since >= 0 and self.mixup == "dynamic"
+        self._phase.assign([float(moves), float(mixes), temperature])
+        # Keras saves no generators: a training that is continued draws the same so.
+        words = np.random.SeedSequence([self._own_seed, epoch]).generate_state(2)
+        state = self._random.state
+        state.assign(ops.cast(words.astype("int64"), state.dtype))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+        """Return the output of `network`, in inference mode even in training."""
+        output = self.network(inputs, training=False)
+        return ops.stop_gradient(output) if training else output
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train the network, with the arguments of `keras.Model.fit`."""
+        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        arguments = bound.arguments
+        own = arguments.pop("callbacks", None)
+        schedule = _Schedule(
+            arguments.get("x"), arguments.get("y"), arguments.get("steps_per_epoch")
+        )
+        if isinstance(own, keras.callbacks.CallbackList):
+            schedule.set_model(self)
+            own.callbacks.insert(0, schedule)
+        else:
+            own = [schedule, *(keras.tree.flatten(own) if own else [])]
+        del arguments["self"]
+        return super().fit(**{**arguments, "callbacks": own})
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the loss of mixed examples; in an evaluation the compiled one."""
+        if not training:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        from_logits = _takes_logits(self.loss)
+        targets, wrong, plain = self._targets(y, y_pred, from_logits)
+        moves, mixes, _ = ops.unstack(self._phase.value, 3)
+        if sample_weight is not None:
+            weight = ops.reshape(ops.cast(sample_weight, targets.dtype), (-1, 1))
+            targets = targets * weight
+        partner, share = self._pairs(wrong)
+        mixed = keras.tree.map_structure(lambda leaf: _mix(leaf, partner, share), x)
+        share = ops.where(mixes > 0, ops.full_like(share, 0.5), share)
+        targets = _mix(targets, partner, share)
+        p = _base.prediction(_OWNER, self.network(mixed, training=True), from_logits)
+        loss = ops.mean(p.cross_entropy(targets))
+        divergence = _prior.divergence_of_mean(_OWNER, p, self.prior)
+        loss += self.prior_weight * moves * divergence
+        for other in self.losses:
+            loss += ops.sum(ops.cast(other, loss.dtype))
+        # NaN where a class id is out of range, without a gradient.
+        loss += 0 * ops.stop_gradient(ops.sum(plain))
+        # Keras adds up what the replicas return.
+        return loss / _replicas.num_replicas()
+
+    def _targets(self, y, y_pred, from_logits):
+        """Return targets, probabilities of wrong labels, and losses as they are."""
+        moves, _, temperature = ops.unstack(self._phase.value, 3)
+        seen = []
+
+        def formula(q, p):
+            seen.append((q, p))
+            return p.cross_entropy(q)
+
+        loss = _base.per_example(_OWNER, y, y_pred, from_logits, formula)
+        ((q, p),) = seen
+        finite = ops.where(ops.isfinite(loss), loss, ops.zeros_like(loss))
+        wrong = self._wrong_label_probability(finite)
+        weight = (moves * wrong)[:, None]
+        if self.bootstrap == "hard":
+            predicted = p.argmax_one_hot()
+        else:
+            predicted = ops.softmax(p.shifted / temperature, axis=-1)
+        targets = (1 - weight) * q + weight * predicted
+        return ops.stop_gradient(targets), ops.stop_gradient(wrong), loss
+
+    def _wrong_label_probability(self, loss):
+        """As `BetaMixture.wrong_label_probability`, for a batch in a compiled step."""
+        constant, slope_low, slope_high = ops.unstack(self._log_odds.value, 3)
+        low, high, first, last = ops.unstack(self._bounds.value, 4)
+        x = ops.clip((loss - low) / ops.maximum(high - low, 1e-12), first, last)
+        # Before the first mixture all of them are zero.
+        x = ops.clip(x, 1e-6, 1 - 1e-6)
+        log_odds = constant + slope_low * ops.log(x) + slope_high * ops.log1p(-x)
+        return ops.clip(ops.sigmoid(log_odds), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+
+    def _pairs(self, wrong):
+        """Return the partner of each example, and its own share in the mixture."""
+        size = ops.shape(wrong)[0]
+        partner = ops.argsort(keras.random.uniform((size,), seed=self._random))
+        # The middle one of 2 alpha - 1 uniform numbers has the distribution
+        # beta(alpha, alpha), for which XLA has no generator.
+        numbers = keras.random.uniform((2 * self.mixup_alpha - 1,), seed=self._random)
+        static = ops.full_like(wrong, 1.0) * ops.sort(numbers)[self.mixup_alpha - 1]
+        right = 1 - wrong
+        dynamic = right / (right + ops.take(right, partner, axis=0))
+        mixes = ops.unstack(self._phase.value, 3)[1]
+        return partner, ops.where(mixes > 0, dynamic, static)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        names = (
+            "warmup_epochs",
+            "bootstrap",
+            "mixup",
+            "mixup_alpha",
+            "bootstrap_delay",
+        )
+        names += ("annealing_epochs", "prior_weight", "seed")
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in names},
+            "network": keras.saving.serialize_keras_object(self.network),
+            "prior": None if self.prior is None else self.prior.tolist(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Return a model from the constructor arguments."""
+        network = keras.saving.deserialize_keras_object(
+            config["network"], custom_objects=custom_objects
+        )
+        return cls(**{**config, "network": network})
+
+
+class _Schedule(keras.callbacks.Callback):
+    """Fits the mixture before each epoch that needs one, and logs its weight."""
+
+    def __init__(self, x, y, steps):
+        super().__init__()
+        self.x, self.y, self.steps = x, y, steps
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        model = self.model
+        model.set_epoch(epoch)
+        if epoch >= model.warmup_epochs:
+            losses = np.concatenate(list(_losses(model, self.x, self.y, self.steps)))
+            # With equal losses nothing says that a label is wrong.
+            low, high = np.percentile(losses, [5, 95])
+            model.set_mixture(beta_mixture(losses) if high > low else None)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        mixture = self.model.mixture
+        if logs is not None:
+            share = float("nan") if mixture is None else mixture.weights[1]
+            # Its last digits depend on where arrays lie.
+            logs["wrong_label_share"] = float(np.float32(share))
+
+
+def _losses(model, x, y, steps):
+    """Yield the cross-entropy of all training examples, in pieces."""
+    from_logits = _takes_logits(model.loss)
+
+    def losses_of(labels, outputs):
+        labels = np.asarray(labels)
+        values = _base.per_example(
+            _OWNER,
+            labels.astype("float32") if labels.ndim == 2 else labels,
+            np.asarray(outputs, "float32"),
+            from_logits,
+            lambda q, p: p.cross_entropy(q),
+        )
+        return np.array(ops.convert_to_numpy(values), "float64")
+
+    if y is not None:
+        start = 0
+        for outputs in _predictions.in_pieces(model, x):
+            stop = start + len(outputs)
+            yield losses_of(_arrays.to_numpy(y[start:stop]), outputs)
+            start = stop
+        return
+    for batch in _first(x, steps):
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
+        yield losses_of(_arrays.to_numpy(labels), outputs)
+
+
+def _first(dataset, steps):
+    """Yield the batches of a data set, or as many as an epoch has."""
+    is_sequence = isinstance(dataset, keras.utils.PyDataset)
+    batches = map(dataset.__getitem__, range(len(dataset))) if is_sequence else dataset
+    for number, batch in enumerate(batches):
+        if steps is not None and number == steps:
+            return
+        yield tuple(batch)
+
+
+def _mix(values, partner, share):
+    """Return rows mixed with their partners' in float32 at least."""
+    values = ops.convert_to_tensor(values)
+    if "float" not in keras.backend.standardize_dtype(values.dtype):
+        values = ops.cast(values, "float32")
+    rank = len(values.shape)
+    share = ops.cast(ops.reshape(share, (-1, *[1] * (rank - 1))), values.dtype)
+    return share * values + (1 - share) * ops.take(values, partner, axis=0)
+
+
+def _takes_logits(loss):
+    """Return whether a cross-entropy takes logits, or raise unless it is one."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    if callable(loss) and not isinstance(loss, keras.losses.Loss):
+        is_known = loss in (
+            keras.losses.categorical_crossentropy,
+            keras.losses.sparse_categorical_crossentropy,
+        )
+        config: dict[str, Any] = {}
+    else:
+        is_known = type(loss) in (
+            keras.losses.CategoricalCrossentropy,
+            keras.losses.SparseCategoricalCrossentropy,
+        )
+        config = loss.get_config() if is_known else {}
+    is_plain = config.get("label_smoothing", 0) == 0
+    is_plain = is_plain and config.get("ignore_class") is None
+    if not is_known or not is_plain:
+        expected = "Keras's categorical cross-entropy, sparse or not, as it is"
+        mend = "The method moves labels by itself."
+        raise ValueError(_errors.message(_OWNER, "loss", expected, loss, mend))
+    return bool(config.get("from_logits", False))
+
+
+def _check_choice(argument, value, choices):
+    if value not in choices:
+        expected = f"one of {choices}"
+        raise ValueError(_errors.message(_OWNER, argument, expected, value))
