@@ -12,7 +12,8 @@ order:
 - cleanlab, averaged: the same on their averages,
 - last epoch: in-sample predictions after the last epoch, margin,
 - cleanlab, in sample: confident learning on these,
-- loss: mean cross-entropy of the given label over the epochs, in sample.
+- loss: mean cross-entropy of the given label over the epochs, in sample,
+- loss, mixture: the same, with a mixture of two beta distributions for the verdict.
 
     python benchmarks/suspects.py
     python benchmarks/suspects.py --npz mnist.npz --labels idn_labels.npz:mnist_idn_40
@@ -170,6 +171,7 @@ def judge(noisy, clean, inside, outside):
         "last epoch": {"soft_labels": inside["last"]},
         "cleanlab, in sample": {"predictions": inside["last"]},
         "loss": {"mean_losses": inside["loss"]},
+        "loss, mixture": {"mean_losses": inside["loss"], "threshold": "beta_mixture"},
     }
     return {
         name: analysis.find_suspects(noisy, **source).precision_and_recall(

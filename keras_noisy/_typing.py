@@ -49,6 +49,7 @@ Images: TypeAlias = npt.NDArray[Any] | Sequence[ArrayLike]
 SoftLabels: TypeAlias = ArrayLike | Sequence[ArrayLike]
 
 Collect: TypeAlias = Literal["pass", "on_the_fly"]
+LossThreshold: TypeAlias = Literal["deviation", "beta_mixture"]
 RankBy: TypeAlias = Literal["margin", "correction", "self_confidence"]
 WarmStart: TypeAlias = Literal[False, "last", "best"]
 DType: TypeAlias = str | type | dict[str, Any] | keras.DTypePolicy | None

@@ -12,8 +12,9 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
-from keras_noisy._typing import ArrayLike, FilePath, IntArray, RankBy
+from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
+from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import correction_candidates
 
 COLUMNS = (
@@ -136,6 +137,7 @@ def find_suspects(
     predictions: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
     rank_by: RankBy = "margin",
+    threshold: LossThreshold = "deviation",
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
@@ -148,8 +150,7 @@ def find_suspects(
       (cross-validation), judged by cleanlab's confident learning. Needs the extra
       `cleanlab`.
     - `mean_losses`, the average over training of each example's loss. It proposes no
-      label: the given one stays. Labels above the mean plus one standard deviation
-      are suspect.
+      label: the given one stays. `threshold` says which losses are suspect.
 
     Args:
         labels: Given labels, class ids `(n,)`.
@@ -162,6 +163,10 @@ def find_suspects(
             `"self_confidence"`: by `1 - S_y`. They hold the same labels for suspect.
             The margin is the default because it was at least as good as Eq. 10 on
             every noise that we measured (`benchmarks/results/suspects.md`).
+
+        threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
+            deviation; `"beta_mixture"`: more probably of the second distribution of
+            `beta_mixture`, that of wrong labels.
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
@@ -202,10 +207,13 @@ def find_suspects(
         raise ValueError(message(owner, "labels", expected, received))
     if rank_by not in _RANKS:
         raise ValueError(message(owner, "rank_by", f"one of {[*_RANKS]}", rank_by))
+    if threshold not in _THRESHOLDS:
+        expected = f"one of {[*_THRESHOLDS]}"
+        raise ValueError(message(owner, "threshold", expected, threshold))
     judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
-        "mean_losses": _by_losses,
+        "mean_losses": functools.partial(_by_losses, threshold=threshold),
     }[source]
     proposed, confidence, is_suspect = judge(owner, labels, values)
     if np.isnan(confidence).any():
@@ -258,13 +266,28 @@ def _by_cleanlab(owner, labels, predictions):
     return proposed, 1 - np.asarray(quality), np.asarray(is_suspect, bool)
 
 
-def _by_losses(owner, labels, mean_losses):
+def _by_losses(owner, labels, mean_losses, threshold):
     losses = np.asarray(mean_losses, dtype="float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
         raise ValueError(message(owner, "mean_losses", expected, losses.shape))
-    threshold = losses.mean() + losses.std() if len(losses) else 0.0
-    return labels, losses, losses > threshold
+    if np.isnan(losses).any():
+        raise ValueError(message(owner, "mean_losses", "numbers", "NaN"))
+    return labels, losses, _THRESHOLDS[threshold](losses)
+
+
+def _far_above_the_mean(losses):
+    return losses > losses.mean() + losses.std() if len(losses) else losses > 0
+
+
+def _of_the_second_component(losses):
+    return beta_mixture(losses).wrong_label_probability(losses) > 0.5
+
+
+_THRESHOLDS = {
+    "deviation": _far_above_the_mean,
+    "beta_mixture": _of_the_second_component,
+}
 
 
 def _share(part, whole):

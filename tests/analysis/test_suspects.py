@@ -122,6 +122,19 @@ def test_datalab_has_the_same_columns():
     assert set(find_suspects(LABELS, SOFT).to_datalab()) == expected
 
 
+def test_mean_losses_above_a_mixture():
+    rng = np.random.default_rng(0)
+    losses = np.append(rng.gamma(1.0, 0.2, 600), rng.gamma(9.0, 0.4, 400))
+    labels, wrong = np.zeros(1000, int), np.arange(1000) >= 600
+    shares = {}
+    for threshold in ("deviation", "beta_mixture"):
+        suspects = find_suspects(labels, mean_losses=losses, threshold=threshold)
+        shares[threshold] = suspects.precision_and_recall(wrong)
+    assert shares["beta_mixture"]["precision"] > 0.95
+    # Of 40 % wrong labels only half are far above the mean.
+    assert shares["deviation"]["recall"] < 0.6 < 0.8 < shares["beta_mixture"]["recall"]
+
+
 def test_mean_losses():
     suspects = find_suspects(LABELS, mean_losses=[0.1, 0.2, 9.0, 0.3])
     assert suspects.sample_id.tolist() == [2, 3, 1, 0]
@@ -183,6 +196,11 @@ def test_average_precision_agrees_with_scikit_learn():
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
         ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
+        ({"mean_losses": [0.1] * 4, "threshold": "mixture"}, "`threshold` must be one"),
+        (
+            {"mean_losses": [0.1, 0.2, np.nan, 1], "threshold": "beta_mixture"},
+            "`mean_losses` must be numbers",
+        ),
         ({"mean_losses": [0.1]}, r"`mean_losses` must be of shape \(4,\)"),
         ({"mean_losses": [0.1, 0.2, np.nan, 1]}, "`mean_losses` must be numbers"),
         ({"labels": LABELS * 1.0, "soft_labels": SOFT}, "`labels` must be class ids"),
