@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy import _arrays, _errors, _sample_ids
 from keras_noisy._errors import message
-from keras_noisy._typing import ArrayLike, Data
+from keras_noisy._typing import ArrayLike, Data, Logs
 
 
 class Numbered(keras.callbacks.Callback):
@@ -151,6 +151,73 @@ class Numbered(keras.callbacks.Callback):
         """Give the arrays of `pipeline` the order of `epoch`."""
         if self._pipeline is not None:
             self._pipeline.set_epoch(epoch)
+
+
+class ForLoss(Numbered):
+    """Base of callbacks that keep rows for a loss, which reads them by the ids.
+
+    Attributes:
+        _loss_class: The loss that the model must have been compiled with.
+        _attribute: Where the model keeps the recorder.
+        _followed: Names of attributes of the loss that the recorder has too.
+    """
+
+    _loss_class: type[keras.losses.Loss]
+    _attribute: str
+    _followed: tuple[str, ...] = ("from_logits",)
+
+    def _make_recorder(self, num_classes):
+        """Return a new recorder."""
+        raise NotImplementedError
+
+    def _attach(self, model, num_classes):
+        loss = self._find_loss(model)
+        recorder = _sample_ids.attach(
+            model,
+            self._attribute,
+            self.num_examples,
+            lambda: self._make_recorder(num_classes),
+        )
+        self._follow(model, recorder, loss)
+        return recorder
+
+    def set_model(self, model: keras.Model) -> None:
+        """Check that `pipeline` was called with this model."""
+        super().set_model(model)
+        self._check_prepared(getattr(model, self._attribute, None))
+        self._follow(model, self._recorder, self._find_loss(model))
+        _sample_ids.renew(model)
+
+    def _find_loss(self, model):
+        """Return the one loss of the model, or raise if it is another one."""
+        found = keras.tree.flatten(model.loss)
+        if len(found) != 1 or not isinstance(found[0], self._loss_class):
+            expected = f"a `keras_noisy.losses.{self._loss_class.__name__}`"
+            mend = "Compile the model with it, or remove the callback."
+            raise ValueError(
+                message(self.owner, "model.loss", expected, model.loss, mend)
+            )
+        return found[0]
+
+    def _follow(self, model, recorder, loss):
+        """Let the recorder do as the loss says."""
+        for name in self._followed:
+            if getattr(recorder, name) != getattr(loss, name):
+                setattr(recorder, name, getattr(loss, name))
+                # An older trace would hold the old value.
+                model.train_function = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Take the order of the epoch."""
+        self._take_order(epoch)
+
+    def _check_ids(self, last_row, epoch):
+        """Raise if there were ids out of range, which the last row of a table takes."""
+        if last_row.any():
+            raise ValueError(
+                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
+                f"`num_examples`. Received ids outside in epoch {epoch}."
+            )
 
 
 def output_width(owner, model):

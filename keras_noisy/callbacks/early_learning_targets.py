@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import keras
 from keras import ops
 
-from keras_noisy import _sample_ids
-from keras_noisy._errors import message
 from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.early_learning_regularization import (
@@ -14,10 +11,8 @@ from keras_noisy.losses.early_learning_regularization import (
     Targets,
 )
 
-ATTRIBUTE = "_keras_noisy_targets"
 
-
-class EarlyLearningTargets(_numbered.Numbered):
+class EarlyLearningTargets(_numbered.ForLoss):
     """Keeps a moving average of the predictions on each training example.
 
     That is what `keras_noisy.losses.EarlyLearningRegularization` compares with. Each
@@ -64,6 +59,10 @@ class EarlyLearningTargets(_numbered.Numbered):
         Labels", NeurIPS 2020.
     """
 
+    _loss_class = EarlyLearningRegularization
+    _attribute = "_keras_noisy_targets"
+    _followed = ("from_logits", "momentum")
+
     def __init__(self, num_examples: int) -> None:
         super().__init__(num_examples)
 
@@ -77,56 +76,9 @@ class EarlyLearningTargets(_numbered.Numbered):
             )
         return ops.convert_to_numpy(self._recorder.averages)[:-1]
 
-    def _attach(self, model, num_classes):
-        loss = _find_loss(self.owner, model)
-        targets = _sample_ids.attach(
-            model,
-            ATTRIBUTE,
-            self.num_examples,
-            lambda: Targets(self.owner, self.num_examples, num_classes),
-        )
-        _follow(model, targets, loss)
-        return targets
-
-    def set_model(self, model: keras.Model) -> None:
-        """Check that `pipeline` was called with this model."""
-        super().set_model(model)
-        self._check_prepared(getattr(model, ATTRIBUTE, None))
-        _follow(model, self._recorder, _find_loss(self.owner, model))
-        _sample_ids.renew(model)
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Take the order of the epoch."""
-        self._take_order(epoch)
+    def _make_recorder(self, num_classes):
+        return Targets(self.owner, self.num_examples, num_classes)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Raise if there were ids out of range."""
-        if ops.convert_to_numpy(self._recorder.averages[-1]).any():
-            raise ValueError(
-                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
-                f"`num_examples`. Received ids outside in epoch {epoch}."
-            )
-
-
-def _find_loss(owner, model):
-    """Return the one loss of the model, or raise if it is another one."""
-    found = keras.tree.flatten(model.loss)
-    if len(found) != 1 or not isinstance(found[0], EarlyLearningRegularization):
-        raise ValueError(
-            message(
-                owner,
-                "model.loss",
-                "a `keras_noisy.losses.EarlyLearningRegularization`",
-                model.loss,
-                "Compile the model with it, or remove the callback.",
-            )
-        )
-    return found[0]
-
-
-def _follow(model, targets, loss):
-    """Let the averages move as the loss says."""
-    if (targets.momentum, targets.from_logits) != (loss.momentum, loss.from_logits):
-        targets.momentum, targets.from_logits = loss.momentum, loss.from_logits
-        # An older trace would hold the old values.
-        model.train_function = None
+        self._check_ids(ops.convert_to_numpy(self._recorder.averages[-1]), epoch)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _sample_ids
 from keras_noisy._errors import check_count, message
 from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.joint_optimization import JointOptimization, Labels
 
-ATTRIBUTE = "_keras_noisy_labels"
 _KINDS = ("soft", "hard")
 
 
-class JointOptimizationLabels(_numbered.Numbered):
+class JointOptimizationLabels(_numbered.ForLoss):
     """Replaces the labels of a training by the network's own predictions.
 
     That is the second half of joint optimisation; the first one is the loss,
@@ -84,6 +81,9 @@ class JointOptimizationLabels(_numbered.Numbered):
         CVPR 2018.
     """
 
+    _loss_class = JointOptimization
+    _attribute = "_keras_noisy_labels"
+
     def __init__(
         self,
         num_examples: int,
@@ -125,41 +125,22 @@ class JointOptimizationLabels(_numbered.Numbered):
         history = ops.convert_to_numpy(self._recorder.history)
         return history[: self._epochs()].mean(axis=0)
 
+    def _make_recorder(self, num_classes):
+        return Labels(self.owner, self.num_examples, num_classes, self.window)
+
     def _attach(self, model, num_classes):
-        loss = _find_loss(self.owner, model)
-        labels = _sample_ids.attach(
-            model,
-            ATTRIBUTE,
-            self.num_examples,
-            lambda: Labels(self.owner, self.num_examples, num_classes, self.window),
-        )
+        labels = super()._attach(model, num_classes)
         if labels.history.shape[0] != self.window:
             expected = f"{labels.history.shape[0]}, as when this model was prepared"
             mend = "Make a fresh model for another window."
             raise ValueError(message(self.owner, "window", expected, self.window, mend))
-        _follow(model, labels, loss)
         return labels
-
-    def set_model(self, model: keras.Model) -> None:
-        """Check that `pipeline` was called with this model."""
-        super().set_model(model)
-        self._check_prepared(getattr(model, ATTRIBUTE, None))
-        _follow(model, self._recorder, _find_loss(self.owner, model))
-        _sample_ids.renew(model)
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Take the order of the epoch."""
-        self._take_order(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the predictions, and replace the labels after the warm-up."""
         labels = self._recorder
         predictions = ops.convert_to_numpy(labels.predictions)
-        if predictions[-1].any():
-            raise ValueError(
-                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
-                f"`num_examples`. Received ids outside in epoch {epoch}."
-            )
+        self._check_ids(predictions[-1], epoch)
         history = np.array(ops.convert_to_numpy(labels.history))
         history[self._epochs() % self.window] = predictions
         labels.history.assign(history)
@@ -180,27 +161,3 @@ class JointOptimizationLabels(_numbered.Numbered):
         labels.labels.assign(new)
         is_first = not old.any()
         return float("nan") if is_first else float(np.mean(before != after))
-
-
-def _find_loss(owner, model):
-    """Return the one loss of the model, or raise if it is another one."""
-    found = keras.tree.flatten(model.loss)
-    if len(found) != 1 or not isinstance(found[0], JointOptimization):
-        raise ValueError(
-            message(
-                owner,
-                "model.loss",
-                "a `keras_noisy.losses.JointOptimization`",
-                model.loss,
-                "Compile the model with it, or remove the callback.",
-            )
-        )
-    return found[0]
-
-
-def _follow(model, labels, loss):
-    """Read the model's outputs as the loss does."""
-    if labels.from_logits != loss.from_logits:
-        labels.from_logits = loss.from_logits
-        # An older trace would hold the old value.
-        model.train_function = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ from keras import ops
 from keras_noisy import _errors
 from keras_noisy._typing import Logs, Self, Tensor
 from keras_noisy.losses import NoisyLabelLoss, _replicas
+from keras_noisy.training import _callbacks
 
 _OWNER = "CoTeaching"
 
@@ -157,17 +157,7 @@ class CoTeaching(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train both networks, with the arguments of `keras.Model.fit`."""
-        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        own = bound.arguments.pop("callbacks", None)
-        schedule = _Schedule()
-        # First, so that others see what it logs.
-        if isinstance(own, keras.callbacks.CallbackList):
-            schedule.set_model(self)
-            own.callbacks.insert(0, schedule)
-        else:
-            own = [schedule, *(keras.tree.flatten(own) if own else [])]
-        arguments = {**bound.arguments, "callbacks": own}
-        del arguments["self"]
+        arguments = _callbacks.arguments_with(self, _Schedule(), args, kwargs)
         return super().fit(**arguments)
 
     def compute_loss(

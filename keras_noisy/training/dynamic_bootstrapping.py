@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from keras_noisy import _arrays, _errors, _predictions
 from keras_noisy._typing import ArrayLike, Logs, Self, Tensor
 from keras_noisy.analysis import BetaMixture, beta_mixture
 from keras_noisy.losses import _base, _prior, _replicas
+from keras_noisy.training import _callbacks
 
 _OWNER = "DynamicBootstrapping"
 _MIXUPS = ("static", "dynamic")
@@ -206,19 +206,8 @@ class DynamicBootstrapping(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train the network, with the arguments of `keras.Model.fit`."""
-        bound = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        arguments = bound.arguments
-        own = arguments.pop("callbacks", None)
-        schedule = _Schedule(
-            arguments.get("x"), arguments.get("y"), arguments.get("steps_per_epoch")
-        )
-        if isinstance(own, keras.callbacks.CallbackList):
-            schedule.set_model(self)
-            own.callbacks.insert(0, schedule)
-        else:
-            own = [schedule, *(keras.tree.flatten(own) if own else [])]
-        del arguments["self"]
-        return super().fit(**{**arguments, "callbacks": own})
+        arguments = _callbacks.arguments_with(self, _Schedule.of, args, kwargs)
+        return super().fit(**arguments)
 
     def compute_loss(
         self,
@@ -328,6 +317,11 @@ class _Schedule(keras.callbacks.Callback):
     def __init__(self, x, y, steps):
         super().__init__()
         self.x, self.y, self.steps = x, y, steps
+
+    @classmethod
+    def of(cls, arguments):
+        """Return the schedule of a training, given the arguments of `fit`."""
+        return cls(*(arguments.get(name) for name in ("x", "y", "steps_per_epoch")))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         model = self.model
