@@ -29,7 +29,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_noisy import _clock, losses, noise
-from keras_noisy.callbacks import EarlyLearningTargets, GlobalTrust
+from keras_noisy.callbacks import (
+    EarlyLearningTargets,
+    GlobalTrust,
+    JointOptimizationLabels,
+)
 
 LABELS = ("one-hot", "ids")
 BUILT_IN = "CategoricalCrossentropy"
@@ -115,9 +119,15 @@ LOSSES = {
     "EarlyLearningRegularization": lambda: losses.EarlyLearningRegularization(
         from_logits=True
     ),
+    "JointOptimization": lambda: losses.JointOptimization(from_logits=True),
 }
 # The loss with a state that only `fit` keeps.
 NEEDS_FIT = "EarlyLearningRegularization"
+# What keeps a row for each example, for a loss that reads it.
+ROWS_OF = {
+    losses.EarlyLearningRegularization: EarlyLearningTargets,
+    losses.JointOptimization: JointOptimizationLabels,
+}
 CLASSES = (10, 100, 1000)
 NOTE = """ProSelfLC reads its clock from variables. In a compiled call that has no
 others, the first variable alone costs about 15 µs; a training step has them anyway.
@@ -295,9 +305,10 @@ def training_step(names, rounds):
     def candidate(make):
         model = small_resnet()
         model.compile(keras.optimizers.SGD(0.01), loss=make(), jit_compile=True)
-        if isinstance(model.loss, losses.EarlyLearningRegularization):
-            # The averages of as many examples as CIFAR-10 has.
-            targets = EarlyLearningTargets(50_000)
+        keeper = ROWS_OF.get(type(model.loss))
+        if keeper is not None:
+            # The rows of as many examples as CIFAR-10 has.
+            targets = keeper(50_000)
             ids = np.arange(0, 50_000, 50_000 // 64)[:64]
             batch = ({"x": x, "sample_id": ids}, q)
             data = targets.pipeline(model, tf.data.Dataset.from_tensors(batch))
