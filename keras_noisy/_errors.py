@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,23 @@ def check_count(
     if not is_integer or value < low:
         raise ValueError(message(owner, argument, expected, value, mend))
     return int(value)
+
+
+def warn_of_warmup(owner: str, warmup_epochs: int, epochs: int, stays: str) -> None:
+    """Warn of a training that ends before a method has begun.
+
+    Args:
+        owner: Name of the public class that was called.
+        warmup_epochs: Epochs before the method begins.
+        epochs: Epochs of the training.
+        stays: What it will not change, a sentence without its end.
+    """
+    if epochs <= warmup_epochs:
+        warnings.warn(
+            f"{owner}: warmup_epochs={warmup_epochs} leaves nothing of {epochs} "
+            f"epochs, so {stays}. Pass a smaller `warmup_epochs`, or train for longer.",
+            stacklevel=2,
+        )
 
 
 class Described:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from keras import ops
 
-from keras_noisy._errors import check_count, message
+from keras_noisy._errors import check_count, message, warn_of_warmup
 from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.joint_optimization import JointOptimization, Labels
@@ -135,6 +135,12 @@ class JointOptimizationLabels(_numbered.ForLoss):
             mend = "Make a fresh model for another window."
             raise ValueError(message(self.owner, "window", expected, self.window, mend))
         return labels
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Warn if no label will be replaced."""
+        epochs = self._epochs() + self.params["epochs"]
+        stays = "no step will see a label that has been replaced"
+        warn_of_warmup(self.owner, self.warmup_epochs, epochs, stays)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the predictions, and replace the labels after the warm-up."""

@@ -323,6 +323,11 @@ class _Schedule(keras.callbacks.Callback):
         """Return the schedule of a training, given the arguments of `fit`."""
         return cls(*(arguments.get(name) for name in ("x", "y", "steps_per_epoch")))
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        warmup = self.model.warmup_epochs + self.model.bootstrap_delay
+        epochs = self.params["epochs"]
+        _errors.warn_of_warmup(_OWNER, warmup, epochs, "labels will stay as they are")
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         model = self.model
         model.set_epoch(epoch)

@@ -16,6 +16,9 @@ N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 5
 LEARNING_RATE, ALPHA, BETA = 0.5, 0.9, 0.6
 WARMUP, WINDOW = 2, 2
 
+# Trainings here are short, or go on in another one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*leaves nothing of:UserWarning")
+
 rng = np.random.default_rng(0)
 X = rng.normal(size=(N, FEATURES)).astype("float32")
 Y = rng.integers(0, CLASSES, N)
@@ -322,6 +325,14 @@ def test_mixed_precision(policy):
 
 
 # --- what is refused
+
+
+def test_a_warm_up_that_is_longer_than_the_training():
+    labels, model = make_labels(warmup_epochs=4), make_model()
+    with pytest.warns(UserWarning, match=r"warmup_epochs=4 leaves nothing of 3 epochs"):
+        fit(model, labels, 3)
+    # Those of the first training count.
+    fit(model, labels, 2)
 
 
 def test_no_labels_before_the_first_epoch():

@@ -13,6 +13,9 @@ from keras_noisy.training import DynamicBootstrapping, dynamic_bootstrapping
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 4
 LEARNING_RATE, WARMUP = 0.5, 1
 
+# Trainings here are short, or go on in another one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*leaves nothing of:UserWarning")
+
 rng = np.random.default_rng(0)
 X = rng.normal(size=(N, FEATURES)).astype("float32")
 Y = rng.integers(0, CLASSES, N)
@@ -428,6 +431,12 @@ def test_config_round_trip():
 
 
 # --- used wrongly
+
+
+def test_a_warm_up_that_is_longer_than_the_training():
+    model = build(warmup_epochs=2, bootstrap_delay=1)
+    with pytest.warns(UserWarning, match=r"warmup_epochs=3 leaves nothing of 3 epochs"):
+        fit(model, epochs=3)
 
 
 def test_arguments_out_of_range():
