@@ -111,9 +111,9 @@ class JointOptimizationLabels(_numbered.ForLoss):
         unseen = np.flatnonzero(means.sum(axis=1) == 0)
         if unseen.size:
             raise ValueError(
-                f"{self.owner}: every example must have been seen. {unseen.size} of "
-                f"{self.num_examples} were not, such as {unseen[0]}. Train over all "
-                "of them."
+                f"{self.owner}: every example must have been seen, with finite "
+                f"predictions. {unseen.size} of {self.num_examples} were not, such as "
+                f"{unseen[0]}. Train over all of them."
             )
         return means / means.sum(axis=1, keepdims=True)
 

@@ -31,6 +31,9 @@ def check(owner: str, prior: ArrayLike | None) -> FloatArray | None:
 
 def divergence_of_mean(owner, p, prior):
     """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
+    if prior is not None and len(prior) != p.num_classes:
+        expected = f"of length {p.num_classes}, the number of classes in y_pred"
+        raise ValueError(_errors.message(owner, "prior", expected, prior))
     log_p = ops.reshape(p.log_probabilities, (-1, p.num_classes))
     prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
     constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))

@@ -101,9 +101,6 @@ def _formula(owner, alpha, beta, prior, replaced=None):
     """
 
     def formula(q, p):
-        if prior is not None and len(prior) != p.num_classes:
-            expected = f"of length {p.num_classes}, the number of classes in y_pred"
-            raise ValueError(_errors.message(owner, "prior", expected, prior))
         if replaced is not None:
             q = _replace(q, replaced)
         divergence = p.cross_entropy(q) - _entropy(q)

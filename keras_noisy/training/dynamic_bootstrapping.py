@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _predictions
+from keras_noisy import _arrays, _errors, _predictions, _sample_ids
 from keras_noisy._typing import ArrayLike, Logs, Self, Tensor
 from keras_noisy.analysis import BetaMixture, beta_mixture
 from keras_noisy.losses import _base, _prior, _replicas
@@ -82,7 +82,8 @@ class DynamicBootstrapping(keras.Model):
     Raises:
         TypeError: If `network` is no model.
         ValueError: If an argument is out of range; in `fit`, if the loss is another
-            one, or if the labels do not fit.
+            one, if the labels do not fit, or if the data are a generator, which cannot
+            be read twice.
 
     Example:
         >>> import keras
@@ -221,6 +222,8 @@ class DynamicBootstrapping(keras.Model):
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         from_logits = _takes_logits(self.loss)
+        if len(getattr(y_pred, "shape", ())) != 2:
+            raise ValueError(_sample_ids.output_message(_OWNER, y_pred))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         moves, mixes, _ = ops.unstack(self._phase.value, 3)
         if sample_weight is not None:
@@ -316,6 +319,10 @@ class _Schedule(keras.callbacks.Callback):
 
     def __init__(self, x, y, steps):
         super().__init__()
+        if hasattr(x, "__next__"):
+            expected = "arrays, or a data set that can be read again"
+            mend = "The losses of all examples are looked at before every epoch."
+            raise ValueError(_errors.message(_OWNER, "x", expected, x, mend))
         self.x, self.y, self.steps = x, y, steps
 
     @classmethod

@@ -480,6 +480,23 @@ def test_another_loss(loss):
         fit(build(loss=loss), y)
 
 
+def test_outputs_and_priors_that_do_not_fit():
+    network = keras.Sequential(
+        [keras.Input((3, FEATURES)), keras.layers.Dense(CLASSES)]
+    )
+    x, y = np.stack([X] * 3, axis=1), np.stack([Y] * 3, axis=1)
+    with pytest.raises(ValueError, match=r"one output of shape \(batch, num_classes\)"):
+        fit(build(network), y, x, epochs=1)
+    with pytest.raises(ValueError, match=r"`prior` must be of length 4, the number of"):
+        fit(build(prior=[0.5, 0.5]), epochs=2)
+
+
+def test_a_generator():
+    batches = ((X[:8], Y[:8]) for _ in range(100))
+    with pytest.raises(ValueError, match=r"`x` must be arrays, or a data set that can"):
+        build().fit(batches, steps_per_epoch=5, epochs=2, verbose=0)
+
+
 def test_class_ids_out_of_range_show_and_spare_the_weights(backend):
     y = np.where(np.arange(N) == 3, CLASSES + 2, Y)
     model = build()
