@@ -84,6 +84,12 @@ class AbstentionSchedule(keras.callbacks.Callback):
             type(self).__name__, model, DeepAbstention, ATTRIBUTE, Price
         )
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Warn if no epoch will have a price."""
+        epochs = self.params["epochs"]
+        stays = "no example will be abstained from"
+        _errors.warn_of_warmup("AbstentionSchedule", self.warmup_epochs, epochs, stays)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the price of the epoch."""
         if epoch < self.warmup_epochs:

@@ -139,3 +139,8 @@ def test_a_saved_price_is_loaded(tmp_path, name):
     again.load_weights(path)
     start = float(ops.convert_to_numpy(schedule._price.start))
     assert start == pytest.approx(whole["loss"][1] / 4.0)
+
+
+def test_a_warm_up_that_is_longer_than_the_training():
+    with pytest.warns(UserWarning, match=r"warmup_epochs=2 leaves nothing of 2 epochs"):
+        fit(make_model(), epochs=2)
