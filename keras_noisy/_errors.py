@@ -79,6 +79,15 @@ def check_count(
     return int(value)
 
 
+def check_choice(
+    owner: str, argument: str, value: Any, choices: tuple[str, ...]
+) -> Any:
+    """Return `value`, or raise unless it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(message(owner, argument, f"one of {choices}", value))
+    return value
+
+
 def warn_of_warmup(owner: str, warmup_epochs: int, epochs: int, stays: str) -> None:
     """Warn of a training that ends before a method has begun.
 

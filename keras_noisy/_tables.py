@@ -6,7 +6,7 @@ from keras import ops
 from keras_noisy.losses import _replicas
 
 
-def create(num_rows, width, name):
+def create(shape, name):
     """Return a variable of zeros, for a `_sample_ids.Recorder` to hold.
 
     Each replica adds the changes of all of them to a copy of its own. Not the metric's
@@ -14,7 +14,7 @@ def create(num_rows, width, name):
     """
     return keras.Variable(
         "zeros",
-        shape=(num_rows, width),
+        shape=shape,
         dtype="float32",
         trainable=False,
         aggregation="none",

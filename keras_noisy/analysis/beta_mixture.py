@@ -119,14 +119,20 @@ def beta_mixture(losses: ArrayLike, *, iterations: int = 10) -> BetaMixture:
     if not np.isfinite(losses).all():
         value = float(losses[~np.isfinite(losses)][0])
         raise ValueError(message(_OWNER, "losses", expected, value))
-    low, high = np.percentile(losses, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    low, high = loss_range(losses)
     if not high > low:
         expected = "different: their 5th and 95th percentiles are the same"
-        raise ValueError(message(_OWNER, "losses", expected, float(low)))
+        raise ValueError(message(_OWNER, "losses", expected, low))
     inside = losses[(losses >= low) & (losses <= high)]
     x = np.clip((inside - low) / (high - low), EDGE, 1 - EDGE)
     alphas, betas, weights = _fit(x, iterations)
-    return BetaMixture(alphas, betas, weights, float(low), float(high))
+    return BetaMixture(alphas, betas, weights, low, high)
+
+
+def loss_range(losses: FloatArray) -> tuple[float, float]:
+    """Return the losses that are scaled to 0 and to 1."""
+    low, high = np.percentile(losses, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    return float(low), float(high)
 
 
 def _fit(x, iterations):

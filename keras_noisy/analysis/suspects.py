@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_noisy import _files
-from keras_noisy._errors import message
+from keras_noisy._errors import check_choice, message
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
@@ -163,7 +163,6 @@ def find_suspects(
             `"self_confidence"`: by `1 - S_y`. They hold the same labels for suspect.
             The margin is the default because it was at least as good as Eq. 10 on
             every noise that we measured (`benchmarks/results/suspects.md`).
-
         threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
             deviation; `"beta_mixture"`: more probably of the second distribution of
             `beta_mixture`, that of wrong labels.
@@ -205,11 +204,8 @@ def find_suspects(
         expected = "class ids of an integer dtype and shape (n,)"
         received = f"{labels.dtype}{list(labels.shape)}"
         raise ValueError(message(owner, "labels", expected, received))
-    if rank_by not in _RANKS:
-        raise ValueError(message(owner, "rank_by", f"one of {[*_RANKS]}", rank_by))
-    if threshold not in _THRESHOLDS:
-        expected = f"one of {[*_THRESHOLDS]}"
-        raise ValueError(message(owner, "threshold", expected, threshold))
+    check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
+    check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
     judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,

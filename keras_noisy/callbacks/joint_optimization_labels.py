@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from keras import ops
 
-from keras_noisy._errors import check_count, message, warn_of_warmup
+from keras_noisy._errors import check_choice, check_count, message, warn_of_warmup
 from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.joint_optimization import JointOptimization, Labels
@@ -95,9 +95,7 @@ class JointOptimizationLabels(_numbered.ForLoss):
         super().__init__(num_examples)
         self.warmup_epochs = check_count(self.owner, "warmup_epochs", warmup_epochs)
         self.window = check_count(self.owner, "window", window)
-        if kind not in _KINDS:
-            raise ValueError(message(self.owner, "kind", f"one of {_KINDS}", kind))
-        self.kind = kind
+        self.kind = check_choice(self.owner, "kind", kind, _KINDS)
 
     @property
     def soft_labels(self) -> FloatArray:
@@ -107,7 +105,8 @@ class JointOptimizationLabels(_numbered.ForLoss):
                 f"{self.owner}: there are no labels before the end of the first epoch. "
                 "Call `pipeline(model, ...)`, and `fit` with what it returns."
             )
-        means = self._means()[:-1]
+        history = ops.convert_to_numpy(self._recorder.history)
+        means = self._mean(history)[:-1]
         unseen = np.flatnonzero(means.sum(axis=1) == 0)
         if unseen.size:
             raise ValueError(
@@ -120,9 +119,8 @@ class JointOptimizationLabels(_numbered.ForLoss):
     def _epochs(self):
         return int(ops.convert_to_numpy(self._recorder.epochs))
 
-    def _means(self):
+    def _mean(self, history):
         """Return the mean predictions of the latest epochs, with the last row."""
-        history = ops.convert_to_numpy(self._recorder.history)
         return history[: self._epochs()].mean(axis=0)
 
     def _make_recorder(self, num_classes):
@@ -153,13 +151,13 @@ class JointOptimizationLabels(_numbered.ForLoss):
         labels.epochs.assign(self._epochs() + 1)
         changed = float("nan")
         if self._epochs() >= self.warmup_epochs:
-            changed = self._replace(labels)
+            changed = self._replace(labels, self._mean(history))
         if logs is not None:
             logs["changed_labels"] = changed
 
-    def _replace(self, labels):
+    def _replace(self, labels, new):
         """Give all examples new labels, and return the share whose class changes."""
-        old, new = ops.convert_to_numpy(labels.labels), self._means()
+        old = ops.convert_to_numpy(labels.labels)
         before, after = (rows[:-1].argmax(axis=1) for rows in (old, new))
         if self.kind == "hard":
             is_seen = new.sum(axis=1, keepdims=True) > 0

@@ -156,7 +156,7 @@ class Targets(_sample_ids.Recorder):
     def __init__(self, owner, num_examples, num_classes):
         super().__init__(owner, "early_learning_targets", num_examples, num_classes)
         self.momentum, self.from_logits = None, None
-        self.averages = _tables.create(num_examples + 1, num_classes, "averages")
+        self.averages = _tables.create((num_examples + 1, num_classes), "averages")
 
     def updated(self, ids, y_pred):
         """Return the rows as they are, and as the predictions move them."""

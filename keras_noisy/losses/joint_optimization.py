@@ -151,17 +151,10 @@ class Labels(_sample_ids.Recorder):
     def __init__(self, owner, num_examples, num_classes, window):
         super().__init__(owner, "joint_optimization_labels", num_examples, num_classes)
         self.from_logits = None
-        rows = num_examples + 1
-        self.predictions = _tables.create(rows, num_classes, "predictions")
-        self.labels = _tables.create(rows, num_classes, "labels")
-        self.history = keras.Variable(
-            "zeros",
-            shape=(window, rows, num_classes),
-            dtype="float32",
-            trainable=False,
-            aggregation="none",
-            name="history",
-        )
+        shape = (num_examples + 1, num_classes)
+        self.predictions = _tables.create(shape, "predictions")
+        self.labels = _tables.create(shape, "labels")
+        self.history = _tables.create((window, *shape), "history")
         self.epochs = keras.Variable(
             0,
             dtype="int32",

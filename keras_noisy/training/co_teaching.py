@@ -8,15 +8,15 @@ import keras
 from keras import ops
 
 from keras_noisy import _errors
-from keras_noisy._typing import Logs, Self, Tensor
+from keras_noisy._typing import Logs, Tensor
 from keras_noisy.losses import NoisyLabelLoss, _replicas
-from keras_noisy.training import _callbacks
+from keras_noisy.training import _around, _callbacks
 
 _OWNER = "CoTeaching"
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class CoTeaching(keras.Model):
+class CoTeaching(_around.AroundNetworks):
     """Two networks, each trained on the examples that the other finds easy.
 
     A network fits right labels before wrong ones, so examples of small loss mostly
@@ -94,6 +94,9 @@ class CoTeaching(keras.Model):
         Noisy Labels", NeurIPS 2018: Algorithm 1.
     """
 
+    _networks = ("network", "peer")
+    peer: keras.Model
+
     def __init__(
         self,
         network: keras.Model,
@@ -104,12 +107,7 @@ class CoTeaching(keras.Model):
         exponent: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        for argument, model in (("network", network), ("peer", peer)):
-            if not isinstance(model, keras.Model):
-                expected = "a keras.Model"
-                raise TypeError(_errors.message(_OWNER, argument, expected, model))
-        self.network, self.peer = network, peer
+        super().__init__(network, peer, **kwargs)
         self.forget_rate = _errors.check_number(
             _OWNER, "forget_rate", forget_rate, low=0, high=1, without="high"
         )
@@ -127,8 +125,6 @@ class CoTeaching(keras.Model):
             name="keep_rate",
         )
         self._check_apart()
-        # There is nothing else to build, which `BackupAndRestore` asks for.
-        self.built = network.built and peer.built
 
     def _check_apart(self):
         """Raise if the networks share variables."""
@@ -220,23 +216,10 @@ class CoTeaching(keras.Model):
         """Return the constructor arguments."""
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
-            "peer": keras.saving.serialize_keras_object(self.peer),
             "forget_rate": self.forget_rate,
             "num_gradual": self.num_gradual,
             "exponent": self.exponent,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Return a model from the constructor arguments."""
-        networks = {
-            name: keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-            for name in ("network", "peer")
-        }
-        return cls(**{**config, **networks})
 
 
 class _Schedule(keras.callbacks.Callback):

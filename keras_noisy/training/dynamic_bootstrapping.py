@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any, Literal
 
@@ -10,21 +11,32 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _arrays, _errors, _predictions, _sample_ids
-from keras_noisy._typing import ArrayLike, Logs, Self, Tensor
-from keras_noisy.analysis import BetaMixture, beta_mixture
+from keras_noisy._typing import ArrayLike, Logs, Tensor
+from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _base, _prior, _replicas
-from keras_noisy.training import _callbacks
+from keras_noisy.training import _around, _callbacks
 
 _OWNER = "DynamicBootstrapping"
 _MIXUPS = ("static", "dynamic")
 _BOOTSTRAPS = ("hard", "soft", "soft_to_hard")
+# But for the prior, which JSON cannot hold as it is.
+_OWN_ARGUMENTS = (
+    "warmup_epochs",
+    "bootstrap",
+    "mixup",
+    "mixup_alpha",
+    "bootstrap_delay",
+    "annealing_epochs",
+    "prior_weight",
+    "seed",
+)
 # As little is a label wrong, or right, at least.
 LEAST_PROBABILITY = 1e-4
 LAST_TEMPERATURE = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DynamicBootstrapping(keras.Model):
+class DynamicBootstrapping(_around.AroundNetworks):
     """A network whose labels are trusted as far as their loss allows (M-DYR-H and kin).
 
     Wrong labels have larger losses than right ones. Before every epoch a mixture of two
@@ -126,15 +138,10 @@ class DynamicBootstrapping(keras.Model):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(network, keras.Model):
-            expected = "a keras.Model"
-            raise TypeError(_errors.message(_OWNER, "network", expected, network))
-        _check_choice("bootstrap", bootstrap, _BOOTSTRAPS)
-        _check_choice("mixup", mixup, _MIXUPS)
-        count = _errors.check_count
-        self.network = network
-        self.bootstrap, self.mixup = bootstrap, mixup
+        super().__init__(network, **kwargs)
+        choice, count = _errors.check_choice, _errors.check_count
+        self.bootstrap = choice(_OWNER, "bootstrap", bootstrap, _BOOTSTRAPS)
+        self.mixup = choice(_OWNER, "mixup", mixup, _MIXUPS)
         self.warmup_epochs = count(_OWNER, "warmup_epochs", warmup_epochs)
         self.mixup_alpha = count(_OWNER, "mixup_alpha", mixup_alpha)
         self.bootstrap_delay = count(_OWNER, "bootstrap_delay", bootstrap_delay, low=0)
@@ -153,14 +160,13 @@ class DynamicBootstrapping(keras.Model):
         own = random.randrange(2**31) if self.seed is None else self.seed
         self._own_seed: int = own
         self._random = keras.random.SeedGenerator(self._own_seed)
-        self.mixture: BetaMixture | None = None
-        # What of it a compiled step needs.
+        # What of the mixture a compiled step needs.
         self._log_odds = self._add_state("log_odds", 3)
         self._bounds = self._add_state("bounds", 4)
         # Whether labels are moved and inputs mixed by it, and the temperature.
         self._phase = self._add_state("phase", 3)
-        # There is nothing else to build, which `BackupAndRestore` asks for.
-        self.built = network.built
+        self.mixture: BetaMixture | None
+        self.set_mixture(None)
 
     def _add_state(self, name, size):
         return self.add_weight(
@@ -269,9 +275,7 @@ class DynamicBootstrapping(keras.Model):
         """As `BetaMixture.wrong_label_probability`, for a batch in a compiled step."""
         constant, slope_low, slope_high = ops.unstack(self._log_odds.value, 3)
         low, high, first, last = ops.unstack(self._bounds.value, 4)
-        x = ops.clip((loss - low) / ops.maximum(high - low, 1e-12), first, last)
-        # Before the first mixture all of them are zero.
-        x = ops.clip(x, 1e-6, 1 - 1e-6)
+        x = ops.clip((loss - low) / (high - low), first, last)
         log_odds = constant + slope_low * ops.log(x) + slope_high * ops.log1p(-x)
         return ops.clip(ops.sigmoid(log_odds), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
 
@@ -282,7 +286,7 @@ class DynamicBootstrapping(keras.Model):
         # The middle one of 2 alpha - 1 uniform numbers has the distribution
         # beta(alpha, alpha), for which XLA has no generator.
         numbers = keras.random.uniform((2 * self.mixup_alpha - 1,), seed=self._random)
-        static = ops.full_like(wrong, 1.0) * ops.sort(numbers)[self.mixup_alpha - 1]
+        static = ops.ones_like(wrong) * ops.sort(numbers)[self.mixup_alpha - 1]
         right = 1 - wrong
         dynamic = right / (right + ops.take(right, partner, axis=0))
         mixes = ops.unstack(self._phase.value, 3)[1]
@@ -290,28 +294,11 @@ class DynamicBootstrapping(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
-        names = (
-            "warmup_epochs",
-            "bootstrap",
-            "mixup",
-            "mixup_alpha",
-            "bootstrap_delay",
-        )
-        names += ("annealing_epochs", "prior_weight", "seed")
         return {
             **super().get_config(),
-            **{name: getattr(self, name) for name in names},
-            "network": keras.saving.serialize_keras_object(self.network),
+            **{name: getattr(self, name) for name in _OWN_ARGUMENTS},
             "prior": None if self.prior is None else self.prior.tolist(),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Return a model from the constructor arguments."""
-        network = keras.saving.deserialize_keras_object(
-            config["network"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "network": network})
 
 
 class _Schedule(keras.callbacks.Callback):
@@ -340,8 +327,8 @@ class _Schedule(keras.callbacks.Callback):
         model.set_epoch(epoch)
         if epoch >= model.warmup_epochs:
             losses = np.concatenate(list(_losses(model, self.x, self.y, self.steps)))
+            low, high = loss_range(losses)
             # With equal losses nothing says that a label is wrong.
-            low, high = np.percentile(losses, [5, 95])
             model.set_mixture(beta_mixture(losses) if high > low else None)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -374,20 +361,11 @@ def _losses(model, x, y, steps):
             yield losses_of(_arrays.to_numpy(y[start:stop]), outputs)
             start = stop
         return
-    for batch in _first(x, steps):
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    # As many batches as an epoch has.
+    for batch in itertools.islice(x, steps):
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(batch))
         outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
         yield losses_of(_arrays.to_numpy(labels), outputs)
-
-
-def _first(dataset, steps):
-    """Yield the batches of a data set, or as many as an epoch has."""
-    is_sequence = isinstance(dataset, keras.utils.PyDataset)
-    batches = map(dataset.__getitem__, range(len(dataset))) if is_sequence else dataset
-    for number, batch in enumerate(batches):
-        if steps is not None and number == steps:
-            return
-        yield tuple(batch)
 
 
 def _mix(values, partner, share):
@@ -423,9 +401,3 @@ def _takes_logits(loss):
         mend = "The method moves labels by itself."
         raise ValueError(_errors.message(_OWNER, "loss", expected, loss, mend))
     return bool(config.get("from_logits", False))
-
-
-def _check_choice(argument, value, choices):
-    if value not in choices:
-        expected = f"one of {choices}"
-        raise ValueError(_errors.message(_OWNER, argument, expected, value))

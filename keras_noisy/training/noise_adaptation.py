@@ -9,8 +9,9 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _errors, _matrices
-from keras_noisy._typing import ArrayLike, FloatArray, Self, Tensor
+from keras_noisy._typing import ArrayLike, FloatArray, Tensor
 from keras_noisy.losses import _base
+from keras_noisy.training import _around
 
 _OWNER = "NoiseAdaptation"
 # What a rate of zero becomes: its logarithm has to be learnt.
@@ -20,7 +21,7 @@ SMALLEST_PROBABILITY = 1e-30
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NoiseAdaptation(keras.Model):
+class NoiseAdaptation(_around.AroundNetworks):
     """A network that is trained through a layer which learns the noise (S-adaptation).
 
     The network predicts the right class; a layer behind it turns that into the class
@@ -92,11 +93,7 @@ class NoiseAdaptation(keras.Model):
         from_logits: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(network, keras.Model):
-            expected = "a keras.Model"
-            raise TypeError(_errors.message(_OWNER, "network", expected, network))
-        self.network = network
+        super().__init__(network, **kwargs)
         self.from_logits = _errors.check_bool(_OWNER, "from_logits", from_logits)
         matrix = _matrices.check_transition_matrix(_OWNER, transition_matrix)
         self._initial_matrix = matrix.tolist()
@@ -108,8 +105,6 @@ class NoiseAdaptation(keras.Model):
             autocast=False,
             name="transition_logits",
         )
-        # There is nothing else to build, which `BackupAndRestore` asks for.
-        self.built = network.built
 
     @property
     def transition_matrix(self) -> FloatArray:
@@ -152,15 +147,6 @@ class NoiseAdaptation(keras.Model):
         """Return the constructor arguments, the matrix as nested lists."""
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
             "transition_matrix": self._initial_matrix,
             "from_logits": self.from_logits,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Return a model from the constructor arguments."""
-        network = keras.saving.deserialize_keras_object(
-            config["network"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "network": network})

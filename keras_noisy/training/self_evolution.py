@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_noisy import _arrays, _files, _mean_predictions, analysis
-from keras_noisy._errors import check_count, check_number, message
+from keras_noisy._errors import check_choice, check_count, check_number, message
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -662,11 +662,9 @@ def _check_callable(argument, value):
 
 
 def _check_choice(argument, value, choices):
-    if isinstance(value, str) or value is False:
-        if value in choices:
-            return
-        raise ValueError(message(_OWNER, argument, f"one of {choices}", value))
-    raise TypeError(message(_OWNER, argument, f"one of {choices}", value))
+    if not isinstance(value, str) and value is not False:
+        raise TypeError(message(_OWNER, argument, f"one of {choices}", value))
+    check_choice(_OWNER, argument, value, choices)
 
 
 def _check_integers(argument, labels):

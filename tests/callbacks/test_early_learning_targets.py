@@ -14,6 +14,7 @@ from keras_noisy.callbacks import (
     with_sample_ids,
 )
 from keras_noisy.losses import EarlyLearningRegularization
+from tests.helpers import Crash
 
 BACKEND = keras.backend.backend()
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 3
@@ -277,12 +278,6 @@ def test_second_fit_continues():
     assert_as_by_hand(model, early)
 
 
-class Crash(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:
-            raise RuntimeError("crash")
-
-
 def test_backup_and_restore(tmp_path):
     def train(*callbacks):
         model = make_model()
@@ -290,7 +285,7 @@ def test_backup_and_restore(tmp_path):
         return model, fit(model, callbacks=[*callbacks, backup])
 
     with pytest.raises(RuntimeError, match="crash"):
-        train(Crash())
+        train(Crash(1))
     assert_as_by_hand(*train())
 
 

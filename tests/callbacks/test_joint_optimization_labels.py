@@ -10,6 +10,7 @@ from keras_noisy.callbacks import (
     with_sample_ids,
 )
 from keras_noisy.losses import JointOptimization
+from tests.helpers import Crash
 
 BACKEND = keras.backend.backend()
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 5
@@ -241,12 +242,6 @@ def test_second_fit_continues():
     assert_as_by_hand(model, labels)
 
 
-class Crash(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 3:
-            raise RuntimeError("crash")
-
-
 def test_backup_and_restore(tmp_path):
     def train(*callbacks):
         model = make_model()
@@ -254,7 +249,7 @@ def test_backup_and_restore(tmp_path):
         return model, fit(model, callbacks=[*callbacks, backup])
 
     with pytest.raises(RuntimeError, match="crash"):
-        train(Crash())
+        train(Crash(3))
     assert_as_by_hand(*train())
 
 

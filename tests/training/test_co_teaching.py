@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_noisy import callbacks, losses
 from keras_noisy.training import CoTeaching, co_teaching
+from tests.helpers import Crash, assert_serves_its_network
 
 N, FEATURES, CLASSES, BATCH = 40, 6, 4, 8
 
@@ -233,16 +234,7 @@ def test_callbacks_of_ones_own():
 def test_predictions_metrics_and_validation_are_the_networks():
     model = build()
     logs = fit(model, validation_data=(X, Y)).history
-    network = model.network
-    np.testing.assert_allclose(
-        model.predict(X, verbose=0), network.predict(X, verbose=0), rtol=1e-6
-    )
-    network.compile(loss=cross_entropy(), metrics=["accuracy"])
-    expected = network.evaluate(X, Y, verbose=0)
-    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0), expected, rtol=1e-5)
-    np.testing.assert_allclose(
-        [logs["val_loss"][-1], logs["val_accuracy"][-1]], expected, rtol=1e-5
-    )
+    assert_serves_its_network(model, logs, X, Y)
 
 
 def test_networks_without_an_input_shape_are_built():
@@ -264,12 +256,6 @@ def test_save_and_load(tmp_path):
     assert_same(values_of(model), values_of(loaded), tolerance=1e-6)
 
 
-class Crash(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:
-            raise RuntimeError("crash")
-
-
 def test_backup_and_restore(tmp_path):
     whole = build()
     networks = [copy_of(whole.network), copy_of(whole.peer)]
@@ -282,7 +268,7 @@ def test_backup_and_restore(tmp_path):
         return model
 
     with pytest.raises(RuntimeError, match="crash"):
-        train(Crash())
+        train(Crash(1))
     assert_same(values_of(train()), values_of(whole))
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_noisy import analysis, losses
 from keras_noisy.training import DynamicBootstrapping, dynamic_bootstrapping
+from tests.helpers import Crash, assert_serves_its_network
 
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 4
 LEARNING_RATE, WARMUP = 0.5, 1
@@ -238,16 +239,7 @@ def test_equal_losses_say_nothing():
 def test_predictions_metrics_and_validation_are_the_networks():
     model = build()
     logs = fit(model, validation_data=(X, Y)).history
-    network = model.network
-    np.testing.assert_allclose(
-        model.predict(X, verbose=0), network.predict(X, verbose=0), rtol=1e-6
-    )
-    network.compile(loss=cross_entropy(), metrics=["accuracy"])
-    expected = network.evaluate(X, Y, verbose=0)
-    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0), expected, rtol=1e-5)
-    np.testing.assert_allclose(
-        [logs["val_loss"][-1], logs["val_accuracy"][-1]], expected, rtol=1e-5
-    )
+    expected = assert_serves_its_network(model, logs, X, Y)
     model.compile(keras.optimizers.SGD(0.0), cross_entropy(), metrics=["accuracy"])
     assert fit(model, epochs=1).history["accuracy"][0] == pytest.approx(expected[1])
 
@@ -401,12 +393,6 @@ def test_continued(tmp_path):
     )
 
 
-class Crash(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 2:
-            raise RuntimeError("crash")
-
-
 def test_backup_and_restore(tmp_path):
     def train(*callbacks):
         model = build()
@@ -415,7 +401,7 @@ def test_backup_and_restore(tmp_path):
         return model
 
     with pytest.raises(RuntimeError, match="crash"):
-        train(Crash())
+        train(Crash(2))
     assert_as_by_hand(train())
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_noisy import callbacks, losses, noise
 from keras_noisy.training import NoiseAdaptation, noise_adaptation
+from tests.helpers import Crash, assert_serves_its_network
 
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 3
 LEARNING_RATE = 0.5
@@ -158,16 +159,7 @@ def test_it_finds_the_matrix_of_the_noise():
 def test_predictions_and_validation_are_the_networks():
     model = build()
     logs = fit(model, validation_data=(X, Y)).history
-    network = model.network
-    np.testing.assert_allclose(
-        model.predict(X, verbose=0), network.predict(X, verbose=0), rtol=1e-6
-    )
-    network.compile(loss=cross_entropy(), metrics=["accuracy"])
-    expected = network.evaluate(X, Y, verbose=0)
-    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0), expected, rtol=1e-5)
-    np.testing.assert_allclose(
-        [logs["val_loss"][-1], logs["val_accuracy"][-1]], expected, rtol=1e-5
-    )
+    assert_serves_its_network(model, logs, X, Y)
 
 
 def test_accuracy_in_training_is_that_of_the_noisy_labels():
@@ -272,12 +264,6 @@ def test_save_and_load(tmp_path):
     assert_as_by_hand(loaded)
 
 
-class Crash(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:
-            raise RuntimeError("crash")
-
-
 def test_backup_and_restore(tmp_path):
     def train(*callbacks):
         model = build()
@@ -286,7 +272,7 @@ def test_backup_and_restore(tmp_path):
         return model
 
     with pytest.raises(RuntimeError, match="crash"):
-        train(Crash())
+        train(Crash(1))
     assert_as_by_hand(train())
 
 
