@@ -88,19 +88,20 @@ def check_choice(
     return value
 
 
-def warn_of_warmup(owner: str, warmup_epochs: int, epochs: int, stays: str) -> None:
+def warn_of_warmup(owner: str, epochs: int, stays: str, **warmup: int) -> None:
     """Warn of a training that ends before a method has begun.
 
     Args:
         owner: Name of the public class that was called.
-        warmup_epochs: Epochs before the method begins.
         epochs: Epochs of the training.
         stays: What it will not change, a sentence without its end.
+        **warmup: The arguments whose sum are the epochs before the method begins.
     """
-    if epochs <= warmup_epochs:
+    if epochs <= sum(warmup.values()):
+        settings = " + ".join(f"{name}={n}" for name, n in warmup.items() if n)
         warnings.warn(
-            f"{owner}: warmup_epochs={warmup_epochs} leaves nothing of {epochs} "
-            f"epochs, so {stays}. Pass a smaller `warmup_epochs`, or train for longer.",
+            f"{owner}: {settings} leaves nothing of {epochs} epochs, so {stays}. "
+            f"Pass a smaller `{next(iter(warmup))}`, or train for longer.",
             stacklevel=2,
         )
 

@@ -88,7 +88,9 @@ class AbstentionSchedule(keras.callbacks.Callback):
         """Warn if no epoch will have a price."""
         epochs = self.params["epochs"]
         stays = "no example will be abstained from"
-        _errors.warn_of_warmup("AbstentionSchedule", self.warmup_epochs, epochs, stays)
+        _errors.warn_of_warmup(
+            "AbstentionSchedule", epochs, stays, warmup_epochs=self.warmup_epochs
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the price of the epoch."""

@@ -175,6 +175,16 @@ class DimensionalitySchedule(keras.callbacks.Callback):
             )
         self._layer = _find_layer(model, self.layer)
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Warn if the turning point will not be looked for."""
+        _errors.warn_of_warmup(
+            _OWNER,
+            self.params["epochs"],
+            "the labels will stay as they are",
+            warmup_epochs=self.warmup_epochs,
+            window=self.window,
+        )
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Estimate the dimension, and set the weight of the label."""
         course = self._course

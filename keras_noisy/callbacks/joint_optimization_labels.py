@@ -138,7 +138,7 @@ class JointOptimizationLabels(_numbered.ForLoss):
         """Warn if no label will be replaced."""
         epochs = self._epochs() + self.params["epochs"]
         stays = "no step will see a label that has been replaced"
-        warn_of_warmup(self.owner, self.warmup_epochs, epochs, stays)
+        warn_of_warmup(self.owner, epochs, stays, warmup_epochs=self.warmup_epochs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the predictions, and replace the labels after the warm-up."""

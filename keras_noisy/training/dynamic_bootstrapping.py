@@ -318,9 +318,13 @@ class _Schedule(keras.callbacks.Callback):
         return cls(*(arguments.get(name) for name in ("x", "y", "steps_per_epoch")))
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        warmup = self.model.warmup_epochs + self.model.bootstrap_delay
-        epochs = self.params["epochs"]
-        _errors.warn_of_warmup(_OWNER, warmup, epochs, "labels will stay as they are")
+        _errors.warn_of_warmup(
+            _OWNER,
+            self.params["epochs"],
+            "labels will stay as they are",
+            warmup_epochs=self.model.warmup_epochs,
+            bootstrap_delay=self.model.bootstrap_delay,
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         model = self.model

@@ -92,7 +92,8 @@ def test_curves_are_those_of_fit(images, by_fit, tmp_path, together, sizes):
 @needs_jax
 def test_what_cannot_run_on_the_device_is_trained_by_fit(tiny, tmp_path, capsys):
     methods = ["CE", "DMI", "ELR", "DAC", "Co-teaching", "SEAL", "Forward", "ProSelfLC"]
-    some = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1", "--budget", "0.25"]
+    # Two epochs: deep abstention begins after the first.
+    some = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1", "--budget", "0.5"]
     found = start(tiny, tmp_path, *some, "--together", "8", "--method", *methods)
     on_device = {method for (method, _), r in found.items() if "together" in r}
     assert on_device == {"CE", "ProSelfLC"} and len(found) == len(methods)

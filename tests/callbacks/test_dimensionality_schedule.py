@@ -133,7 +133,7 @@ def test_dimension_by_hand():
             hidden = self.model.get_layer("hidden")
             seen.append(ops.convert_to_numpy(hidden(ops.convert_to_tensor(X))))
 
-    logs = fit(build(), Note(), schedule(seed=5), epochs=2).history
+    logs = fit(build(), Note(), schedule(seed=5), epochs=4).history
     for epoch, values in enumerate(logs["dimensionality"]):
         rows = np.random.default_rng([5, epoch]).choice(N, 40, replace=False)
         found = [
@@ -152,7 +152,7 @@ def test_layers_by_name_and_in_models_in_models():
     model.compile("sgd", losses.DimensionalityDriven(from_logits=True))
     found = {}
     for layer in (None, head, "inner", inner.layers[0]):
-        logs = fit(model, schedule(layer=layer), epochs=1).history
+        logs = fit(model, schedule(layer=layer)).history
         found[str(layer)] = logs["dimensionality"][0]
     # The inputs of the inner layer are the data.
     rows = np.random.default_rng([0, 0]).choice(N, 40, replace=False)
@@ -170,7 +170,7 @@ def test_half_precision():
     layers = [keras.layers.Dense(8, dtype=policy), keras.layers.Dense(3, dtype=policy)]
     model = keras.Sequential([keras.Input((FEATURES,)), *layers])
     model.compile("sgd", losses.DimensionalityDriven(from_logits=True))
-    logs = fit(model, schedule(), epochs=1).history
+    logs = fit(model, schedule()).history
     assert 1 < logs["dimensionality"][0] < 20
 
 
@@ -181,8 +181,14 @@ def test_several_inputs():
     model.compile("sgd", losses.DimensionalityDriven(from_logits=True))
     x = {"a": X[:, :2], "b": X[:, 2:]}
     watch = callbacks.DimensionalitySchedule(x, **SETTINGS)
-    logs = model.fit(x, Y, epochs=1, verbose=0, callbacks=[watch]).history
+    logs = model.fit(x, Y, epochs=4, verbose=0, callbacks=[watch]).history
     assert 1 < logs["dimensionality"][0] < 20
+
+
+def test_a_search_that_begins_after_the_training():
+    expected = r"warmup_epochs=1 \+ window=2 leaves nothing of 3 epochs, so the labels"
+    with pytest.warns(UserWarning, match=expected):
+        fit(build(), schedule(), epochs=3)
 
 
 def test_a_fit_that_is_continued_is_the_same(tmp_path):
@@ -208,18 +214,18 @@ def test_a_fit_that_is_continued_is_the_same(tmp_path):
 def test_another_fit_begins_anew():
     model, watch = build(), Script(LIDS)
     fit(model, watch)
-    logs = fit(model, watch, epochs=2).history
-    assert logs["dimensionality_alpha"] == [1.0, 1.0]
+    logs = fit(model, watch, epochs=4).history
+    assert logs["dimensionality_alpha"] == [1.0] * 4
     assert watch.turning_epoch is None
 
 
 def test_a_network_that_tells_nothing():
     model = build()
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])
-    logs = fit(model, schedule(), epochs=1).history
+    logs = fit(model, schedule()).history
     assert math.isnan(logs["dimensionality"][0])
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-    logs = fit(model, schedule(), epochs=1).history
+    logs = fit(model, schedule()).history
     assert math.isnan(logs["dimensionality"][0])
 
 
@@ -265,7 +271,7 @@ def test_another_loss():
 
 def test_a_model_with_the_state_of_other_settings():
     model = build()
-    fit(model, schedule(), epochs=1)
+    fit(model, schedule(), epochs=4)
     for other in ({"window": 3}, {"roll_back": False}):
         with pytest.raises(ValueError, match="a schedule with other settings"):
             fit(model, schedule(**other), epochs=1)

@@ -421,7 +421,7 @@ def test_config_round_trip():
 
 def test_a_warm_up_that_is_longer_than_the_training():
     model = build(warmup_epochs=2, bootstrap_delay=1)
-    with pytest.warns(UserWarning, match=r"warmup_epochs=3 leaves nothing of 3 epochs"):
+    with pytest.warns(UserWarning, match=r"bootstrap_delay=1 leaves nothing of 3"):
         fit(model, epochs=3)
 
 
