@@ -59,7 +59,7 @@ def stages_of(method, epochs, budget):
         None,
         epochs,
         learning_rate=method.learning_rate,
-        continues=method.start is not None or method.noise_adaptation,
+        continues=method.start is not None or method.learns_matrix,
         relabels=method.second is not None,
     )
     return [*before, own, *after]
@@ -121,7 +121,9 @@ def _resolve(owner, key, value, rate, matrices):
 
 def needs_true_matrix(method):
     """Whether a method cannot run under noise that no matrix describes."""
-    return method.arguments.get("transition_matrix") == "true"
+    is_told = method.arguments.get("transition_matrix") == "true"
+    keeps = (method.estimate or {}).get("keep_structure", False)
+    return is_told or keeps or method.masking
 
 
 def co_teaching(method, rate, budget, network, peer):
@@ -157,6 +159,21 @@ def dynamic_bootstrapping(method, budget, network):
     if "bootstrap_delay" in arguments:
         arguments["bootstrap_delay"] = int(arguments["bootstrap_delay"] * budget + 0.5)
     return training.DynamicBootstrapping(network, **arguments)
+
+
+def through_matrix(method, network, estimate, true):
+    """Return the model that learns the matrix with the network.
+
+    Args:
+        method: `recipes.Method`.
+        network: The network.
+        estimate: The matrix to begin with.
+        true: The matrix that the noise was made with.
+    """
+    arguments = {"transition_matrix": estimate, "from_logits": True}
+    if method.masking:
+        return training.Masking(network, structure=true > 0, **arguments)
+    return training.NoiseAdaptation(network, **arguments)
 
 
 def num_outputs(method, num_classes):

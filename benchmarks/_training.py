@@ -176,9 +176,9 @@ class Run:
                 )
             if self.method.dynamic_bootstrapping:
                 model = _methods.dynamic_bootstrapping(self.method, self.budget, model)
-            if self.method.noise_adaptation and stage.is_own:
-                model = training.NoiseAdaptation(
-                    model, transition_matrix=self.state.matrix, from_logits=True
+            if self.method.learns_matrix and stage.is_own:
+                model = _methods.through_matrix(
+                    self.method, model, self.state.matrix, self._true_matrix()
                 )
             _networks.compile_model(
                 model, optimizer, loss, steps, self.devices.count, metrics
@@ -191,11 +191,14 @@ class Run:
         matrix = self.state.matrix
         matrices = {
             "estimated": None if matrix is None else np.array(matrix),
-            "true": _data.transition_matrix(
-                self.recipe.noise[self.noise_name], self.rate, self.data, self.seed
-            ),
+            "true": self._true_matrix(),
         }
         return _methods.make_loss(self.method, self.noise_name, self.rate, matrices)
+
+    def _true_matrix(self):
+        return _data.transition_matrix(
+            self.recipe.noise[self.noise_name], self.rate, self.data, self.seed
+        )
 
     def _callbacks(self, stage):
         own = []
@@ -218,7 +221,7 @@ class Run:
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
             values = _checkpoint.load(self.state.path(index - 1, before))
-            network = model.network if self.method.noise_adaptation else model
+            network = model.network if self.method.learns_matrix else model
             _checkpoint.restore_weights(network, values)
 
     def _estimate(self, model):
@@ -231,8 +234,12 @@ class Run:
         predictions = exponentials / exponentials.sum(axis=1, keepdims=True)
         quantile = self.method.estimate.get("quantile")
         if quantile is None:
-            return noise.estimate_from_confusion(self.labels.noisy, predictions)
-        return noise.estimate_from_anchors(predictions, quantile=quantile)
+            found = noise.estimate_from_confusion(self.labels.noisy, predictions)
+        else:
+            found = noise.estimate_from_anchors(predictions, quantile=quantile)
+        if self.method.estimate.get("keep_structure"):
+            return noise.keep_structure(found, self._true_matrix() > 0)
+        return found
 
     def _evolve(self, index):
         """Train SEAL's rounds, which keep their own state."""

@@ -59,3 +59,37 @@ def check_transition_matrix(
             mend += " The columns sum to one: it looks transposed, pass its `.T`."
         raise ValueError(message(owner, name, expected, received, mend))
     return matrix
+
+
+def check_structure(owner: str, structure: ArrayLike, num_classes: int) -> FloatArray:
+    """Return which transitions exist as a new array of zeros and ones, or raise.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        structure: Square array-like of booleans, or of zeros and ones; its diagonal is
+            true.
+        num_classes: Number of classes.
+    """
+    name = "structure"
+    expected = (
+        f"an array ({num_classes}, {num_classes}) of booleans: which class can show "
+        "which label"
+    )
+    try:
+        array = np.array(structure, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(message(owner, name, expected, structure)) from None
+    if array.shape != (num_classes, num_classes):
+        raise ValueError(message(owner, name, expected, describe_array(array)))
+    valid = (array == 0) | (array == 1)
+    if not valid.all():
+        row, column = map(int, np.argwhere(~valid)[0])
+        received = Described(f"array with {array[row, column]} at [{row}, {column}]")
+        mend = "Of a transition matrix it is `matrix > 0`."
+        raise ValueError(message(owner, name, expected, received, mend))
+    if not np.diag(array).all():
+        row = int(np.argmin(np.diag(array)))
+        expected = "true on the diagonal: every class can show its own label"
+        received = Described(f"array that is false at [{row}, {row}]")
+        raise ValueError(message(owner, name, expected, received))
+    return array

@@ -294,6 +294,7 @@ ELSEWHERE = {
     "noise.instance_dependent": "noise/test_instance_dependent.py",
     "training.CoTeaching": "training/test_co_teaching.py",
     "training.DynamicBootstrapping": "training/test_dynamic_bootstrapping.py",
+    "training.Masking": "training/test_masking.py",
     "training.NoiseAdaptation": "training/test_noise_adaptation.py",
     "training.SelfEvolution": "training/test_self_evolution.py",
     "training.generate_instance_dependent_noise": (
@@ -370,6 +371,7 @@ ELSEWHERE = {
     "noise.corrupt_labels": "noise/test_corrupt_labels.py",
     "noise.estimate_from_anchors": "noise/test_estimation.py",
     "noise.estimate_from_confusion": "noise/test_estimation.py",
+    "noise.keep_structure": "noise/test_estimation.py",
     "noise.estimate_with_cleanlab": "noise/test_estimation.py",
     "noise.pair_flip": "noise/test_transition_matrices.py",
     "noise.symmetric": "noise/test_transition_matrices.py",

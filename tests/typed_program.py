@@ -83,6 +83,9 @@ pair = training.CoTeaching(build_model(), build_model(), forget_rate=0.4)
 pair.set_epoch(3)
 adapted = training.NoiseAdaptation(build_model(), transition_matrix=matrix)
 learnt: tuple[int, ...] = adapted.transition_matrix.shape
+masked = training.Masking(build_model(), structure=matrix > 0, transition_matrix=matrix)
+learnt = masked.transition_matrix.shape
+training.Masking(build_model(), transition_matrix=matrix)  # type: ignore[call-arg]
 dynamic = training.DynamicBootstrapping(build_model(), bootstrap="soft", seed=1)
 dynamic.set_epoch(2)
 training.DynamicBootstrapping(build_model(), mixup="none")  # type: ignore[arg-type]

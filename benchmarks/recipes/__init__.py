@@ -59,8 +59,11 @@ class Method:
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
             quantile that counts as an anchor; without one, the network's confusion.
+            With `keep_structure` only transitions of the true matrix are kept.
         noise_adaptation: Whether the matrix is learnt, `training.NoiseAdaptation`, from
             the estimate on, and with the weights of the network of that.
+        masking: The same with `training.Masking`, which is told the transitions of the
+            true matrix.
         warmup_epochs: Of deep abstention, before D2L's search, or on the given labels
             of joint optimisation.
         co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
@@ -85,6 +88,7 @@ class Method:
     start: dict | None = None
     estimate: dict | None = None
     noise_adaptation: bool = False
+    masking: bool = False
     warmup_epochs: int | None = None
     co_teaching: dict | None = None
     dynamic_bootstrapping: dict | None = None
@@ -93,6 +97,11 @@ class Method:
     rounds: int | None = None
     warm_start: bool | str = False
     first_loss: str | None = None
+
+    @property
+    def learns_matrix(self):
+        """Whether the network is trained through a matrix that is learnt."""
+        return self.noise_adaptation or self.masking
 
     def arguments_under(self, noise, rate):
         """Return the arguments for one noise."""
@@ -144,8 +153,8 @@ class Recipe:
         noise: For each name of a noise its `kind` and `rates`.
         methods: `Method` for each name.
         expected: The paper's figures: `source`, `noise`, `rates`, `epoch` (which one
-            they are of), `figures` and `not_run` (methods that this package does not
-            have), in percent for each rate.
+            they are of), `figures` and `not_run` (of methods that the recipe does not
+            train, such as those that the paper quotes), in percent for each rate.
         paper: What the recipe follows.
     """
 

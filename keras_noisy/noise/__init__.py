@@ -5,6 +5,7 @@ from keras_noisy.noise.estimation import (
     estimate_from_anchors,
     estimate_from_confusion,
     estimate_with_cleanlab,
+    keep_structure,
 )
 from keras_noisy.noise.instance_dependent import instance_dependent
 from keras_noisy.noise.label_noise import LabelNoise, add_label_noise
@@ -30,6 +31,7 @@ __all__ = [
     "estimate_from_confusion",
     "estimate_with_cleanlab",
     "instance_dependent",
+    "keep_structure",
     "pair_flip",
     "symmetric",
     "within_groups",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_noisy import _matrices
 from keras_noisy._errors import check_number, message
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import Described, check_class_ids, describe_array
@@ -96,6 +97,47 @@ def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatA
     is_there = totals > 0
     matrix = np.where(is_there, counts, np.eye(num_classes))
     return (matrix / np.where(is_there, totals, 1)).T
+
+
+def keep_structure(transition_matrix: ArrayLike, structure: ArrayLike) -> FloatArray:
+    """Take transitions that cannot be out of an estimated matrix.
+
+    People often know which classes are never taken for each other; what an estimate
+    says of those is its error:
+
+        T_ij M_ij / sum_k T_ik M_ik
+
+    Args:
+        transition_matrix: Array `(num_classes, num_classes)` whose rows sum to one.
+        structure: `M`, which class can show which label: array `(num_classes,
+            num_classes)` of booleans, true on the diagonal.
+
+    Returns:
+        Transition matrix, float64 array `(num_classes, num_classes)` whose rows sum to
+        one. A row that has nothing left is the same for all labels that the class can
+        show.
+
+    Raises:
+        TypeError: If an argument is no array of numbers.
+        ValueError: If `transition_matrix` is no transition matrix or `structure` no
+            structure.
+
+    Example:
+    >>> keep_structure([[0.6, 0.4], [0.1, 0.9]], [[1, 1], [0, 1]])
+    array([[0.6, 0.4],
+           [0. , 1. ]])
+
+    Reference:
+        Han et al., "Masking: A New Perspective of Noisy Supervision", NeurIPS 2018, has
+        such structures.
+    """
+    owner = "keep_structure"
+    matrix = _matrices.check_transition_matrix(owner, transition_matrix)
+    structure = _matrices.check_structure(owner, structure, len(matrix))
+    kept = matrix * structure
+    has_none = kept.sum(axis=1, keepdims=True) == 0
+    kept = np.where(has_none, structure, kept)
+    return kept / kept.sum(axis=1, keepdims=True)
 
 
 def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatArray:

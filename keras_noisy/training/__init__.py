@@ -5,12 +5,14 @@ from keras_noisy.training.dynamic_bootstrapping import DynamicBootstrapping
 from keras_noisy.training.instance_dependent_noise import (
     generate_instance_dependent_noise,
 )
+from keras_noisy.training.masking import Masking
 from keras_noisy.training.noise_adaptation import NoiseAdaptation
 from keras_noisy.training.self_evolution import SelfEvolution
 
 __all__ = [
     "CoTeaching",
     "DynamicBootstrapping",
+    "Masking",
     "NoiseAdaptation",
     "SelfEvolution",
     "generate_instance_dependent_noise",

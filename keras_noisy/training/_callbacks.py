@@ -1,8 +1,16 @@
-"""A callback of the model's own in `fit`."""
+"""Callbacks of a model's own in `fit`."""
 
 import inspect
 
 import keras
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tells the model which epoch begins."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Call `set_epoch` of the model."""
+        self.model.set_epoch(epoch)
 
 
 def arguments_with(model, callback, args, kwargs):

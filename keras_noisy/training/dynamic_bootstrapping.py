@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from typing import Any, Literal
 
 import keras
@@ -14,7 +13,7 @@ from keras_noisy import _arrays, _errors, _predictions, _sample_ids
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _base, _prior, _replicas
-from keras_noisy.training import _around, _callbacks
+from keras_noisy.training import _around, _callbacks, _random
 
 _OWNER = "DynamicBootstrapping"
 _MIXUPS = ("static", "dynamic")
@@ -155,10 +154,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
             without="high",
         )
         self.prior = _prior.check(_OWNER, prior)
-        self.seed = None if seed is None else count(_OWNER, "seed", seed, low=0)
-        # Python's generator is the one that Keras draws its own seeds from.
-        own = random.randrange(2**31) if self.seed is None else self.seed
-        self._own_seed: int = own
+        self.seed = _random.check_seed(_OWNER, seed)
+        self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
         # What of the mixture a compiled step needs.
         self._log_odds = self._add_state("log_odds", 3)
@@ -201,10 +198,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             temperature += (LAST_TEMPERATURE - 1) * done
         mixes = since >= 0 and self.mixup == "dynamic"
         self._phase.assign([float(moves), float(mixes), temperature])
-        # Keras saves no generators: a training that is continued draws the same so.
-        words = np.random.SeedSequence([self._own_seed, epoch]).generate_state(2)
-        state = self._random.state
-        state.assign(ops.cast(words.astype("int64"), state.dtype))
+        _random.begin_epoch(self._random, self._own_seed, epoch)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """Return the output of `network`, in inference mode even in training."""

@@ -8,20 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors, _matrices
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
-from keras_noisy.losses import _base
-from keras_noisy.training import _around
-
-_OWNER = "NoiseAdaptation"
-# What a rate of zero becomes: its logarithm has to be learnt.
-SMALLEST_RATE = 1e-6
-# Rates that training has driven below it count as it, and have no gradient.
-SMALLEST_PROBABILITY = 1e-30
+from keras_noisy.training import _through_matrix
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NoiseAdaptation(_around.AroundNetworks):
+class NoiseAdaptation(_through_matrix.ThroughMatrix):
     """A network that is trained through a layer which learns the noise (S-adaptation).
 
     The network predicts the right class; a layer behind it turns that into the class
@@ -93,13 +85,15 @@ class NoiseAdaptation(_around.AroundNetworks):
         from_logits: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(network, **kwargs)
-        self.from_logits = _errors.check_bool(_OWNER, "from_logits", from_logits)
-        matrix = _matrices.check_transition_matrix(_OWNER, transition_matrix)
-        self._initial_matrix = matrix.tolist()
-        start = np.log(np.maximum(matrix, SMALLEST_RATE))
+        super().__init__(
+            network,
+            transition_matrix=transition_matrix,
+            from_logits=from_logits,
+            **kwargs,
+        )
+        start = self._initial_logits()
         self._rates = self.add_weight(
-            shape=matrix.shape,
+            shape=start.shape,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(start, dtype),
             dtype="float32",
             autocast=False,
@@ -109,44 +103,7 @@ class NoiseAdaptation(_around.AroundNetworks):
     @property
     def transition_matrix(self) -> FloatArray:
         """`T` as learnt so far, float32 `(num_classes, num_classes)`."""
-        return np.asarray(ops.convert_to_numpy(ops.softmax(self._rates, axis=-1)))
+        return np.asarray(ops.convert_to_numpy(self._matrices_of_step(None)))
 
-    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """Return the output of `network`; in training what the noise makes of it."""
-        output = self.network(inputs, training=bool(training))
-        return self._noisy(output) if training else output
-
-    def _noisy(self, output):
-        p = _base.prediction(_OWNER, output, self.from_logits)
-        if p.num_classes != len(self._initial_matrix):
-            expected = f"of shape ({p.num_classes}, {p.num_classes}), as the outputs"
-            received = _errors.describe_array(np.asarray(self._initial_matrix))
-            raise ValueError(
-                _errors.message(_OWNER, "transition_matrix", expected, received)
-            )
-        # One class has `exp` 1, so that the sum is at least one of its rates.
-        noisy = p.exp @ ops.cast(ops.softmax(self._rates, axis=-1), p.exp.dtype)
-        least = ops.convert_to_tensor(SMALLEST_PROBABILITY, dtype=noisy.dtype)
-        log_noisy = ops.log(ops.where(noisy < least, least, noisy))
-        log_noisy = log_noisy - p.log_total[..., None]
-        return log_noisy if self.from_logits else ops.exp(log_noisy)
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the compiled loss, if it takes outputs for what they are."""
-        config: dict[str, Any] = getattr(self.loss, "get_config", dict)()
-        told = config.get("from_logits")
-        if told is not None and told != self.from_logits:
-            raise ValueError(
-                f"{_OWNER}: the loss must be told the same as the model. Received: "
-                f"from_logits={told} there and from_logits={self.from_logits} here. "
-                "Change the one that does not say what the outputs of `network` are."
-            )
-        return super().compute_loss(*args, **kwargs)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, the matrix as nested lists."""
-        return {
-            **super().get_config(),
-            "transition_matrix": self._initial_matrix,
-            "from_logits": self.from_logits,
-        }
+    def _matrices_of_step(self, output: Tensor | None) -> Tensor:
+        return ops.softmax(self._rates, axis=-1)

@@ -91,6 +91,11 @@ loss = "SparseCategoricalCrossentropy"
 noise_adaptation = true
 estimate = { epochs = 2 }
 
+[methods.Masking]
+loss = "SparseCategoricalCrossentropy"
+masking = true
+estimate = { epochs = 2, keep_structure = true }
+
 [methods.Joint]
 loss = "JointOptimization"
 epochs = 3

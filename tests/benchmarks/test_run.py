@@ -47,7 +47,7 @@ def output_of(process, *, seconds=400):
 
 # One of each kind; the recipe's other method differs from them by its loss alone.
 METHODS = ["CE", "ProSelfLC", "Forward", "DMI", "ELR", "DAC", "Joint", "Co-teaching"]
-METHODS += ["M-DYR-H", "S-adaptation", "SEAL", "SEAL (DMI)"]
+METHODS += ["M-DYR-H", "S-adaptation", "Masking", "SEAL", "SEAL (DMI)"]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,7 @@ def test_methods_are_trained_as_the_recipe_says(records):
         "DMI": [2],
         "Joint": [3],
         "S-adaptation": [2],
+        "Masking": [2],
         "SEAL": [4],
         "SEAL (DMI)": [2, 4],
     }
@@ -207,11 +208,11 @@ run.main(sys.argv[2:])
 
 
 def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
-    # The writes of DMI and S-adaptation: two epochs of the start, its end, then epochs;
+    # The writes of DMI and Masking: two epochs of the start, its end, then epochs;
     # of joint optimisation: three, the end, then epochs; those of ELR, DAC and
     # co-teaching: epochs; those of SEAL: its own and the rounds'.
     killed = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
-    killed += [("Joint", 3), ("Joint", 6), ("S-adaptation", 5), ("M-DYR-H", 3)]
+    killed += [("Joint", 3), ("Joint", 6), ("Masking", 5), ("M-DYR-H", 3)]
     processes = []
     for method, when in killed:
         out = tmp_path / f"{method}-{when}"

@@ -112,3 +112,22 @@ def test_confusion_with_right_predictions_is_the_realised_matrix():
 def test_confusion_refuses(labels, predictions, text):
     with pytest.raises((ValueError, TypeError), match=text):
         noise.estimate_from_confusion(np.array(labels, int), predictions)
+
+
+def test_keep_structure_by_hand():
+    matrix = [[0.5, 0.3, 0.2], [0.9, 0.0, 0.1], [0.25, 0.25, 0.5]]
+    structure = [[True, True, False], [False, True, False], [True, True, True]]
+    kept = noise.keep_structure(matrix, structure)
+    # Nothing is left of the second row but its own label.
+    expected = [[0.625, 0.375, 0], [0, 1, 0], [0.25, 0.25, 0.5]]
+    np.testing.assert_allclose(kept, expected, rtol=1e-12)
+    nothing = noise.keep_structure([[0, 0, 1], [0, 1, 0], [0, 0, 1]], structure)
+    np.testing.assert_array_equal(nothing, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def test_keep_structure_refuses():
+    """What it says of structures is tested with `training.Masking`."""
+    with pytest.raises(ValueError, match=r"^keep_structure: `transition_matrix` must"):
+        noise.keep_structure([[0.5, 0.6], [0.5, 0.5]], np.eye(2))
+    with pytest.raises(ValueError, match=r"^keep_structure: `structure` must"):
+        noise.keep_structure(np.eye(2), np.eye(3))

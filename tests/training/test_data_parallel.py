@@ -44,6 +44,9 @@ WAYS = {
         build_network(), build_network(), forget_rate=0.4, num_gradual=2)),
     "S-adaptation": lambda: around(training.NoiseAdaptation(
         build_network(), transition_matrix=noise.symmetric(4, 0.3), from_logits=True)),
+    "Masking": lambda: around(training.Masking(
+        build_network(), structure=np.eye(4) + np.eye(4, k=1),
+        transition_matrix=noise.symmetric(4, 0.3), from_logits=True, seed=1)),
     "MD-DYR-SH": lambda: around(training.DynamicBootstrapping(
         build_network(), warmup_epochs=1, mixup="dynamic", bootstrap="soft_to_hard",
         annealing_epochs=3, seed=1)),

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_noisy import callbacks, losses, noise
-from keras_noisy.training import NoiseAdaptation, noise_adaptation
+from keras_noisy.training import NoiseAdaptation, _through_matrix
 from tests.helpers import Crash, assert_serves_its_network
 
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 3
@@ -316,4 +316,4 @@ def test_a_loss_that_is_told_something_else(from_logits):
 
 
 def test_the_least_rate_is_below_the_least_probability_that_counts():
-    assert noise_adaptation.SMALLEST_PROBABILITY < noise_adaptation.SMALLEST_RATE
+    assert _through_matrix.SMALLEST_PROBABILITY < _through_matrix.SMALLEST_RATE

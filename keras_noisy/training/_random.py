@@ -1,0 +1,30 @@
+"""Random numbers that follow from a seed and the epoch.
+
+Keras saves no generators with a model. With these a training that is continued at the
+begin of an epoch draws what it would have drawn without the break.
+"""
+
+import random
+
+import numpy as np
+from keras import ops
+
+from keras_noisy import _errors
+
+
+def check_seed(owner, seed):
+    """Return `seed`, a count or None, or raise."""
+    return None if seed is None else _errors.check_count(owner, "seed", seed, low=0)
+
+
+def own_seed(seed):
+    """Return `seed`; for None one that follows from `keras.utils.set_random_seed`."""
+    # Python's generator is the one that Keras draws its own seeds from.
+    return random.randrange(2**31) if seed is None else seed
+
+
+def begin_epoch(generator, seed, epoch):
+    """Set a `keras.random.SeedGenerator` to where an epoch begins."""
+    words = np.random.SeedSequence([seed, epoch]).generate_state(2)
+    state = generator.state
+    state.assign(ops.cast(words.astype("int64"), state.dtype))
