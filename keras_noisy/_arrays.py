@@ -70,6 +70,20 @@ def to_numpy(array):
     return np.asarray(array)
 
 
+def of_backend(batch):
+    """Return a batch of a data set with other frameworks' tensors as NumPy arrays.
+
+    `fit`, `evaluate` and `predict` of Keras take batches of tf.data and of torch on any
+    backend; `test_on_batch` and `predict_on_batch` do not.
+    """
+
+    def convert(leaf):
+        is_foreign = hasattr(leaf, "numpy") and not keras.ops.is_tensor(leaf)
+        return to_numpy(leaf) if is_foreign else leaf
+
+    return keras.tree.map_structure(convert, batch)
+
+
 def split_ids(x):
     """Return `(x, sample_id)`, with None where there are no ids."""
     if isinstance(x, dict) and set(x) == {INPUTS, SAMPLE_ID}:

@@ -23,7 +23,7 @@ def in_pieces(model, x, *, batch_size=None):
     batch_size = _divisible(model, batch_size or 256)
     if not _arrays.is_arrays(x):
         for batch in x:
-            outputs = model.predict_on_batch(inputs_of(batch))
+            outputs = model.predict_on_batch(_arrays.of_backend(inputs_of(batch)))
             yield keras.tree.map_structure(ops.convert_to_numpy, outputs)
         return
     size = int(keras.tree.flatten(x)[0].shape[0])

@@ -1,5 +1,7 @@
 """What all tests share: seeds, and what only TensorFlow can run."""
 
+import importlib.util
+
 import keras
 import pytest
 
@@ -20,12 +22,16 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if BACKEND == "tensorflow":
-        return
-    skip = pytest.mark.skip(reason=f"needs TensorFlow, and the backend is {BACKEND}")
+    """Skip what this backend cannot run, or what needs a package that is not here."""
+    reasons = {}
+    if BACKEND != "tensorflow":
+        reasons["tensorflow_only"] = f"needs TensorFlow, and the backend is {BACKEND}"
+    if importlib.util.find_spec("tensorflow") is None:
+        reasons["tf_data"] = "needs tf.data, and TensorFlow is not installed"
     for item in items:
-        if item.get_closest_marker("tensorflow_only"):
-            item.add_marker(skip)
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

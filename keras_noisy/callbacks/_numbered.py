@@ -123,7 +123,8 @@ class Numbered(keras.callbacks.Callback):
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        batch = _arrays.of_backend(tuple(batch))
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, ids = _arrays.split_ids(x)
         _sample_ids.check_ids(self.owner, ids)
         # Keras builds models, losses and metrics from the first batch of a fit,

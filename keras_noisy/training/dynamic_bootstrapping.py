@@ -361,7 +361,8 @@ def _losses(model, x, y, steps):
         return
     # As many batches as an epoch has.
     for batch in itertools.islice(x, steps):
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        batch = _arrays.of_backend(tuple(batch))
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
         yield losses_of(_arrays.to_numpy(labels), outputs)
 

@@ -53,7 +53,7 @@ def test_batches_data_sets_and_functions_agree():
     assert ratio == pytest.approx(expected)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tf_data():
     import tensorflow as tf
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import _data, _records, run
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = pytest.mark.tf_data
 
 RECIPE = """
 title = "Clothing1M in small"

@@ -184,7 +184,36 @@ def test_one_hot_labels():
     assert_as_by_hand(model, early)
 
 
-@pytest.mark.tensorflow_only
+class Foreign:
+    """A tensor of a framework that the backend does not know."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def numpy(self):
+        return self.values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+class ForeignBatches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        x = {"x": Foreign(X), "sample_id": Foreign(np.arange(N))}
+        return x, Foreign(Y)
+
+
+def test_batches_of_another_framework_prepare_a_model():
+    model, early = make_model(), EarlyLearningTargets(N)
+    data = ForeignBatches()
+    assert early.pipeline(model, data) is data
+    assert early.targets.shape == (N, CLASSES)
+
+
+@pytest.mark.tf_data
 def test_tf_data():
     import tensorflow as tf
 

@@ -167,7 +167,7 @@ def test_one_hot_labels():
     assert_as_by_hand(model, labels)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tf_data():
     import tensorflow as tf
 

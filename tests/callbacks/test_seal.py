@@ -134,7 +134,7 @@ def test_pass_over_a_data_set():
     assert_close(seal.soft_labels, train_by_hand(IN_ORDER)[1])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_pass_over_tf_data():
     import tensorflow as tf
 
@@ -145,6 +145,19 @@ def test_pass_over_tf_data():
         assert_close(seal.soft_labels, train_by_hand(IN_ORDER)[1])
     with pytest.raises(ValueError, match=r"SEAL: `x` must be a finite data set"):
         fit(make_model(), SEAL(dataset.repeat()))
+
+
+def test_torch_data_loaders():
+    torch = pytest.importorskip("torch")
+    pairs = [({"x": X[i], "sample_id": i}, Y[i]) for i in range(N)]
+    loader = torch.utils.data.DataLoader(pairs, batch_size=BATCH)
+    on_the_fly, after = train_by_hand(IN_ORDER)
+    model, seal = make_model(), SEALOnTheFly(N)
+    record(model, seal, data=seal.pipeline(model, loader))
+    assert_close(seal.soft_labels, on_the_fly)
+    seal = SEAL(loader)
+    fit(make_model(), seal)
+    assert_close(seal.soft_labels, after)
 
 
 def test_pass_works_where_the_model_is_built_by_fit():
@@ -517,7 +530,7 @@ def test_bad_num_examples(value):
 # --- tf.data
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("weights", [False, True])
 def test_with_sample_ids(batched, weights):
@@ -536,7 +549,7 @@ def test_with_sample_ids(batched, weights):
     assert {len(e) for e in elements} == {3 if weights else 2}
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tf_data_shuffled_and_repeated():
     import tensorflow as tf
 
@@ -552,7 +565,7 @@ def test_tf_data_shuffled_and_repeated():
     assert seal.counts.min() >= 6
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_with_sample_ids_refuses():
     import tensorflow as tf
 

@@ -69,7 +69,7 @@ def test_subset_keeps_ids_and_labels():
     assert again.train_ids.tolist() == [4]
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_pipeline():
     data = make(train_ids=[50, 40, 30, 20, 10, 0])
     rows = list(data.pipeline().as_numpy_iterator())
@@ -81,7 +81,7 @@ def test_pipeline():
     assert [(int(i), int(y)) for i, _, y in tests] == [(0, 2), (1, 1)]
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_pipeline_with_other_labels():
     data = make()
     other = [2, 2, 2, 1, 1, 1]
@@ -100,7 +100,7 @@ def test_pipeline_with_other_labels():
         data.pipeline("validation")
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_label_noise_follows_the_ids():
     data = make(y_train=np.zeros(6, int), train_ids=[5, 4, 3, 2, 1, 0])
     matrix = noise.symmetric(3, 0.5)
@@ -115,7 +115,7 @@ def test_label_noise_follows_the_ids():
     assert [noisy[i] for i in range(6)] == expected.tolist()
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_pipeline_feeds_seal():
     import keras
 

@@ -231,7 +231,7 @@ def test_source_refuses(tmp_path):
 # --- TFDS
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("source", ["builder", "data_dir", "prepared"])
 def test_cifar_of_tfds_comes_in_the_published_order(source, prepare):
     import tensorflow_datasets as tfds
@@ -255,7 +255,7 @@ def test_cifar_of_tfds_comes_in_the_published_order(source, prepare):
     assert sorted(data.y_test) == sorted(arrays["y_test"])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tfds_without_ids_keeps_its_order(prepare):
     import tensorflow_datasets as tfds
 
@@ -269,7 +269,7 @@ def test_tfds_without_ids_keeps_its_order(prepare):
     np.testing.assert_array_equal(data.y_train, [e["label"] for e in expected])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_the_newest_prepared_version_is_read(prepare, tmp_path):
     arrays = make_arrays((28, 28, 1))
     splits = {split: examples(arrays, split) for split in ("train", "test")}
@@ -283,7 +283,7 @@ def test_the_newest_prepared_version_is_read(prepare, tmp_path):
     assert datasets.load("mnist", source=tmp_path).x_train.shape == (30, 28, 28, 1)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100"])
 def test_tfds_by_name(name):
     tfds = pytest.importorskip("tensorflow_datasets")
@@ -294,7 +294,7 @@ def test_tfds_by_name(name):
     assert data.x_train.shape == (5, *SHAPES[name])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_custom_builder(prepare):
     arrays = make_arrays((6, 7, 3), 4)
     splits = {split: examples(arrays, split) for split in ("train", "test")}
@@ -304,7 +304,7 @@ def test_custom_builder(prepare):
     assert data.class_names == tuple(f"class {i}" for i in range(4))
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tfds_refuses(prepare, tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     with pytest.raises(ValueError, match="a folder with cifar10 as TFDS prepares it"):
@@ -376,7 +376,7 @@ def test_cifar100_n(monkeypatch, tmp_path):
         assert data.superclasses is not None
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_cifar10_n_of_tfds(prepare, tmp_path):
     import tensorflow_datasets as tfds
 

@@ -81,7 +81,7 @@ def test_class_folders(name, test, tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_stream_of_files(tmp_path):
     data = datasets.load("imagenet2012", source=write_class_folders(tmp_path))
     rows = list(data.pipeline().as_numpy_iterator())
@@ -95,7 +95,7 @@ def test_stream_of_files(tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_shuffled_stream_of_files(tmp_path):
     data = datasets.load("imagenet2012", source=write_class_folders(tmp_path))
     stream = data.pipeline(shuffle=True, seed=3)
@@ -110,7 +110,7 @@ def test_shuffled_stream_of_files(tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_labels_by_id(tmp_path):
     data = datasets.load("imagenet2012", source=write_class_folders(tmp_path))
     labels = noise.corrupt_labels(data.y_train, noise.symmetric(3, 0.5), seed=0)
@@ -122,7 +122,7 @@ def test_labels_by_id(tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("size", [(5, 5), (3, 9), (8, 2), (1, 1), (7, 6)])
 def test_image_size(size, tmp_path):
     write_class_folders(tmp_path)
@@ -136,7 +136,7 @@ def test_image_size(size, tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_the_middle_is_cut_out(tmp_path):
     write_class_folders(tmp_path)
     # Columns 0 to 7 hold their number; the middle four of 4 x 8 are 2, 3, 4, 5.
@@ -149,7 +149,7 @@ def test_the_middle_is_cut_out(tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_pipeline_refuses(tmp_path):
     data = datasets.load("imagenet2012", source=write_class_folders(tmp_path))
     with pytest.raises(ValueError, match="`split` must be one of 'train', 'test'"):
@@ -219,7 +219,7 @@ def test_clothing1m(lists, tmp_path):
 
 
 @needs_pillow
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_stream_of_clothing1m(tmp_path):
     data = datasets.load("clothing1m", source=write_clothing1m(tmp_path))
     rows = list(data.pipeline("test", image_size=3).as_numpy_iterator())
@@ -263,7 +263,7 @@ def test_clothing1m_refuses(tmp_path):
 # --- TFDS
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_imagenet_of_tfds(prepare):
     def examples(count):
         # Images of several sizes, whose grey is their label.
@@ -296,7 +296,7 @@ def test_imagenet_of_tfds(prepare):
     np.testing.assert_array_equal(given, labels[ids])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_custom_builder_with_images_of_several_sizes(prepare):
     rows = [(np.zeros((3 + i, 4, 3), "uint8"), i % 2, {}) for i in range(4)]
     splits = {"train": rows, "test": rows[:2]}

@@ -156,7 +156,7 @@ def test_a_class_of_probability_zero_is_never_drawn():
         assert (matrix[label, drawn] > 0).all()
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tensorflow_gives_the_same_bits():
     tf = pytest.importorskip("tensorflow")
     keys = _hashing.derive_keys(11, 0)

@@ -204,7 +204,7 @@ def collect(dataset):
     return ids[order], labels[order]
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("batch_size", [None, 1, 7, 256])
 def test_batch_size(layer, numbered, batch_size):
     dataset = numbered.batch(batch_size) if batch_size else numbered
@@ -212,7 +212,7 @@ def test_batch_size(layer, numbered, batch_size):
     np.testing.assert_array_equal(collect(dataset)[1], EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_chi_square_in_the_pipeline(layer, numbered):
     noisy = np.concatenate(list(numbered.batch(100).map(layer).as_numpy_iterator()))
     counts = np.zeros((CLASSES, CLASSES))
@@ -224,7 +224,7 @@ def test_chi_square_in_the_pipeline(layer, numbered):
     assert statistic < degrees + 4.5 * np.sqrt(2 * degrees)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_shuffle_parallelism_and_epochs(tf, layer, numbered, deterministic):
     dataset = numbered.shuffle(1000).batch(64)
@@ -240,7 +240,7 @@ def test_shuffle_parallelism_and_epochs(tf, layer, numbered, deterministic):
     np.testing.assert_array_equal(noisy, np.repeat(EXPECTED, 3))
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_shards_and_interleave(tf, layer, numbered):
     def shard(index):
         part = numbered.shard(4, index).batch(10)
@@ -252,7 +252,7 @@ def test_shards_and_interleave(tf, layer, numbered):
     np.testing.assert_array_equal(collect(dataset)[1], EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "uint32", "uint64"])
 def test_label_dtypes_in_the_pipeline(tf, layer, dtype):
     labels = LABELS.astype(dtype)
@@ -263,7 +263,7 @@ def test_label_dtypes_in_the_pipeline(tf, layer, dtype):
     np.testing.assert_array_equal(noisy, EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_labels_with_a_last_axis(tf, layer):
     dataset = tf.data.Dataset.from_tensor_slices((IDS, LABELS[:, None]))
     for mapped, shape in (
@@ -275,7 +275,7 @@ def test_labels_with_a_last_axis(tf, layer):
         np.testing.assert_array_equal(noisy, EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_a_thousand_classes(tf):
     matrix = noise.symmetric(1000, 0.4)
     labels = np.arange(COUNT) % 1000
@@ -286,7 +286,7 @@ def test_a_thousand_classes(tf):
     np.testing.assert_array_equal(noisy, expected)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_inside_tf_function(tf, layer, jit_compile):
     function = tf.function(layer, jit_compile=jit_compile)
@@ -294,7 +294,7 @@ def test_inside_tf_function(tf, layer, jit_compile):
     np.testing.assert_array_equal(noisy.numpy(), EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_eager_tensors_of_tensorflow(tf, layer):
     noisy = layer(tf.constant(IDS), tf.constant(LABELS))
     assert tf.is_tensor(noisy)
@@ -303,7 +303,7 @@ def test_eager_tensors_of_tensorflow(tf, layer):
         layer(tf.constant(0), tf.constant(10))
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize(
     ("ids", "labels"),
     [([0, 1], [3, 10]), ([0, 1], [3, -1]), ([0, -1], [3, 3])],
@@ -319,7 +319,7 @@ def test_values_out_of_range_in_the_pipeline(tf, layer, ids, labels):
             list(mapped)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize(
     ("ids", "labels", "error", "text"),
     [
@@ -335,7 +335,7 @@ def test_errors_while_tracing(tf, layer, ids, labels, error, text):
         dataset.map(layer)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_a_dtype_that_is_too_small_while_tracing(tf):
     layer = noise.LabelNoise(noise.symmetric(300, 0.1), seed=0)
     dataset = tf.data.Dataset.from_tensors((0, np.uint8(0)))
@@ -343,7 +343,7 @@ def test_a_dtype_that_is_too_small_while_tracing(tf):
         dataset.map(layer)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_shapes_that_differ_at_run_time(tf, layer):
     """One id for many labels is not broadcast in silence."""
     spec = tf.TensorSpec((None,), tf.int64)
@@ -353,7 +353,7 @@ def test_shapes_that_differ_at_run_time(tf, layer):
         function(np.array([1]), np.array([1, 2, 3]))
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_two_replicas():
     """The labels that two replicas get are those that one gets."""
     program = (
@@ -391,7 +391,7 @@ def pairs(tf):
     return tf.data.Dataset.from_tensor_slices((IDS * 1.0, LABELS))
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_helper(pairs):
     dataset = noise.add_label_noise(pairs, MATRIX, seed=3)
     assert dataset.element_spec == pairs.element_spec
@@ -399,7 +399,7 @@ def test_helper(pairs):
     np.testing.assert_array_equal(collect(dataset.shuffle(500).batch(9))[1], EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("drop_remainder", [True, False])
 def test_helper_on_batches(pairs, drop_remainder):
     batches = pairs.batch(64, drop_remainder=drop_remainder)
@@ -412,14 +412,14 @@ def test_helper_on_batches(pairs, drop_remainder):
         np.testing.assert_array_equal(noisy, EXPECTED[: len(noisy)])
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_helper_on_batches_of_varying_size(pairs):
     batches = pairs.take(100).batch(7).concatenate(pairs.skip(100).batch(50))
     dataset = noise.add_label_noise(batches, MATRIX, seed=3, batched=True)
     np.testing.assert_array_equal(collect(dataset)[1], EXPECTED)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize("batched", [False, True])
 def test_helper_start_id(pairs, batched):
     parts = []
@@ -435,7 +435,7 @@ def test_helper_start_id(pairs, batched):
     )
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_helper_keeps_sample_weights(tf):
     dataset = tf.data.Dataset.from_tensor_slices(
         ({"image": IDS * 2.0}, LABELS[:, None], IDS * 3.0)
@@ -448,7 +448,7 @@ def test_helper_keeps_sample_weights(tf):
         assert y.tolist() == [EXPECTED[index]]
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -468,7 +468,7 @@ def test_helper_after_shuffle_or_repeat(pairs, change, name):
         noise.add_label_noise(change(pairs), MATRIX, seed=3)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 @pytest.mark.parametrize(
     ("change", "options", "error", "text"),
     [
@@ -493,7 +493,7 @@ def test_helper_errors(pairs, change, options, error, text):
         noise.add_label_noise(change(pairs), MATRIX, **options)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_helper_checks_the_matrix_in_its_own_name(pairs):
     with pytest.raises(ValueError, match="add_label_noise: `transition_matrix` must"):
         noise.add_label_noise(pairs, 2 * MATRIX, seed=3)

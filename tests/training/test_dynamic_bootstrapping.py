@@ -316,7 +316,7 @@ def test_data_sets():
     assert_as_by_hand(model)
 
 
-@pytest.mark.tensorflow_only
+@pytest.mark.tf_data
 def test_tf_data_without_end():
     import tensorflow as tf
 
