@@ -427,7 +427,8 @@ def print_list(name=None):
     print(recipe.title)
     for noise, entry in recipe.noise.items():
         rates = ", ".join(f"{rate:g}" for rate in entry.get("rates", []))
-        print(f"  noise {noise}: {recipes.DEFINITIONS[entry['kind']]}; rates {rates}")
+        rates = f"; rates {rates}" if rates else ""
+        print(f"  noise {noise}: {recipes.DEFINITIONS[entry['kind']]}{rates}")
     print(f"  methods: {', '.join(recipe.methods)}")
     for table in recipe.expected:
         print(f"  figures: {table['source']}, {table['noise']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, Literal
 
 import keras
@@ -309,7 +310,13 @@ class _Schedule(keras.callbacks.Callback):
     @classmethod
     def of(cls, arguments):
         """Return the schedule of a training, given the arguments of `fit`."""
-        return cls(*(arguments.get(name) for name in ("x", "y", "steps_per_epoch")))
+        x, y, steps = (arguments.get(name) for name in ("x", "y", "steps_per_epoch"))
+        share = arguments.get("validation_split")
+        if share and _arrays.is_arrays(x):
+            # Keras holds the last examples out; their losses are not to be looked at.
+            kept = math.floor(_arrays.length(_OWNER, "x", x) * (1 - share))
+            x, y = (_arrays.take(data, slice(0, kept)) for data in (x, y))
+        return cls(x, y, steps)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         _errors.warn_of_warmup(

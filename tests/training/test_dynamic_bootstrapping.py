@@ -316,6 +316,17 @@ def test_data_sets():
     assert_as_by_hand(model)
 
 
+def test_examples_for_validation_are_not_looked_at():
+    kept = N * 3 // 4
+    split, given = build(), build()
+    logs = fit(split, validation_split=0.25).history
+    held_out = (X[kept:], Y[kept:])
+    expected = fit(given, Y[:kept], X[:kept], validation_data=held_out).history
+    for name, values in expected.items():
+        np.testing.assert_allclose(logs[name], values, rtol=1e-5)
+    np.testing.assert_allclose(split.mixture.weights, given.mixture.weights)
+
+
 @pytest.mark.tf_data
 def test_tf_data_without_end():
     import tensorflow as tf
