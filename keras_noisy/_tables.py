@@ -32,6 +32,15 @@ def take(table, rows):
     return ops.take(table, rows, axis=0)
 
 
+def add(table, rows, change):
+    """Add to rows of a table what all replicas add to them.
+
+    A row that is named several times gets all of it.
+    """
+    rows, change = _replicas.gathered([rows, change])
+    _add(table, rows, change)
+
+
 def move(table, rows, new):
     """Set rows of a table, on all replicas.
 

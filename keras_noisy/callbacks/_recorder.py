@@ -1,10 +1,9 @@
 """Recording the predictions of training steps, for SEAL on the fly."""
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _sample_ids
+from keras_noisy import _sample_ids, _tables
 
 ATTRIBUTE = "_keras_noisy_recorder"
 OWNER = "SEALOnTheFly"
@@ -20,13 +19,7 @@ class Recorder(_sample_ids.Recorder):
     def __init__(self, num_examples, num_classes):
         super().__init__(OWNER, "keras_noisy_recorder", num_examples, num_classes)
         self.from_logits = False
-        self.sums = self.add_variable(
-            shape=(num_examples + 1, num_classes + 1),
-            initializer="zeros",
-            dtype="float32",
-            aggregation="sum",
-            name="sums",
-        )
+        self.sums = _tables.create((num_examples + 1, num_classes + 1), "sums")
 
     def record(self, ids, y_pred):
         """Add the predictions of the step that is being run or traced."""
@@ -35,24 +28,7 @@ class Recorder(_sample_ids.Recorder):
         if self.from_logits:
             p = ops.softmax(p)
         rows = ops.concatenate([p, ops.ones_like(p[:, :1])], axis=1)
-        self._add(self.rows_of(ids), rows)
-
-    def _add(self, ids, rows):
-        value = self.sums.value
-        backend = keras.backend.backend()
-        if backend == "tensorflow" and not self._is_replicated():
-            value.scatter_nd_add(ids[:, None], rows)
-        elif backend == "jax":
-            self.sums.assign(value.at[ids].add(rows))
-        elif backend == "torch":
-            value.index_add_(0, ids, rows)
-        else:
-            # TensorFlow has no scatter into a variable of several replicas.
-            self.sums.assign_add(ops.scatter(ids[:, None], rows, self.sums.shape))
-
-    def _is_replicated(self):
-        strategy = getattr(self, "strategy", None)
-        return strategy is not None and strategy.num_replicas_in_sync > 1
+        _tables.add(self.sums, self.rows_of(ids), rows)
 
     def take(self):
         """Return what was added since the last call, float32, and set it to zero."""
@@ -69,8 +45,6 @@ class Recorder(_sample_ids.Recorder):
 
 def attach(model, num_examples, num_classes):
     """Return the recorder of `model`, giving it one if it has none that fits."""
-    recorder = _sample_ids.attach(
+    return _sample_ids.attach(
         model, ATTRIBUTE, num_examples, lambda: Recorder(num_examples, num_classes)
     )
-    recorder.strategy = getattr(model, "distribute_strategy", None)
-    return recorder

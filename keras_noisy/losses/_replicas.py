@@ -44,7 +44,18 @@ def gathered(tensors):
         return tensors
     import tensorflow as tf
 
-    return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
+    context = tf.distribute.get_replica_context()
+    if type(context.strategy) is not tf.distribute.MirroredStrategy:
+        return context.all_gather(tensors, axis=0)
+
+    def concatenated(strategy, *values):
+        each = (strategy.experimental_local_results(value) for value in values)
+        return [tf.concat(parts, axis=0) for parts in each]
+
+    # All replicas are in this process. `all_gather` would fail for a second strategy
+    # in it, such as that of a notebook's cell that is run again: TensorFlow numbers
+    # collective operations from the start again, and remembers their shapes.
+    return context.merge_call(concatenated, args=tensors)
 
 
 def num_replicas():

@@ -1,6 +1,9 @@
 """Early-learning regularisation in `fit`, against a loop written by hand."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -17,6 +20,7 @@ from keras_noisy.losses import EarlyLearningRegularization
 from tests.helpers import Crash
 
 BACKEND = keras.backend.backend()
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 3
 LEARNING_RATE, WEIGHT, MOMENTUM = 0.5, 2.0, 0.6
 
@@ -266,6 +270,32 @@ def test_several_of_one_example_on_two_replicas_count_as_one(strategy):
     fit(model, early, 1, early.pipeline(model, Stream([[*range(N), *range(N)]])))
     expected = (1 - MOMENTUM) * softmax(X @ KERNEL)
     np.testing.assert_allclose(early.targets, expected, atol=1e-6)
+
+
+TWO_STRATEGIES = """
+import keras, numpy as np, tensorflow as tf
+from keras_noisy import callbacks, losses
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+one = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpu, [one, one])
+tf.config.threading.set_inter_op_parallelism_threads(8)
+x, y = np.eye(18, dtype="float32"), np.arange(18) % 3
+for batch_size in (4, 6):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = keras.Sequential([keras.Input((18,)), keras.layers.Dense(3)])
+        model.compile("sgd", losses.EarlyLearningRegularization(from_logits=True))
+    early = callbacks.EarlyLearningTargets(18)
+    data = early.pipeline(model, x, y, batch_size=batch_size)
+    model.fit(data, verbose=0, shuffle=False, callbacks=[early])
+    assert early.targets.all()
+"""
+
+
+@pytest.mark.tensorflow_only
+def test_a_second_strategy_in_one_process():
+    """As in a notebook; TensorFlow's `all_gather` fails there."""
+    subprocess.run([sys.executable, "-c", TWO_STRATEGIES], check=True, cwd=ROOT)
 
 
 def test_what_was_never_seen_is_zero():
