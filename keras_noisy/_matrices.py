@@ -43,9 +43,8 @@ def check_transition_matrix(
         raise ValueError(message(owner, name, expected, describe_array(matrix)))
     valid = np.isfinite(matrix) & (matrix >= 0)
     if not valid.all():
-        row, column = map(int, np.argwhere(~valid)[0])
         expected = "finite and non-negative"
-        received = Described(f"array with {matrix[row, column]} at [{row}, {column}]")
+        received = _first_entry(matrix, ~valid)
         raise ValueError(message(owner, name, expected, received))
     # fsum is exact: whether a matrix passes does not depend on the machine.
     sums = np.array([math.fsum(row) for row in matrix.tolist()])
@@ -59,6 +58,12 @@ def check_transition_matrix(
             mend += " The columns sum to one: it looks transposed, pass its `.T`."
         raise ValueError(message(owner, name, expected, received, mend))
     return matrix
+
+
+def _first_entry(matrix, chosen):
+    """Describe a matrix by the first of the entries that are chosen."""
+    row, column = map(int, np.argwhere(chosen)[0])
+    return Described(f"array with {matrix[row, column]} at [{row}, {column}]")
 
 
 def check_structure(owner: str, structure: ArrayLike, num_classes: int) -> FloatArray:
@@ -83,8 +88,7 @@ def check_structure(owner: str, structure: ArrayLike, num_classes: int) -> Float
         raise ValueError(message(owner, name, expected, describe_array(array)))
     valid = (array == 0) | (array == 1)
     if not valid.all():
-        row, column = map(int, np.argwhere(~valid)[0])
-        received = Described(f"array with {array[row, column]} at [{row}, {column}]")
+        received = _first_entry(array, ~valid)
         mend = "Of a transition matrix it is `matrix > 0`."
         raise ValueError(message(owner, name, expected, received, mend))
     if not np.diag(array).all():

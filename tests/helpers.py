@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 
 class Crash(keras.callbacks.Callback):
@@ -14,6 +15,48 @@ class Crash(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == self.epoch:
             raise RuntimeError("crash")
+
+
+def continued(build, fit, folder, epoch):
+    """Return a model whose training was ended by an error, and begun again.
+
+    Args:
+        build: Function that returns a compiled model.
+        fit: Function that trains it, with `callbacks`.
+        folder: Where Keras keeps its backup.
+        epoch: At whose end the error comes.
+    """
+
+    def train(*callbacks):
+        model = build()
+        fit(model, callbacks=[*callbacks, keras.callbacks.BackupAndRestore(folder)])
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        train(Crash(epoch))
+    return train()
+
+
+def softmax(z):
+    """Return the softmax over the last axis, in NumPy."""
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def linear_network(kernel, activation=None, steps=(), **kwargs):
+    """Return a network of one layer without a bias.
+
+    Args:
+        kernel: Its weights, `(features, num_classes)`.
+        activation: Of the layer.
+        steps: Lengths of the dimensions between batch and features.
+        **kwargs: Of the layer.
+    """
+    features, num_classes = kernel.shape
+    layer = keras.layers.Dense(num_classes, activation, use_bias=False, **kwargs)
+    network = keras.Sequential([keras.Input((*steps, features)), layer])
+    network.set_weights([kernel])
+    return network
 
 
 def assert_serves_its_network(model, logs, x, y):

@@ -222,14 +222,11 @@ class CoTeaching(_around.AroundNetworks):
         }
 
 
-class _Schedule(keras.callbacks.Callback):
+class _Schedule(_callbacks.SetEpoch):
     """Sets the share of each epoch, and logs it."""
 
     def on_train_begin(self, logs: Logs = None) -> None:
         _check_different(self.model.network, self.model.peer)
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.model.set_epoch(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:

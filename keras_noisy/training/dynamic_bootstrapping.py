@@ -296,7 +296,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         }
 
 
-class _Schedule(keras.callbacks.Callback):
+class _Schedule(_callbacks.SetEpoch):
     """Fits the mixture before each epoch that needs one, and logs its weight."""
 
     def __init__(self, x, y, steps):
@@ -328,8 +328,8 @@ class _Schedule(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
         model = self.model
-        model.set_epoch(epoch)
         if epoch >= model.warmup_epochs:
             losses = np.concatenate(list(_losses(model, self.x, self.y, self.steps)))
             low, high = loss_range(losses)

@@ -68,6 +68,7 @@ class Masking(_through_matrix.ThroughMatrix):
 
     Attributes:
         network: The network.
+        structure: `M`, zeros and ones `(num_classes, num_classes)`.
         generator: `G`, a model from `z` `(batch, num_classes)` to `(batch,
             num_classes**2)`.
         transition_matrix: The mean matrix as learnt so far, float32 `(num_classes,
@@ -152,6 +153,7 @@ class Masking(_through_matrix.ThroughMatrix):
     def _build_generator(self):
         """Return `G`, whose last biases are the matrix to begin with."""
         start = self._initial_logits().ravel()
+        # Halved: Keras's seeds are of int32.
         seeds = np.random.SeedSequence(self._own_seed).generate_state(3) // 2
         first, second, last = (int(seed) for seed in seeds)
         num_classes = len(self._initial_matrix)

@@ -17,7 +17,7 @@ from keras_noisy.callbacks import (
     with_sample_ids,
 )
 from keras_noisy.losses import EarlyLearningRegularization
-from tests.helpers import Crash
+from tests.helpers import Crash, softmax
 
 BACKEND = keras.backend.backend()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,11 +54,6 @@ def fit(model, early=None, epochs=EPOCHS, data=None, callbacks=(), **kwargs):
         **kwargs,
     )  # fmt: skip
     return early
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 def train_by_hand(orders, batch=BATCH):

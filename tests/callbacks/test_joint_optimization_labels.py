@@ -10,7 +10,7 @@ from keras_noisy.callbacks import (
     with_sample_ids,
 )
 from keras_noisy.losses import JointOptimization
-from tests.helpers import Crash
+from tests.helpers import Crash, softmax
 
 BACKEND = keras.backend.backend()
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 5
@@ -57,11 +57,6 @@ def fit(model, labels=None, epochs=EPOCHS, data=None, callbacks=(), **kwargs):
     )  # fmt: skip
     labels.logs = history.history
     return labels
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 def train_by_hand(orders, kind="soft", batch=BATCH):

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_noisy import _predictions, losses
 from keras_noisy.callbacks import SEAL, GlobalTrust, SEALOnTheFly, with_sample_ids
+from tests.helpers import softmax
 
 BACKEND = keras.backend.backend()
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 3
@@ -29,11 +30,6 @@ def make_model(activation="softmax", cls=keras.Model, **compile_args):
     model.compile(**{**arguments, **compile_args})
     model.set_weights([KERNEL])
     return model
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 def train_by_hand(orders, batch=BATCH):

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy import analysis, losses
 from keras_noisy.training import DynamicBootstrapping, dynamic_bootstrapping
-from tests.helpers import Crash, assert_serves_its_network
+from tests.helpers import assert_serves_its_network, continued, linear_network, softmax
 
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 4
 LEARNING_RATE, WARMUP = 0.5, 1
@@ -26,10 +26,7 @@ PRIOR = np.array([0.4, 0.3, 0.2, 0.1])
 
 
 def build_network(activation=None, **kwargs):
-    layer = keras.layers.Dense(CLASSES, activation, use_bias=False, **kwargs)
-    network = keras.Sequential([keras.Input((FEATURES,)), layer])
-    network.set_weights([KERNEL])
-    return network
+    return linear_network(KERNEL, activation, **kwargs)
 
 
 def cross_entropy(from_logits=True):
@@ -49,11 +46,6 @@ def build(network=None, loss=None, compile_arguments=None, **kwargs):
 def fit(model, y=Y, x=X, epochs=EPOCHS, **kwargs):
     settings = {"epochs": epochs, "batch_size": BATCH, "shuffle": False, "verbose": 0}
     return model.fit(x, y, **{**settings, **kwargs})
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 class Pairs:
@@ -405,15 +397,8 @@ def test_continued(tmp_path):
 
 
 def test_backup_and_restore(tmp_path):
-    def train(*callbacks):
-        model = build()
-        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        fit(model, callbacks=[*callbacks, backup])
-        return model
-
-    with pytest.raises(RuntimeError, match="crash"):
-        train(Crash(2))
-    assert_as_by_hand(train())
+    model = continued(build, fit, tmp_path / "backup", 2)
+    assert_as_by_hand(model)
 
 
 def test_config_round_trip():

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy import noise
 from keras_noisy.training import Masking, NoiseAdaptation, masking
-from tests.helpers import Crash, assert_serves_its_network
+from tests.helpers import assert_serves_its_network, continued, linear_network, softmax
 
 N, FEATURES, CLASSES, UNITS, BATCH, EPOCHS, SEED = 40, 6, 4, 7, 8, 3, 5
 LEARNING_RATE, THRESHOLD, TEMPERATURE, WEIGHT = 0.5, 0.1, 0.05, 0.7
@@ -33,10 +33,7 @@ GENERATOR = [
 
 
 def build_network(activation=None, **kwargs):
-    layer = keras.layers.Dense(CLASSES, activation, use_bias=False, **kwargs)
-    network = keras.Sequential([keras.Input((FEATURES,)), layer])
-    network.set_weights([KERNEL])
-    return network
+    return linear_network(KERNEL, activation, **kwargs)
 
 
 def make(network=None, from_logits=True, **kwargs):
@@ -76,11 +73,6 @@ def build(network=None, from_logits=True, loss=None, **kwargs):
 def fit(model, y=Y, x=X, epochs=EPOCHS, **kwargs):
     settings = {"epochs": epochs, "batch_size": BATCH, "shuffle": False, "verbose": 0}
     return model.fit(x, y, **{**settings, **kwargs})
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
 
 
 def through_softmax(p, slope):
@@ -317,11 +309,7 @@ def test_a_network_without_an_input_shape_is_built():
 
 
 def test_sequences_have_a_matrix_each():
-    network = keras.Sequential(
-        [keras.Input((3, FEATURES)), keras.layers.Dense(CLASSES, use_bias=False)]
-    )
-    network.set_weights([KERNEL])
-    model = build(network)
+    model = build(build_network(steps=(3,)))
     x, y = np.stack([X] * 3, axis=1), np.stack([Y] * 3, axis=1)
     assert_as_by_hand(model, fit(model, y, x))
 
@@ -340,15 +328,8 @@ def test_seeds():
 
 
 def test_continued(tmp_path):
-    def train(*callbacks):
-        model = build()
-        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        fit(model, callbacks=[*callbacks, backup])
-        return model
-
-    with pytest.raises(RuntimeError, match="crash"):
-        train(Crash(1))
-    assert_as_by_hand(train())
+    model = continued(build, fit, tmp_path / "backup", 1)
+    assert_as_by_hand(model)
 
 
 def test_save_and_load(tmp_path):

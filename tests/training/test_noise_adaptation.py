@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy import callbacks, losses, noise
 from keras_noisy.training import NoiseAdaptation, _through_matrix
-from tests.helpers import Crash, assert_serves_its_network
+from tests.helpers import assert_serves_its_network, continued, linear_network, softmax
 
 N, FEATURES, CLASSES, BATCH, EPOCHS = 40, 6, 4, 8, 3
 LEARNING_RATE = 0.5
@@ -23,10 +23,7 @@ MATRIX = rng.dirichlet(2 * np.ones(CLASSES), CLASSES)
 
 
 def build_network(activation=None, **kwargs):
-    layer = keras.layers.Dense(CLASSES, activation, use_bias=False, **kwargs)
-    network = keras.Sequential([keras.Input((FEATURES,)), layer])
-    network.set_weights([KERNEL])
-    return network
+    return linear_network(KERNEL, activation, **kwargs)
 
 
 def cross_entropy(from_logits=True):
@@ -46,11 +43,6 @@ def build(network=None, loss=None, matrix=MATRIX, from_logits=True, **kwargs):
 def fit(model, y=Y, x=X, epochs=EPOCHS, **kwargs):
     settings = {"epochs": epochs, "batch_size": BATCH, "shuffle": False, "verbose": 0}
     return model.fit(x, y, **{**settings, **kwargs})
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 def train_by_hand(epochs=EPOCHS):
@@ -223,11 +215,7 @@ def test_a_network_without_an_input_shape_is_built():
 
 
 def test_sequences():
-    network = keras.Sequential(
-        [keras.Input((3, FEATURES)), keras.layers.Dense(CLASSES, use_bias=False)]
-    )
-    network.set_weights([KERNEL])
-    model = build(network)
+    model = build(build_network(steps=(3,)))
     x, y = np.stack([X] * 3, axis=1), np.stack([Y] * 3, axis=1)
     fit(model, y, x)
     assert_as_by_hand(model)
@@ -265,15 +253,8 @@ def test_save_and_load(tmp_path):
 
 
 def test_backup_and_restore(tmp_path):
-    def train(*callbacks):
-        model = build()
-        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-        fit(model, callbacks=[*callbacks, backup])
-        return model
-
-    with pytest.raises(RuntimeError, match="crash"):
-        train(Crash(1))
-    assert_as_by_hand(train())
+    model = continued(build, fit, tmp_path / "backup", 1)
+    assert_as_by_hand(model)
 
 
 def test_config_round_trip():

@@ -15,6 +15,7 @@ import pytest
 from keras_noisy import _arrays, _mean_predictions, callbacks, losses
 from keras_noisy.training import SelfEvolution, _checkpoint
 from keras_noisy.training.self_evolution import _derive_seed, _sharpened
+from tests.helpers import softmax
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 N, FEATURES, CLASSES, BATCH, EPOCHS, ROUNDS = 45, 6, 4, 8, 3, 2
@@ -54,11 +55,6 @@ def evolve(storage=None, build=build_model, fit=None, x=X, y=Y, **kwargs):
 def no_fsync(monkeypatch):
     """Leave out what only a power failure needs: it is most of the time here."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-def softmax(z):
-    p = np.exp(z - z.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
 
 
 BOTH = pytest.mark.parametrize("collect", ["pass", "on_the_fly"])
