@@ -20,6 +20,7 @@ from keras import ops
 
 from benchmarks import _training
 from keras_noisy import _arrays, _clock, _files, losses
+from keras_noisy.training import _random
 
 # An epoch takes seconds, and so does writing the state of all runs.
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -146,7 +147,7 @@ class Group:
         loss, states = OneOf([run.own_loss() for run in self.runs]), {}
         for run in self.runs:
             if run.seed not in states:
-                keras.utils.set_random_seed(_training.derive_seed(run.seed, 0))
+                keras.utils.set_random_seed(_random.derive_seed(run.seed, 0))
                 # Keras makes the variables of other metrics in the first step.
                 model = run.build(0, loss, metrics=())
                 clock = _clock.attach(model)

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import _data, _methods, _networks
 from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
 from keras_noisy.callbacks import _numbered
-from keras_noisy.training import _checkpoint
+from keras_noisy.training import _callbacks, _checkpoint, _random
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
@@ -94,7 +94,7 @@ class Run:
     def _train_stage(self, index):
         stage = self.stages[index]
         words = [self.seed, index]
-        keras.utils.set_random_seed(derive_seed(*words))
+        keras.utils.set_random_seed(_random.derive_seed(*words))
         model = self.build(index)
         watch = self._callbacks(stage)
         numbered = [each for each in watch if isinstance(each, _numbered.Numbered)]
@@ -113,7 +113,7 @@ class Run:
             callback.set_model(model)
         self._restore(model, index)
         if self.state.epoch < stage.epochs:
-            order = _Order(batches, words)
+            order = _callbacks.Order(batches, words)
             end = _EpochEnd(self.state, self._elapsed, self.verbose)
             model.fit(
                 batches,
@@ -362,18 +362,6 @@ def _with_state_of_callbacks(model):
     )
 
 
-class _Order(keras.callbacks.Callback):
-    """Gives each epoch an order of examples and random numbers of its own."""
-
-    def __init__(self, batches, seed):
-        super().__init__()
-        self.batches, self.seed = batches, seed
-
-    def on_epoch_begin(self, epoch, logs=None):
-        keras.utils.set_random_seed(derive_seed(*self.seed, epoch))
-        self.batches.set_epoch(epoch)
-
-
 class _TestAccuracy(keras.callbacks.Callback):
     """Logs the accuracy on clean test data, over the classes alone."""
 
@@ -496,8 +484,3 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
 def remove(folder):
     """Delete the state of a finished run."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def derive_seed(*words):
-    """Return a seed for Keras that belongs to these integers."""
-    return int(np.random.SeedSequence(words).generate_state(1)[0])

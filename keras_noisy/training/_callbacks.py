@@ -1,8 +1,10 @@
-"""Callbacks of a model's own in `fit`."""
+"""Callbacks that trainings of this package add to `fit`."""
 
 import inspect
 
 import keras
+
+from keras_noisy.training import _random
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -11,6 +13,25 @@ class SetEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Call `set_epoch` of the model."""
         self.model.set_epoch(epoch)
+
+
+class Order(keras.callbacks.Callback):
+    """Gives each epoch an order of examples and random numbers of its own.
+
+    Args:
+        batches: `_arrays.Batches` that are trained on.
+        seed: Integers that the random numbers follow from, with the epoch.
+    """
+
+    def __init__(self, batches, seed):
+        super().__init__()
+        self.batches, self.seed = batches, seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Seed everything, and order the batches."""
+        # Dropout on torch draws from the global state, which is in no checkpoint.
+        keras.utils.set_random_seed(_random.derive_seed(*self.seed, epoch))
+        self.batches.set_epoch(epoch)
 
 
 def arguments_with(model, callback, args, kwargs):

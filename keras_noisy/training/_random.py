@@ -23,6 +23,11 @@ def own_seed(seed):
     return random.randrange(2**31) if seed is None else seed
 
 
+def derive_seed(*words):
+    """Return a seed for Keras that belongs to these integers."""
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
 def begin_epoch(generator, seed, epoch):
     """Set a `keras.random.SeedGenerator` to where an epoch begins."""
     words = np.random.SeedSequence([seed, epoch]).generate_state(2)

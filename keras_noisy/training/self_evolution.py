@@ -26,7 +26,7 @@ from keras_noisy._typing import (
 )
 from keras_noisy.callbacks import _numbered
 from keras_noisy.callbacks import seal as seal_callbacks
-from keras_noisy.training import _checkpoint
+from keras_noisy.training import _callbacks, _checkpoint, _random
 
 _OWNER = "SelfEvolution"
 _FORMAT = "keras_noisy.self_evolution/1"
@@ -230,7 +230,7 @@ class SelfEvolution:
 
     def _train(self, run, data, settings, callbacks, predict_batch_size, arguments):
         """Train one round, from where it stands to its end."""
-        keras.utils.set_random_seed(_derive_seed(self.seed, run.round))
+        keras.utils.set_random_seed(_random.derive_seed(self.seed, run.round))
         model = run.begin_round()
         seal = self._make_seal(run, data, predict_batch_size)
         seal._open(data.num_examples, run.num_classes)
@@ -252,7 +252,7 @@ class SelfEvolution:
         if run.epoch < settings["epochs"] and not run.stopped:
             # SEAL before the checkpoint: a run killed between the two repeats the
             # epoch, and SEAL goes one back; the other way round it could not.
-            order = _Order(batches, [self.seed, run.round])
+            order = _callbacks.Order(batches, [self.seed, run.round])
             watch = [order, *own, seal, _EpochEnd(run)]
             model.fit(
                 batches,
@@ -594,20 +594,6 @@ class _Run:
         _checkpoint.restore(self.model, _checkpoint.load(self._last_checkpoint()))
 
 
-class _Order(keras.callbacks.Callback):
-    """Gives each epoch an order of examples and random numbers of its own."""
-
-    def __init__(self, batches, seed):
-        super().__init__()
-        self.batches = batches
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch, logs=None):
-        # Dropout on torch draws from the global state, which is in no checkpoint.
-        keras.utils.set_random_seed(_derive_seed(*self.seed, epoch))
-        self.batches.set_epoch(epoch)
-
-
 class _EpochEnd(keras.callbacks.Callback):
     """Tells the run that an epoch is over."""
 
@@ -617,11 +603,6 @@ class _EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.run.end_epoch(epoch, logs, bool(self.model.stop_training))
-
-
-def _derive_seed(*words):
-    """Return a seed for Keras that belongs to these integers."""
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _sharpened(soft_labels, temperature):

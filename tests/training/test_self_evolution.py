@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from keras_noisy import _arrays, _mean_predictions, callbacks, losses
-from keras_noisy.training import SelfEvolution, _checkpoint
-from keras_noisy.training.self_evolution import _derive_seed, _sharpened
+from keras_noisy.training import SelfEvolution, _checkpoint, _random
+from keras_noisy.training.self_evolution import _sharpened
 from tests.helpers import softmax
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def test_rounds_by_hand():
     batches = _arrays.Batches(
         X, means[1].astype("float32"), batch_size=BATCH, seed=[3, 2]
     )
-    keras.utils.set_random_seed(_derive_seed(3, 2))
+    keras.utils.set_random_seed(_random.derive_seed(3, 2))
     model = build_model(dropout=0.0)
     for epoch in range(EPOCHS):
         batches.set_epoch(epoch)
