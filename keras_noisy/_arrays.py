@@ -14,10 +14,27 @@ _DIGEST_BYTES = 1 << 28
 _DIGEST_ROWS = 4096
 
 
+def standard(data):
+    """Return data as it is, but lists of numbers and data frames as arrays.
+
+    Brackets of a data frame look at its index, those of an array count rows. Of sparse
+    arrays only some formats have rows at all.
+    """
+    if isinstance(data, list) and not any(
+        hasattr(leaf, "shape") for leaf in keras.tree.flatten(data[:1])
+    ):
+        return np.asarray(data)
+
+    def convert(leaf):
+        leaf = leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf
+        return leaf.tocsr() if hasattr(leaf, "tocsr") else leaf
+
+    return keras.tree.map_structure(convert, data)
+
+
 def as_arrays(owner, argument, data):
-    """Return `data` with lists of numbers as arrays, or raise unless it is arrays."""
-    if isinstance(data, list) and (not data or not hasattr(data[0], "shape")):
-        data = np.asarray(data)
+    """Return `data` in standard form, or raise unless it is arrays."""
+    data = standard(data)
     for leaf in keras.tree.flatten(data):
         if not hasattr(leaf, "shape") or not hasattr(leaf, "__getitem__"):
             expected = "an array, or a tuple or dict of arrays"
@@ -45,6 +62,21 @@ def take(data, rows):
     return keras.tree.map_structure(lambda leaf: leaf[rows], data)
 
 
+def batch_of(data, rows):
+    """Return some examples as a model's step takes them.
+
+    Sparse arrays are dense, and float64 is Keras's `floatx`, as `model.fit` does.
+    """
+
+    def convert(array):
+        array = dense(array)
+        if str(array.dtype) == "float64":
+            return to_numpy(array).astype(keras.config.floatx())
+        return array
+
+    return keras.tree.map_structure(convert, take(data, rows))
+
+
 def digest(data):
     """Return 16 hexadecimal digits that identify a structure of arrays.
 
@@ -64,10 +96,15 @@ def digest(data):
 
 
 def to_numpy(array):
-    """Return `array` in host memory."""
+    """Return `array` in host memory, and dense."""
     if hasattr(array, "detach"):
         array = array.detach().cpu()
-    return np.asarray(array)
+    return np.asarray(dense(array))
+
+
+def dense(array):
+    """Return a sparse array of SciPy as dense; `np.asarray` makes nonsense of it."""
+    return array.toarray() if hasattr(array, "toarray") else array
 
 
 def of_backend(batch):
@@ -145,7 +182,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        x = keras.tree.map_structure(_standard, take(self.x, rows))
+        x = batch_of(self.x, rows)
         if self.with_ids:
             x = {INPUTS: x, SAMPLE_ID: rows.astype(np.int32)}
         if self.y is None:
@@ -154,13 +191,6 @@ class Batches(keras.utils.PyDataset):
         if self.sample_weight is None:
             return x, y
         return x, y, self.sample_weight[rows]
-
-
-def _standard(array):
-    """Return float64 as Keras's `floatx`, as `model.fit` does with arrays."""
-    if str(array.dtype) == "float64":
-        return to_numpy(array).astype(keras.config.floatx())
-    return array
 
 
 def _words(seed):

@@ -1,9 +1,12 @@
 """Predictions of a model on all examples, in pieces that fit in memory."""
 
+import warnings
+
 import keras
 from keras import ops
 
-from keras_noisy import _arrays
+from keras_noisy import _arrays, _mean_predictions
+from keras_noisy._errors import message
 
 _PIECE_BYTES = 1 << 25
 
@@ -31,6 +34,34 @@ def in_pieces(model, x, *, batch_size=None):
     for start in range(0, size, piece):
         rows = slice(start, min(start + piece, size))
         yield model.predict(_arrays.take(x, rows), batch_size=batch_size, verbose=0)
+
+
+def check_from_logits(owner, from_logits):
+    """Return `from_logits`, or raise unless it is None or a bool."""
+    if from_logits is not None and not isinstance(from_logits, bool):
+        expected = "True, False or None"
+        raise TypeError(message(owner, "from_logits", expected, from_logits))
+    return from_logits
+
+
+def are_logits(owner, model):
+    """Return whether a model's outputs are logits: its loss says so."""
+    get_config = getattr(getattr(model, "loss", None), "get_config", dict)
+    if not get_config().get("from_logits", False):
+        return False
+    warnings.warn(
+        f"{owner}: the model's loss takes logits, so a softmax is applied to its "
+        "outputs. Pass from_logits=True to say so.",
+        stacklevel=3,
+    )
+    return True
+
+
+def check(owner, predictions, epoch, from_logits):
+    """Raise unless what a model predicts in an epoch are distributions."""
+    mend = "" if from_logits else "Pass from_logits=True if they are logits."
+    when = f"at epoch {epoch}"
+    _mean_predictions.check_distributions(owner, predictions, when, mend)
 
 
 def _divisible(model, batch_size):

@@ -32,7 +32,7 @@ def test_code_blocks_run(page, monkeypatch, tmp_path):
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     if any("import tensorflow" in block for block in blocks):
         pytest.importorskip("tensorflow")
-    imports = r"^(?:import|from) (matplotlib|sklearn|cleanlab)\b"
+    imports = r"^(?:import|from) (matplotlib|scipy|sklearn|cleanlab)\b"
     for name in re.findall(imports, "".join(blocks), re.MULTILINE):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors, _gradients
+from keras_noisy import _arrays, _errors, _gradients
 from keras_noisy._errors import message
 from keras_noisy._typing import Data, Tensor
 
@@ -74,6 +74,7 @@ def critical_sample_ratio(
         Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017.
     """
     owner = "critical_sample_ratio"
+    x = _arrays.standard(x)
     radius = _check_positive(owner, "radius", radius)
     step_size = _default(owner, "step_size", step_size, radius * 5 / 6)
     noise_scale = _default(owner, "noise_scale", noise_scale, radius * 2 / 3)
@@ -147,7 +148,7 @@ def _margin(outputs):
 def _batches(x, batch_size):
     """Yield the inputs in batches."""
     if hasattr(x, "shape"):
-        for start in range(0, len(x), batch_size):
+        for start in range(0, x.shape[0], batch_size):
             yield x[start : start + batch_size]
         return
     for batch in x:
@@ -155,14 +156,14 @@ def _batches(x, batch_size):
 
 
 def _length(x):
-    return len(x) if hasattr(x, "shape") else None
+    return x.shape[0] if hasattr(x, "shape") else None
 
 
 def _check_inputs(owner, batch):
     if not hasattr(batch, "shape"):
         expected = "an array or batches of arrays"
         raise TypeError(message(owner, "x", expected, type(batch)))
-    batch = ops.convert_to_numpy(batch)
+    batch = ops.convert_to_numpy(_arrays.dense(batch))
     if batch.dtype.kind != "f":
         mend = "The search moves inputs a little: convert them, and scale `radius`."
         raise TypeError(message(owner, "x", "floating-point", batch.dtype, mend))

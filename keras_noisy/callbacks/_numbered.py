@@ -83,14 +83,14 @@ class Numbered(keras.callbacks.Callback):
             expected = "a compiled model"
             mend = "Call `model.compile` before `pipeline`."
             raise ValueError(message(self.owner, "model", expected, model, mend))
-        if isinstance(x, list):
-            x = _arrays.as_arrays(self.owner, "x", x)
+        x = _arrays.standard(x)
         if _arrays.is_arrays(x):
-            self._check_lengths(x, y, sample_weight)
             x = self._pipeline = _arrays.Batches(
-                x,
-                y,
-                sample_weight,
+                self._entries("x", x),
+                self._entries("y", y),
+                None
+                if sample_weight is None
+                else self._entries("sample_weight", sample_weight),
                 batch_size=_errors.check_count(self.owner, "batch_size", batch_size),
                 shuffle=shuffle,
                 seed=seed,
@@ -106,20 +106,17 @@ class Numbered(keras.callbacks.Callback):
         self._prepare(model, first)
         return x
 
-    def _check_lengths(self, x, y, sample_weight):
-        for argument, data in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-            if data is None and argument == "sample_weight":
-                continue
-            if data is None:
-                expected = "an array where `x` is one"
-                raise ValueError(message(self.owner, argument, expected, data))
-            arrays = _arrays.as_arrays(self.owner, argument, data)
-            size = _arrays.length(self.owner, argument, arrays)
-            if size != self.num_examples:
-                expected = f"of length {self.num_examples}, `num_examples`"
-                raise ValueError(
-                    message(self.owner, f"len({argument})", expected, size)
-                )
+    def _entries(self, argument, data):
+        """Return arrays with an entry per example, or raise."""
+        if data is None:
+            expected = "an array where `x` is one"
+            raise ValueError(message(self.owner, argument, expected, data))
+        arrays = _arrays.as_arrays(self.owner, argument, data)
+        size = _arrays.length(self.owner, argument, arrays)
+        if size != self.num_examples:
+            expected = f"of length {self.num_examples}, `num_examples`"
+            raise ValueError(message(self.owner, f"len({argument})", expected, size))
+        return arrays
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""

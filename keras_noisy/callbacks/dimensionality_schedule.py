@@ -228,7 +228,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         rows = generator.choice(self._num_examples, size * count, replace=False)
         found = []
         for some in rows.reshape(count, size):
-            points = _inputs_of(self._layer, self.model, _arrays.take(self.x, some))
+            points = _inputs_of(self._layer, self.model, _arrays.batch_of(self.x, some))
             points = points.reshape(size, -1)
             if not np.isfinite(points).all():
                 # A network that has diverged has no dimension.

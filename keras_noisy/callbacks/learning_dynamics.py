@@ -14,6 +14,7 @@ from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
 
 _NAN = float("nan")
+_OWNER = "LearningDynamics"
 
 
 class LearningDynamics(keras.callbacks.Callback):
@@ -49,7 +50,7 @@ class LearningDynamics(keras.callbacks.Callback):
         noisy_labels: Given labels, class ids `(n,)`.
         clean_labels: True labels, class ids `(n,)`, or None.
         batch_size: Batch size of the pass, as in `model.predict`.
-        from_logits: Whether the model's output holds logits.
+        from_logits: Whether outputs are logits. By default the model's loss says so.
         num_examples: Measure on a fixed random part of so many examples, where `x` is
             arrays; None takes all.
         every: Measure in every so many epochs, beginning with the first, and in the
@@ -76,40 +77,40 @@ class LearningDynamics(keras.callbacks.Callback):
         clean_labels: ArrayLike | None = None,
         *,
         batch_size: int | None = None,
-        from_logits: bool = False,
+        from_logits: bool | None = None,
         num_examples: int | None = None,
         every: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.x = np.asarray(x) if isinstance(x, list) else x
+        self.x = _arrays.standard(x)
         self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
             self.clean_labels = _check_labels("clean_labels", clean_labels)
             if len(self.noisy_labels) != len(self.clean_labels):
                 raise ValueError(
-                    "LearningDynamics: `clean_labels` must have the length of "
+                    f"{_OWNER}: `clean_labels` must have the length of "
                     f"noisy_labels, {len(self.noisy_labels)}. Received: "
                     f"len(clean_labels)={len(self.clean_labels)}."
                 )
         self.batch_size = batch_size
-        self.from_logits = from_logits
-        self.every = _errors.check_count("LearningDynamics", "every", every)
+        self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
+        self.every = _errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
         if num_examples is not None:
             self._keep_part(
-                _errors.check_count("LearningDynamics", "num_examples", num_examples),
+                _errors.check_count(_OWNER, "num_examples", num_examples),
                 seed,
             )
 
     def _keep_part(self, num_examples, seed):
         if self._is_listening or not _arrays.is_arrays(self.x):
             raise ValueError(
-                "LearningDynamics: `num_examples` must be None where `x` is not "
+                f"{_OWNER}: `num_examples` must be None where `x` is not "
                 f"arrays. Received: num_examples={num_examples}. Of a tf.data data "
                 "set `take` gives a part."
             )
@@ -121,6 +122,11 @@ class LearningDynamics(keras.callbacks.Callback):
         if self.clean_labels is not None:
             self.clean_labels = self.clean_labels[rows]
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Find out whether the model's output is logits."""
+        if self.from_logits is None and not self._is_listening:
+            self.from_logits = _predictions.are_logits(_OWNER, self.model)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
         is_last = epoch + 1 == self.params.get("epochs")
@@ -130,7 +136,7 @@ class LearningDynamics(keras.callbacks.Callback):
         """Add the quantities to the logs."""
         if self._sums is not None:
             if not self._is_listening:
-                self._predict()
+                self._predict(epoch)
             self._check_all_seen()
         if logs is None:
             return
@@ -139,14 +145,17 @@ class LearningDynamics(keras.callbacks.Callback):
         else:
             logs.update(self._with_truth(logs))
 
-    def _predict(self):
+    def _predict(self, epoch):
         start = 0
         for outputs in _predictions.in_pieces(
             self.model, self.x, batch_size=self.batch_size
         ):
             rows = slice(start, start + len(outputs))
             start = rows.stop
-            self._add(rows, np.asarray(outputs, "float32"), self.from_logits)
+            outputs = np.asarray(outputs, "float32")
+            if not self.from_logits:
+                _predictions.check(_OWNER, outputs, epoch, False)
+            self._add(rows, outputs, self.from_logits)
 
     def _listen(self, rows, probabilities):
         """Take the predictions that SEAL has collected."""
@@ -157,13 +166,13 @@ class LearningDynamics(keras.callbacks.Callback):
         count, expected = self._sums.seen, len(self.noisy_labels)
         if not count:
             raise ValueError(
-                "LearningDynamics: `x` must stand before this callback in `fit`, "
+                f"{_OWNER}: `x` must stand before this callback in `fit`, "
                 f"because it is a {type(self.x).__name__}. Received no predictions."
             )
         # An example that SEAL on the fly has not seen is not counted.
         if count > expected or (count < expected and not self._is_listening):
             raise ValueError(
-                "LearningDynamics: `noisy_labels` must be of shape (n,), with n the "
+                f"{_OWNER}: `noisy_labels` must be of shape (n,), with n the "
                 f"number of predictions, {count}. Received: "
                 f"noisy_labels.shape={self.noisy_labels.shape}."
             )
@@ -262,8 +271,6 @@ def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(
-            _errors.message(
-                "LearningDynamics", f"{argument}.shape", "(n,)", labels.shape
-            )
+            _errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)
         )
     return labels

@@ -29,12 +29,8 @@ class _Averaging(keras.callbacks.Callback):
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
-        if from_logits is not None and not isinstance(from_logits, bool):
-            name = type(self).__name__
-            expected = "True, False or None"
-            raise TypeError(message(name, "from_logits", expected, from_logits))
         self.storage = storage
-        self.from_logits = from_logits
+        self.from_logits = _predictions.check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True
         self._data = None
@@ -94,26 +90,13 @@ class _Averaging(keras.callbacks.Callback):
 
     def _resolve_logits(self):
         if self.from_logits is None:
-            self.from_logits = _loss_takes_logits(self.model)
-            if self.from_logits:
-                warnings.warn(
-                    f"{self.owner}: the model's loss takes logits, so a softmax is "
-                    "applied to its outputs. Pass from_logits=True to say so.",
-                    stacklevel=2,
-                )
+            self.from_logits = _predictions.are_logits(self.owner, self.model)
 
     def _check(self, rows, predictions, epoch):
         """Check the predictions on some examples, and tell those who listen."""
-        mend = "" if self.from_logits else "Pass from_logits=True if they are logits."
-        when = f"at epoch {epoch}"
-        _mean_predictions.check_distributions(self.owner, predictions, when, mend)
+        _predictions.check(self.owner, predictions, epoch, self.from_logits)
         for listener in self.listeners:
             listener(rows, predictions)
-
-
-def _loss_takes_logits(model):
-    get_config = getattr(getattr(model, "loss", None), "get_config", dict)
-    return bool(get_config().get("from_logits", False))
 
 
 class SEAL(_Averaging):
@@ -175,9 +158,7 @@ class SEAL(_Averaging):
         from_logits: bool | None = None,
     ) -> None:
         super().__init__(storage, from_logits)
-        if isinstance(x, list):
-            x = _arrays.as_arrays("SEAL", "x", x)
-        self.x = x
+        x = self.x = _arrays.standard(x)
         self.batch_size = _check_batch_size("SEAL", batch_size)
         if _arrays.is_arrays(x):
             self.num_examples = _arrays.length("SEAL", "x", x)

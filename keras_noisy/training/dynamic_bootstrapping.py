@@ -310,7 +310,8 @@ class _Schedule(_callbacks.SetEpoch):
     @classmethod
     def of(cls, arguments):
         """Return the schedule of a training, given the arguments of `fit`."""
-        x, y, steps = (arguments.get(name) for name in ("x", "y", "steps_per_epoch"))
+        x, y = (_arrays.standard(arguments.get(name)) for name in ("x", "y"))
+        steps = arguments.get("steps_per_epoch")
         share = arguments.get("validation_split")
         if share and _arrays.is_arrays(x):
             # Keras holds the last examples out; their losses are not to be looked at.
@@ -375,8 +376,8 @@ def _losses(model, x, y, steps):
 
 
 def _mix(values, partner, share):
-    """Return rows mixed with their partners' in float32 at least."""
-    values = ops.convert_to_tensor(values)
+    """Return rows mixed with their partners' in float32 at least, and dense."""
+    values = ops.convert_to_tensor(values, sparse=False)
     if "float" not in keras.backend.standardize_dtype(values.dtype):
         values = ops.cast(values, "float32")
     rank = len(values.shape)

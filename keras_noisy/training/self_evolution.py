@@ -448,13 +448,13 @@ class _Run:
             raise TypeError(message(_OWNER, name, expected, model, mend))
         _check_loss(name, model)
         # Weights exist only after the model has seen an input, in some models.
-        model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
+        model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = _numbered.output_width(_OWNER, model)
         if self.num_classes is None:
-            outputs = model.predict_on_batch(_arrays.take(self.data.x, slice(0, 1)))
+            outputs = model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
             self.num_classes = int(np.shape(outputs)[-1])
         _check_classes(self.data, self.num_classes)
         if self.storage is not None:

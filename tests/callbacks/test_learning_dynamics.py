@@ -58,6 +58,26 @@ def test_logits():
     assert history["entropy_clean"][0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_loss_says_that_outputs_are_logits():
+    arguments = (X, NOISY, CLEAN)
+    told = callbacks.LearningDynamics(*arguments, from_logits=True)
+    watch = callbacks.LearningDynamics(*arguments)
+    keras.utils.set_random_seed(0)
+    expected = fit(build_model(activation=None), told)
+    keras.utils.set_random_seed(0)
+    with pytest.warns(UserWarning, match="LearningDynamics: the model's loss takes"):
+        assert fit(build_model(activation=None), watch) == expected
+
+
+def test_a_diverged_training_is_an_error_that_says_so():
+    model = build_model()
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    with pytest.raises(
+        ValueError, match="LearningDynamics: predictions must be finite"
+    ):
+        fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+
+
 def test_csv_logger_writes_it(tmp_path):
     path = tmp_path / "log.csv"
     watch = callbacks.LearningDynamics(X, NOISY, CLEAN)
@@ -96,9 +116,23 @@ def test_errors(noisy, clean, text):
 
 
 def test_logits_taken_for_probabilities_are_an_error():
+    def loss(y_true, y_pred):
+        """A loss that does not say what it takes."""
+        return losses.equal_loss(y_true, y_pred, epsilon=0.3, from_logits=True)
+
     model = build_model(activation=None)
-    with pytest.raises(ValueError, match="`predictions` must be distributions"):
-        fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    model.compile("adam", loss)
+    for watch in (
+        callbacks.LearningDynamics(X, NOISY, CLEAN),
+        callbacks.LearningDynamics(X, NOISY, CLEAN, from_logits=False),
+    ):
+        with pytest.raises(ValueError, match="Pass from_logits=True if they are"):
+            fit(model, watch)
+
+
+def test_from_logits_must_be_a_bool():
+    with pytest.raises(TypeError, match="`from_logits` must be True, False or None"):
+        callbacks.LearningDynamics(X, NOISY, CLEAN, from_logits="yes")
 
 
 def test_inputs_of_another_length():

@@ -1,0 +1,183 @@
+"""The same result for lists, data frames and sparse arrays as for arrays."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_noisy import analysis, callbacks, datasets, losses, noise, training
+
+NUM_CLASSES = 3
+N = 60
+RANDOM = np.random.default_rng(0)
+# Half of it zeros, in double precision, as tables are.
+X = np.where(RANDOM.integers(0, 2, (N, 8)), RANDOM.normal(size=(N, 8)), 0.0)
+CLEAN = np.arange(N) % NUM_CLASSES
+NOISY = noise.corrupt_labels(CLEAN, noise.symmetric(NUM_CLASSES, 0.4), seed=0).noisy
+
+
+def list_of(array):
+    return array.tolist()
+
+
+def frame_of(array):
+    pandas = pytest.importorskip("pandas", reason="pandas comes with cleanlab")
+    # Rows named after another order, as after a split, and no row by its position.
+    index = np.arange(len(array))[::-1] / 2
+    kind = pandas.DataFrame if array.ndim == 2 else pandas.Series
+    return kind(array, index=index)
+
+
+def sparse_of(array):
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy comes with scikit-learn")
+    return sparse.coo_array(array) if array.ndim == 2 else array
+
+
+def rows_of_sparse(array):
+    return sparse_of(array).tocsr() if array.ndim == 2 else array
+
+
+FORMS = {"list": list_of, "data frame": frame_of, "sparse": sparse_of}
+of_all_forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
+def build_model(loss=None, seed=0):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(NUM_CLASSES),
+        ]
+    )
+    loss = loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    return model
+
+
+def build_soft_model():
+    return build_model(keras.losses.CategoricalCrossentropy(from_logits=True))
+
+
+def fit(model, *watch, epochs=2, **kwargs):
+    kwargs = {"epochs": epochs, "verbose": 0, "callbacks": [*watch], **kwargs}
+    return model.fit(X, NOISY, **kwargs).history
+
+
+@of_all_forms
+def test_seal_knows_its_data_again(form, tmp_path):
+    def train(x, **kwargs):
+        seal = callbacks.SEAL(x, storage=tmp_path, from_logits=True)
+        fit(build_model(), seal, **kwargs)
+        return seal
+
+    train(form(X))
+    assert train(X, initial_epoch=2, epochs=3).epochs_seen == 3
+    with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
+        train(form(X[::-1]), initial_epoch=3, epochs=4)
+
+
+@of_all_forms
+@pytest.mark.parametrize("collect", ["pass", "on_the_fly"])
+def test_self_evolution(form, collect):
+    def soft_labels(x, y, weight):
+        run = training.SelfEvolution(
+            build_soft_model, rounds=2, collect=collect, from_logits=True
+        )
+        run.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
+        return run.soft_labels
+
+    weight = np.linspace(0.5, 1.5, N)
+    np.testing.assert_array_equal(
+        soft_labels(form(X), form(NOISY), form(weight)), soft_labels(X, NOISY, weight)
+    )
+
+
+@of_all_forms
+def test_pipelines(form):
+    weight = np.linspace(0.5, 1.5, N)
+
+    def batches(x, y, weight):
+        seal = callbacks.SEALOnTheFly(N)
+        arguments = {"sample_weight": weight, "batch_size": 16}
+        return [
+            *seal.pipeline(build_model(), x, y, **arguments),
+            *datasets.training_pipeline(x, y, **arguments),
+        ]
+
+    expected = batches(X, NOISY, weight)
+    actual = batches(form(X), form(NOISY), form(weight))
+    assert keras.tree.map_structure(str, actual) == keras.tree.map_structure(
+        str, expected
+    )
+    for one, other in zip(
+        keras.tree.flatten(actual), keras.tree.flatten(expected), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@of_all_forms
+@pytest.mark.parametrize("num_examples", [None, 20])
+def test_learning_dynamics(form, num_examples):
+    def logs(*data):
+        arguments = {"from_logits": True, "num_examples": num_examples}
+        return fit(build_model(), callbacks.LearningDynamics(*data, **arguments))
+
+    assert logs(form(X), form(NOISY), form(CLEAN)) == logs(X, NOISY, CLEAN)
+
+
+@of_all_forms
+def test_dimensionality_schedule(form):
+    def logs(x):
+        watch = callbacks.DimensionalitySchedule(
+            x, warmup_epochs=1, window=2, batch_size=30, num_neighbors=5
+        )
+        loss = losses.DimensionalityDriven(from_logits=True)
+        return fit(build_model(loss), watch, epochs=5)
+
+    assert logs(form(X)) == logs(X)
+
+
+@of_all_forms
+def test_critical_sample_ratio(form):
+    model = build_model()
+
+    def ratio(x):
+        return analysis.critical_sample_ratio(model, x, radius=0.2, max_steps=5)
+
+    assert 0 < ratio(X) < 1
+    assert ratio(form(X)) == ratio(X)
+
+
+@of_all_forms
+def test_hold_out_class_conditional_test(form):
+    def error(*data):
+        return analysis.hold_out_class_conditional_test(
+            build_model, *data[:2], clean_labels=data[2], epochs=1, verbose=0
+        )
+
+    assert str(error(form(X), form(NOISY), form(CLEAN))) == str(error(X, NOISY, CLEAN))
+
+
+# The others are no data for `keras.Model.fit`, and so for none of these.
+@pytest.mark.parametrize(
+    "form", [frame_of, rows_of_sparse], ids=["data frame", "sparse"]
+)
+def test_models_around_networks(form):
+
+    def logs(model, x, y):
+        model.compile(
+            "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        arguments = {"epochs": 3, "validation_split": 0.2, "verbose": 0}
+        return model.fit(x, y, **arguments).history
+
+    for build in (
+        lambda: training.DynamicBootstrapping(build_model(), warmup_epochs=1, seed=0),
+        lambda: training.CoTeaching(
+            build_model(), build_model(seed=1), forget_rate=0.4
+        ),
+    ):
+        keras.utils.set_random_seed(0)
+        expected = logs(build(), X, NOISY)
+        keras.utils.set_random_seed(0)
+        np.testing.assert_equal(logs(build(), form(X), form(NOISY)), expected)
