@@ -15,10 +15,10 @@ _DIGEST_ROWS = 4096
 
 
 def standard(data):
-    """Return data as it is, but lists of numbers and data frames as arrays.
+    """Return data as it is, but what `take` cannot take from as arrays.
 
-    Brackets of a data frame look at its index, those of an array count rows. Of sparse
-    arrays only some formats have rows at all.
+    Lists have no `shape`, brackets of a data frame look at its index, tensors of
+    TensorFlow take no lists of rows, and of sparse arrays only some formats have rows.
     """
     if isinstance(data, list) and not any(
         hasattr(leaf, "shape") for leaf in keras.tree.flatten(data[:1])
@@ -26,7 +26,10 @@ def standard(data):
         return np.asarray(data)
 
     def convert(leaf):
-        leaf = leaf.to_numpy() if hasattr(leaf, "to_numpy") else leaf
+        if hasattr(leaf, "to_numpy"):
+            leaf = leaf.to_numpy()
+        elif keras.backend.backend() == "tensorflow" and keras.ops.is_tensor(leaf):
+            leaf = np.asarray(leaf)
         return leaf.tocsr() if hasattr(leaf, "tocsr") else leaf
 
     return keras.tree.map_structure(convert, data)
@@ -58,8 +61,21 @@ def length(owner, argument, data):
 
 
 def take(data, rows):
-    """Return some examples of a structure of arrays."""
-    return keras.tree.map_structure(lambda leaf: leaf[rows], data)
+    """Return some examples of a structure of arrays, strings as TensorFlow's tensors.
+
+    Keras takes strings as arrays of objects from `fit` alone, and of one dimension.
+    """
+
+    def of_leaf(leaf):
+        part = leaf[rows]
+        is_text = isinstance(part, np.ndarray) and part.dtype.kind in "OSU"
+        if is_text and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.constant(part, tf.string)
+        return part
+
+    return keras.tree.map_structure(of_leaf, data)
 
 
 def batch_of(data, rows):
@@ -84,15 +100,24 @@ def digest(data):
     """
     state = hashlib.blake2b(digest_size=8)
     for leaf in keras.tree.flatten(data):
-        state.update(f"{tuple(leaf.shape)} {leaf.dtype}".encode())
+        # Of NumPy: "torch.float32" is no other data than "float32".
+        dtype = to_numpy(leaf[:0]).dtype
+        state.update(f"{tuple(leaf.shape)} {dtype}".encode())
         rows = int(leaf.shape[0])
-        size = int(np.prod(leaf.shape)) * getattr(leaf.dtype, "itemsize", 4)
+        size = int(np.prod(leaf.shape)) * dtype.itemsize
         step = 1 if size <= _DIGEST_BYTES else max(1, rows // _DIGEST_ROWS)
         block = max(1, (1 << 24) * rows // max(size, 1)) * step
         for start in range(0, rows, block):
             part = leaf[start : start + block : step]
-            state.update(np.ascontiguousarray(to_numpy(part)).tobytes())
+            state.update(_bytes(to_numpy(part)))
     return state.hexdigest()
+
+
+def _bytes(array):
+    """Return what an array holds; of objects, such as strings, it holds addresses."""
+    if array.dtype == object:
+        return "\0".join(map(str, array.ravel())).encode()
+    return np.ascontiguousarray(array).tobytes()
 
 
 def to_numpy(array):

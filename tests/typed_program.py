@@ -88,7 +88,7 @@ learnt = masked.transition_matrix.shape
 training.Masking(build_model(), transition_matrix=matrix)  # type: ignore[call-arg]
 dynamic = training.DynamicBootstrapping(build_model(), bootstrap="soft", seed=1)
 dynamic.set_epoch(2)
-training.DynamicBootstrapping(build_model(), mixup="none")  # type: ignore[arg-type]
+training.DynamicBootstrapping(build_model(), mixup="off")  # type: ignore[arg-type]
 joint = callbacks.JointOptimizationLabels(100, warmup_epochs=7, kind="hard")
 soft: tuple[int, ...] = joint.soft_labels.shape
 callbacks.JointOptimizationLabels(100, kind="both")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from keras_noisy.losses import _base, _prior, _replicas
 from keras_noisy.training import _around, _callbacks, _random
 
 _OWNER = "DynamicBootstrapping"
-_MIXUPS = ("static", "dynamic")
+_MIXUPS = ("static", "dynamic", "none")
 _BOOTSTRAPS = ("hard", "soft", "soft_to_hard")
 # But for the prior, which JSON cannot hold as it is.
 _OWN_ARGUMENTS = (
@@ -55,13 +55,16 @@ class DynamicBootstrapping(_around.AroundNetworks):
     Shares `d_i + d_j = 1` are drawn for the batch from a beta distribution
     (`"static"`), or follow from the labels, `d_i = (1 - w_i) / ((1 - w_i) + (1 - w_j))`
     (`"dynamic"`; targets are then mixed half and half). The first `warmup_epochs`
-    epochs have static mixing, the labels as they are, and no prior.
+    epochs have static mixing, the labels as they are, and no prior. With
+    `mixup="none"` examples stay as they are: ids of words cannot be mixed.
 
     | name in the paper | arguments |
     |---|---|
     | M-DYR-H | the defaults |
     | M-DYR-S | `bootstrap="soft"` |
     | MD-DYR-SH | `mixup="dynamic", bootstrap="soft_to_hard", bootstrap_delay=5` |
+    | DY-H | `mixup="none", prior_weight=0` |
+    | DY-S | `mixup="none", prior_weight=0, bootstrap="soft"` |
 
     It is compiled and trained as any model of Keras, with categorical cross-entropy of
     either kind. `predict`, `evaluate`, metrics and validation are the network's. The
@@ -75,7 +78,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
             takes until right labels have smaller losses than wrong ones.
         bootstrap: `"hard"`, `"soft"`, or `"soft_to_hard"`: a softmax whose temperature
             falls from 1 to 0.001.
-        mixup: How inputs are mixed after the warm-up, `"static"` or `"dynamic"`.
+        mixup: How inputs are mixed after the warm-up, `"static"` or `"dynamic"`; or
+            `"none"`, also in the warm-up.
         mixup_alpha: Both parameters of the beta distribution that shares are drawn
             from, a positive integer.
         bootstrap_delay: Epochs after the warm-up in which labels are kept, at least 0.
@@ -94,8 +98,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
     Raises:
         TypeError: If `network` is no model.
         ValueError: If an argument is out of range; in `fit`, if the loss is another
-            one, if the labels do not fit, or if the data are a generator, which cannot
-            be read twice.
+            one, if the labels do not fit, if inputs to be mixed are strings or signed
+            integers, or if the data are a generator, which cannot be read twice.
 
     Example:
         >>> import keras
@@ -129,7 +133,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         *,
         warmup_epochs: int = 105,
         bootstrap: Literal["hard", "soft", "soft_to_hard"] = "hard",
-        mixup: Literal["static", "dynamic"] = "static",
+        mixup: Literal["static", "dynamic", "none"] = "static",
         mixup_alpha: int = 32,
         bootstrap_delay: int = 0,
         annealing_epochs: int = 90,
@@ -226,18 +230,15 @@ class DynamicBootstrapping(_around.AroundNetworks):
         if len(getattr(y_pred, "shape", ())) != 2:
             raise ValueError(_sample_ids.output_message(_OWNER, y_pred))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
-        moves, mixes, _ = ops.unstack(self._phase.value, 3)
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, targets.dtype), (-1, 1))
             targets = targets * weight
-        partner, share = self._pairs(wrong)
-        mixed = keras.tree.map_structure(lambda leaf: _mix(leaf, partner, share), x)
-        share = ops.where(mixes > 0, ops.full_like(share, 0.5), share)
-        targets = _mix(targets, partner, share)
-        p = _base.prediction(_OWNER, self.network(mixed, training=True), from_logits)
+        if self.mixup != "none":
+            x, targets = self._mixed(x, targets, wrong)
+        p = _base.prediction(_OWNER, self.network(x, training=True), from_logits)
         loss = ops.mean(p.cross_entropy(targets))
         divergence = _prior.divergence_of_mean(_OWNER, p, self.prior)
-        loss += self.prior_weight * moves * divergence
+        loss += self.prior_weight * self._phase.value[0] * divergence
         for other in self.losses:
             loss += ops.sum(ops.cast(other, loss.dtype))
         # NaN where a class id is out of range, without a gradient.
@@ -273,6 +274,15 @@ class DynamicBootstrapping(_around.AroundNetworks):
         x = ops.clip((loss - low) / (high - low), first, last)
         log_odds = constant + slope_low * ops.log(x) + slope_high * ops.log1p(-x)
         return ops.clip(ops.sigmoid(log_odds), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+
+    def _mixed(self, x, targets, wrong):
+        """Return inputs and targets, mixed in pairs."""
+        keras.tree.map_structure(_check_mixable, x)
+        partner, share = self._pairs(wrong)
+        x = keras.tree.map_structure(lambda leaf: _mix(leaf, partner, share), x)
+        mixes = ops.unstack(self._phase.value, 3)[1]
+        share = ops.where(mixes > 0, ops.full_like(share, 0.5), share)
+        return x, _mix(targets, partner, share)
 
     def _pairs(self, wrong):
         """Return the partner of each example, and its own share in the mixture."""
@@ -373,6 +383,15 @@ def _losses(model, x, y, steps):
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
         outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
         yield losses_of(_arrays.to_numpy(labels), outputs)
+
+
+def _check_mixable(array):
+    """Raise for what is likely no quantity, such as ids of words."""
+    dtype = keras.backend.standardize_dtype(array.dtype)
+    if dtype == "string" or dtype.startswith("int"):
+        expected = "floating-point, or unsigned integers as in images, to be mixed"
+        mend = "Cast quantities to float32; for ids, of words or others, mixup='none'."
+        raise ValueError(_errors.message(_OWNER, "x.dtype", expected, dtype, mend))
 
 
 def _mix(values, partner, share):

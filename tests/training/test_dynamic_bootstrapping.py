@@ -105,8 +105,9 @@ def train_by_hand(
                 right = 1 - wrong
                 own = (right / (right + right[partner]))[:, None]
                 target_share = np.full((BATCH, 1), 0.5)
-            x = own * x + (1 - own) * x[partner]
-            targets = target_share * targets + (1 - target_share) * targets[partner]
+            if mixup != "none":
+                x = own * x + (1 - own) * x[partner]
+                targets = target_share * targets + (1 - target_share) * targets[partner]
             p = softmax(x @ kernel)
             slope = p * targets.sum(axis=1, keepdims=True) - targets
             pull = PRIOR / p.mean(axis=0)
@@ -134,6 +135,8 @@ WAYS = {
         "bootstrap_delay": 1,
         "annealing_epochs": 3,
     },
+    "DY-H": {"mixup": "none", "prior_weight": 0.0},
+    "DY-S": {"mixup": "none", "prior_weight": 0.0, "bootstrap": "soft"},
     "few mixed, no prior": {"mixup_alpha": 1, "prior_weight": 0.0},
 }
 BY_HAND = {
@@ -343,6 +346,27 @@ def test_images_of_integers_are_mixed():
     assert np.isfinite(logs["loss"]).all()
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_ids_of_words_are_not_mixed(dtype):
+    def network():
+        layers = [
+            keras.Input((3,), dtype="int32"),
+            keras.layers.Embedding(50, 8),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(CLASSES),
+        ]
+        return keras.Sequential(layers)
+
+    x = rng.integers(0, 50, (N, 3)).astype(dtype)
+    with pytest.raises(
+        ValueError, match=r"DynamicBootstrapping: `x\.dtype` must be fl"
+    ):
+        fit(build(network()), x=x)
+    logs = fit(build(network(), mixup="none"), x=x, epochs=20).history
+    assert logs["loss"][-1] < logs["loss"][0]
+    assert 0 < logs["wrong_label_share"][-1] < 1
+
+
 def test_sample_weights():
     """An example of weight two counts twice, and one of weight zero not at all."""
     model, other = build(), build()
@@ -429,7 +453,7 @@ def test_arguments_out_of_range():
         "annealing_epochs": [0, None],
         "prior_weight": [-1, float("nan"), float("inf"), "1", None],
         "bootstrap": ["Hard", None, 1],
-        "mixup": ["none", None],
+        "mixup": ["off", None],
         "seed": [-1, 0.5],
         "prior": [[0.5, 0.6], [1.0], "uniform"],
     }.items():
