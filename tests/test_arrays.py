@@ -88,19 +88,21 @@ def test_seal_knows_its_data_again(form, tmp_path):
         train(form(X[::-1]), initial_epoch=3, epochs=4)
 
 
+def self_evolution(x, y, collect="pass", **kwargs):
+    run = training.SelfEvolution(
+        build_soft_model, rounds=2, collect=collect, from_logits=True
+    )
+    run.fit(x, y, epochs=2, verbose=0, **kwargs)
+    return run.soft_labels
+
+
 @of_all_forms
 @pytest.mark.parametrize("collect", ["pass", "on_the_fly"])
 def test_self_evolution(form, collect):
-    def soft_labels(x, y, weight):
-        run = training.SelfEvolution(
-            build_soft_model, rounds=2, collect=collect, from_logits=True
-        )
-        run.fit(x, y, sample_weight=weight, epochs=2, verbose=0)
-        return run.soft_labels
-
     weight = np.linspace(0.5, 1.5, N, dtype="float32")
     np.testing.assert_array_equal(
-        soft_labels(form(X), form(NOISY), form(weight)), soft_labels(X, NOISY, weight)
+        self_evolution(form(X), form(NOISY), collect, sample_weight=form(weight)),
+        self_evolution(X, NOISY, collect, sample_weight=weight),
     )
 
 
@@ -142,6 +144,45 @@ def test_dimensionality_schedule(form):
         return fit(build_model(loss), watch, epochs=5)
 
     assert logs(form(X)) == logs(X)
+
+
+P = np.random.default_rng(1).dirichlet([0.5] * NUM_CLASSES, N).astype("float32")
+LABELLED = {
+    "corrupt_labels": lambda y, clean: (
+        noise.corrupt_labels(y, noise.symmetric(NUM_CLASSES, 0.2), seed=0).noisy
+    ),
+    "instance_dependent": lambda y, clean: noise.instance_dependent(P, y, 0.2).noisy,
+    "estimate_from_confusion": lambda y, clean: noise.estimate_from_confusion(y, P),
+    "wrong_label_fit": lambda y, clean: analysis.wrong_label_fit(P, y, clean),
+    "semantic_correction": lambda y, clean: analysis.semantic_correction(y, y, clean),
+    "label_distance": lambda y, clean: analysis.label_distance(P, y, clean),
+    "correction_candidates": lambda y, clean: analysis.correction_candidates(P, y),
+    "calibration": lambda y, clean: analysis.calibration(P, y).accuracy,
+    "gradient_density": lambda y, clean: (
+        analysis.gradient_density(losses.EqualLoss(epsilon=0.3), y, P).density
+    ),
+    "find_suspects": lambda y, clean: analysis.find_suspects(y, P).to_datalab(),
+    "LearningDynamics": lambda y, clean: fit(
+        build_model(), callbacks.LearningDynamics(X, y, clean, from_logits=True)
+    ),
+    "SelfEvolution": lambda y, clean: self_evolution(X, y, clean_labels=clean),
+    "hold_out_class_conditional_test": lambda y, clean: str(
+        analysis.hold_out_class_conditional_test(
+            build_model, X, y, clean_labels=clean, epochs=1, verbose=0
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("use", LABELLED.values(), ids=LABELLED)
+def test_labels_as_a_column(use):
+    """As `keras.datasets.cifar10` has them."""
+
+    def column(labels):
+        return labels[:, None].astype("uint8")
+
+    actual = use(column(NOISY), column(CLEAN))
+    np.testing.assert_equal(actual, use(NOISY.astype("uint8"), CLEAN.astype("uint8")))
 
 
 @of_all_forms

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import check_count, message
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
@@ -77,7 +78,7 @@ def calibration(
 
 def _check(owner, predictions, labels):
     """Return predictions and class ids that fit, or raise."""
-    predictions, labels = _rows.as_array(predictions), np.asarray(labels)
+    predictions, labels = _rows.as_array(predictions), labels_of(labels)
     shape = predictions.shape
     if len(shape) != 2 or shape[1] < 2 or not shape[0]:
         expected = "(n, num_classes), with examples and at least two classes"

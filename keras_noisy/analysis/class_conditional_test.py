@@ -172,7 +172,7 @@ def hold_out_class_conditional_test(
     """
     owner = "hold_out_class_conditional_test"
     x = _arrays.as_arrays(owner, "x", x)
-    noisy = np.asarray(noisy_labels)
+    noisy = _arrays.labels_of(noisy_labels)
     size = _arrays.length(owner, "x", x)
     if noisy.shape != (size,) or noisy.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape ({size},), as x has"
@@ -212,7 +212,7 @@ def _split(owner, size, hold_out, seed):
 
 def _estimate(owner, noisy, clean_labels):
     """Return transition matrix and class weights from examples with both labels."""
-    clean = np.asarray(clean_labels)
+    clean = _arrays.labels_of(clean_labels)
     if clean.shape != noisy.shape or clean.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape {noisy.shape}"
         raise ValueError(message(owner, "clean_labels", expected, _kind(clean)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_noisy import _errors
+from keras_noisy._arrays import labels_of
+from keras_noisy._errors import describe_array, message
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.analysis import _rows
 
@@ -117,7 +118,7 @@ def _entropy(p):
 
 def _check(owner, predictions, noisy, clean):
     """Return predicted classes, noisy and clean labels of one length."""
-    predictions = _rows.as_array(predictions)
+    predictions = labels_of(_rows.as_array(predictions))
     if predictions.ndim not in (1, 2):
         raise ValueError(
             f"{owner}: `predictions` must have shape (n, num_classes) or (n,). "
@@ -132,11 +133,16 @@ def _check(owner, predictions, noisy, clean):
                 "has diverged."
             )
         classes[rows] = part.argmax(axis=1) if part.ndim == 2 else part
-    labels = {"noisy": np.asarray(noisy), "clean": np.asarray(clean)}
+        if part.ndim == 1 and (classes[rows] != part).any():
+            expected = "(n, num_classes), or whole numbers, the classes predicted"
+            mend = "A classifier of one output predicts `(p > 0.5).astype(int)`."
+            received = describe_array(predictions)
+            raise ValueError(message(owner, "predictions", expected, received, mend))
+    labels = {"noisy": labels_of(noisy), "clean": labels_of(clean)}
     for argument, values in labels.items():
         if values.ndim != 1 or classes.shape != values.shape:
             raise ValueError(
-                _errors.message(
+                message(
                     owner,
                     f"{argument}.shape",
                     f"(n,), with n the number of predictions, {len(classes)}",

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _gradients
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import check_count, message
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
@@ -121,7 +122,7 @@ def targets_for(loss, labels, num_classes):
 def _check(owner, y_true, y_pred):
     """Return labels and predictions that fit, or raise."""
     y_pred = _rows.as_array(y_pred)
-    labels = np.asarray(y_true)
+    labels = labels_of(y_true)
     if y_pred.ndim != 2 or y_pred.shape[1] < 2 or not len(y_pred):
         expected = "(n, num_classes), with examples and at least two classes"
         raise ValueError(message(owner, "y_pred.shape", expected, y_pred.shape))

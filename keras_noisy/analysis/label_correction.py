@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import message
 from keras_noisy._typing import ArrayLike, FloatArray, IntArray
 
@@ -108,7 +109,7 @@ def _check_soft(owner, soft_labels):
 
 
 def _check_ids(owner, argument, labels, soft_labels):
-    labels = np.asarray(labels)
+    labels = labels_of(labels)
     if labels.shape != soft_labels.shape[:1] or labels.dtype.kind not in "iu":
         expected = f"integer class ids of shape ({len(soft_labels)},)"
         received = f"{labels.dtype}{list(labels.shape)}"

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import message
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows
@@ -136,7 +137,7 @@ def plot_softmax_trajectories(
     """
     owner = "plot_softmax_trajectories"
     values = np.asarray(trajectories, dtype="float64")
-    noisy, clean = np.asarray(noisy), np.asarray(clean)
+    noisy, clean = labels_of(noisy), labels_of(clean)
     if values.ndim != 3 or not values.size:
         expected = "(epochs, n, num_classes), with epochs and examples"
         raise ValueError(message(owner, "trajectories.shape", expected, values.shape))
@@ -323,10 +324,10 @@ def plot_gradient_density(
         >>> p, y = [[0.1, 0.9], [0.9, 0.1]], [0, 0]
         >>> figure = analysis.plot_gradient_density(named, y, p)
     """
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    y_true, y_pred = labels_of(y_true), np.asarray(y_pred)
     parts = {"all labels": np.ones(len(y_true), bool)}
     if clean is not None:
-        wrong = y_true != np.asarray(clean)
+        wrong = y_true != labels_of(clean)
         parts = {"right labels": ~wrong, "wrong labels": wrong}
     arguments: dict[str, Any] = {"from_logits": from_logits, "bins": bins}
     figure, axes = _panels(2)

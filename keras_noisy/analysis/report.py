@@ -12,6 +12,7 @@ import numpy as np
 
 import keras_noisy
 from keras_noisy import _files
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import message
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows, plots
@@ -87,7 +88,7 @@ def write_report(
     Reference:
         The pictures are those of `analysis.plot_learning_dynamics` and its siblings.
     """
-    labels = np.asarray(labels)
+    labels = labels_of(labels)
     rounds = [] if soft_labels is None else _rows.rounds_of(soft_labels)
     if suspects is None and not rounds:
         raise ValueError(
@@ -120,7 +121,7 @@ def write_report(
 
 
 def _check_clean(labels, clean_labels):
-    clean = np.asarray(clean_labels)
+    clean = labels_of(clean_labels)
     if clean.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
         raise ValueError(message("write_report", "clean_labels", expected, clean.shape))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_noisy import _files
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import check_choice, message
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
@@ -199,7 +200,7 @@ def find_suspects(
         expected = "exactly one of `soft_labels`, `predictions` and `mean_losses`"
         raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
     ((source, values),) = given.items()
-    labels = np.asarray(labels)
+    labels = labels_of(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         expected = "class ids of an integer dtype and shape (n,)"
         received = f"{labels.dtype}{list(labels.shape)}"

@@ -268,7 +268,7 @@ def _trust(name, entropy, logs):
 
 
 def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
-    labels = np.asarray(labels)
+    labels = _arrays.labels_of(labels)
     if labels.ndim != 1:
         raise ValueError(
             _errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import message
 from keras_noisy.noise._checks import Described, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels
@@ -35,9 +36,7 @@ def as_class_ids(owner, argument, labels, num_classes=None):
 
     Without `num_classes` any non-negative ids are good.
     """
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+    labels = labels_of(labels)
     if labels.ndim != 1:
         mend = "Turn one-hot labels into class ids with argmax."
         received = describe_array(labels)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike
@@ -96,11 +97,9 @@ def corrupt_labels(
 
 def _check_labels(labels, num_classes):
     """Return a new contiguous array `(n,)` of valid class ids, or raise."""
-    array = np.asarray(labels)
+    array = labels_of(labels)
     if array.size == 0 and array.ndim == 1 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # An empty list has no dtype of its own.
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
     if array.ndim != 1:
         expected = "class ids of shape (n,) or (n, 1)"
         mend = "Turn one-hot labels into class ids with labels.argmax(axis=-1)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_noisy import _matrices
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import check_number, message
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import Described, check_class_ids, describe_array
@@ -188,7 +189,7 @@ def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatAr
 def _check_pair(owner, labels, predictions):
     """Return both as arrays, or raise unless they are of the same examples."""
     predictions = _check_predictions(owner, predictions)
-    labels = np.asarray(labels)
+    labels = labels_of(labels)
     check_class_ids(owner, "labels", labels, predictions.shape[1])
     if labels.shape != predictions.shape[:1]:
         expected = f"of shape {predictions.shape[:1]}, as many as predictions"

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from keras_noisy import analysis
+from keras_noisy._arrays import labels_of
 from keras_noisy._errors import check_number, message
 from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._checks import check_class_ids, describe_array
@@ -91,7 +92,7 @@ def _check_predictions(predictions):
 
 
 def _check_labels(labels, predictions):
-    labels = np.asarray(labels)
+    labels = labels_of(labels)
     if labels.shape != predictions.shape[:1]:
         expected = f"class ids of shape ({len(predictions)},), one per prediction"
         raise ValueError(message(_OWNER, "labels", expected, describe_array(labels)))

@@ -65,6 +65,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
     | MD-DYR-SH | `mixup="dynamic", bootstrap="soft_to_hard", bootstrap_delay=5` |
     | DY-H | `mixup="none", prior_weight=0` |
     | DY-S | `mixup="none", prior_weight=0, bootstrap="soft"` |
+    | DYR-H | `mixup="none"` |
 
     It is compiled and trained as any model of Keras, with categorical cross-entropy of
     either kind. `predict`, `evaluate`, metrics and validation are the network's. The

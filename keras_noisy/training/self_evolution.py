@@ -286,8 +286,6 @@ class _Data:
         if self.y.ndim not in (1, 2):
             expected = "class ids (n,) or distributions (n, num_classes)"
             raise ValueError(message(_OWNER, "y.shape", expected, self.y.shape))
-        if self.y.ndim == 2 and self.y.shape[1] == 1:
-            self.y = self.y[:, 0]
         if self.y.ndim == 1:
             _check_integers("y", self.y)
         self.sample_weight = self.clean_labels = None
@@ -298,7 +296,7 @@ class _Data:
             _check_integers("clean_labels", self.clean_labels)
 
     def _check(self, argument, values):
-        values = np.asarray(values)
+        values = _arrays.labels_of(values)
         if len(values) != self.num_examples:
             expected = f"{self.num_examples}, the number of examples in `x`"
             raise ValueError(message(_OWNER, f"len({argument})", expected, len(values)))

@@ -50,7 +50,8 @@ def test_no_corrupted_example_is_nan(share):
     [
         (PREDICTIONS[1:], NOISY, CLEAN, r"`noisy.shape` must be \(n,\).* 4"),
         (PREDICTIONS, NOISY, CLEAN[1:], r"`clean.shape` must be \(n,\).* 5"),
-        (PREDICTIONS, NOISY[:, None], CLEAN, r"`noisy.shape` must be \(n,\)"),
+        (PREDICTIONS, np.eye(3)[NOISY], CLEAN, r"`noisy.shape` must be \(n,\)"),
+        (PREDICTIONS[:, :1], NOISY, CLEAN, "`predictions` must.*whole numbers"),
         (PREDICTIONS[None], NOISY, CLEAN, r"`predictions` must have shape"),
         (PREDICTIONS * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),
         (CLASSES * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),

@@ -106,7 +106,7 @@ def test_no_corrupted_example_is_nan():
     ("noisy", "clean", "text"),
     [
         (NOISY, CLEAN[1:], r"`clean_labels` must have the length of .* 20\. .*19"),
-        (NOISY[:, None], CLEAN, r"`noisy_labels.shape` must be \(n,\)"),
+        (np.eye(3)[NOISY], CLEAN, r"`noisy_labels.shape` must be \(n,\)"),
         (NOISY, np.eye(3)[CLEAN], r"`clean_labels.shape` must be \(n,\)"),
     ],
 )
