@@ -1,5 +1,6 @@
 """Predictions of a model on all examples, in pieces that fit in memory."""
 
+import hashlib
 import warnings
 
 import keras
@@ -73,6 +74,50 @@ def _divisible(model, batch_size):
     strategy = getattr(model, "distribute_strategy", None)
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
     return -(-batch_size // replicas) * replicas
+
+
+class SameOrder:
+    """Sees that a data set comes in the same order whenever it is read.
+
+    Labels tell, which augmentation does not change; where there are none the first
+    inputs do, and what differs may be order or augmentation.
+
+    Args:
+        owner: Name of the class that reads it, for errors.
+    """
+
+    def __init__(self, owner):
+        self.owner = owner
+        self._first = None
+
+    def read(self, data):
+        """Return `data`; a data set raises at its end if it came in another order."""
+        return data if _arrays.is_arrays(data) else self._read(data)
+
+    def _read(self, data):
+        state = hashlib.blake2b(digest_size=8)
+        has_labels = False
+        for number, batch in enumerate(data):
+            yield batch
+            has_labels = isinstance(batch, (tuple, list)) and len(batch) > 1
+            if has_labels or not number:
+                part = batch[1] if has_labels else inputs_of(batch)
+                state.update(_arrays.digest(_arrays.of_backend(part)).encode())
+        seen = state.hexdigest()
+        self._first = self._first or seen
+        if seen == self._first:
+            return
+        expected = "a data set that comes in the same order whenever it is read"
+        mend = "Shuffle with `reshuffle_each_iteration=False`, or not at all."
+        if has_labels:
+            raise ValueError(
+                message(self.owner, "x", expected, "another order of labels", mend)
+            )
+        warnings.warn(
+            f"{self.owner}: the first inputs of `x` are not what they were, by "
+            f"augmentation or by another order. `x` must be {expected}.",
+            stacklevel=2,
+        )
 
 
 def inputs_of(batch):

@@ -59,7 +59,8 @@ class LearningDynamics(keras.callbacks.Callback):
 
     Raises:
         ValueError: If the labels differ in length or are not one-dimensional, or
-            `num_examples` or `every` is not a positive integer.
+            `num_examples` or `every` is not a positive integer. In `fit`, if outputs
+            are not distributions, or a data set comes in another order than before.
 
     Example:
         >>> from keras_noisy import callbacks
@@ -84,6 +85,7 @@ class LearningDynamics(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.x = _arrays.standard(x)
+        self._order = _predictions.SameOrder(_OWNER)
         self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
@@ -148,7 +150,7 @@ class LearningDynamics(keras.callbacks.Callback):
     def _predict(self, epoch):
         start = 0
         for outputs in _predictions.in_pieces(
-            self.model, self.x, batch_size=self.batch_size
+            self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
             rows = slice(start, start + len(outputs))
             start = rows.stop

@@ -129,8 +129,8 @@ class SEAL(_Averaging):
 
     Raises:
         ValueError: In `fit`, if outputs are not distributions over at least two
-            classes, if there are several outputs, if the length of `x` changes, or
-            if `storage` is of another run.
+            classes, if there are several outputs, if the length of `x` or the order
+            of its labels changes, or if `storage` is of another run.
 
     Example:
         >>> import keras
@@ -165,6 +165,7 @@ class SEAL(_Averaging):
             self._data = _arrays.digest(x) if storage is not None else None
         else:
             self.num_examples = None
+        self._order = _predictions.SameOrder(self.owner)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or start again, at the first epoch of a fit."""
@@ -188,7 +189,7 @@ class SEAL(_Averaging):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
         for outputs in _predictions.in_pieces(
-            self.model, self.x, batch_size=self.batch_size
+            self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
             if not hasattr(outputs, "shape"):
                 raise ValueError(_sample_ids.output_message(self.owner, outputs))

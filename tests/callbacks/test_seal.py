@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import _predictions, losses
+from keras_noisy import _predictions, callbacks, losses
 from keras_noisy.callbacks import SEAL, GlobalTrust, SEALOnTheFly, with_sample_ids
 from tests.helpers import softmax
 
@@ -122,6 +122,40 @@ class Parts(keras.utils.PyDataset):
     def __getitem__(self, index):
         rows = slice(5 * index, 5 * index + 5)
         return X[rows], Y[rows]
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Batches in another order whenever they are read, as `shuffle` makes them."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+        self.order = np.random.default_rng(0)
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // BATCH)
+
+    def __getitem__(self, index):
+        if index == 0:
+            self.rows = self.order.permutation(len(self.arrays[0]))
+        rows = self.rows[index * BATCH : (index + 1) * BATCH]
+        batch = tuple(array[rows] for array in self.arrays)
+        return batch if len(batch) > 1 else batch[0]
+
+
+@pytest.mark.parametrize("watch", ["SEAL", "LearningDynamics"])
+def test_a_data_set_in_another_order(watch):
+    """Averages of one example's prediction and another's would mean nothing."""
+
+    def callback(*arrays):
+        labels = () if watch == "SEAL" else (Y,)
+        return getattr(callbacks, watch)(Shuffled(*arrays), *labels)
+
+    fit(make_model(), callback(X, Y), epochs=1)
+    with pytest.raises(ValueError, match=f"^{watch}: `x` must be .* same order"):
+        fit(make_model(), callback(X, Y))
+    with pytest.warns(UserWarning, match=f"^{watch}: the first inputs of `x`"):
+        fit(make_model(), callback(X))
 
 
 def test_pass_over_a_data_set():
