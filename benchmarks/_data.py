@@ -2,17 +2,14 @@
 
 import dataclasses
 import os
-import shutil
 
 import numpy as np
 
 from benchmarks import recipes
-from keras_noisy import _arrays, _files, datasets, noise
+from keras_noisy import _arrays, datasets, noise
 
 # Of the seeds: labels that are made by a training are the same for every run.
 GENERATION_SEED = 0
-# Images of a streamed data set that are read at once.
-_CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,9 @@ def load(spec, source, folder):
     """
     dataset = datasets.load(spec["name"], source=source)
     if isinstance(dataset, datasets.StreamedDataset):
-        splits = _decode_all(dataset, spec["image_size"], folder)
+        size = spec["image_size"]
+        path = os.path.join(folder, f"{dataset.name}-{size}")
+        splits = dataset.to_arrays(path, image_size=size)
     else:
         splits = {
             "train": (dataset.x_train, dataset.y_train),
@@ -73,42 +72,6 @@ def load(spec, source, folder):
         x_validation=validation[0],
         y_validation=validation[1],
     )
-
-
-def _decode_all(dataset, image_size, folder):
-    """Return `(images, labels)` of each split of a streamed data set.
-
-    Decoding once makes an epoch a read of uint8 in any order, and SEAL's passes and
-    resuming work as they do for arrays.
-    """
-    splits = {}
-    for split in dataset.splits:
-        path = os.path.join(folder, f"{dataset.name}-{image_size}", split)
-        if not os.path.exists(os.path.join(path, "done.json")):
-            _decode(dataset, split, image_size, path)
-        images = np.load(os.path.join(path, "images.npy"), mmap_mode="r")
-        splits[split] = images, np.load(os.path.join(path, "labels.npy"))
-    return splits
-
-
-def _decode(dataset, split, image_size, path):
-    shutil.rmtree(path, ignore_errors=True)
-    os.makedirs(path)
-    count = dataset.num_examples(split)
-    images = np.lib.format.open_memmap(
-        os.path.join(path, "images.npy"),
-        mode="w+",
-        dtype=np.uint8,
-        shape=(count, image_size, image_size, 3),
-    )
-    labels = np.zeros(count, np.int64)
-    pipeline = dataset.pipeline(split, image_size=image_size).batch(_CHUNK)
-    for ids, batch, classes in pipeline.as_numpy_iterator():
-        images[ids], labels[ids] = batch, classes
-    images.flush()
-    np.save(os.path.join(path, "labels.npy"), labels)
-    # Written last: a killed process leaves a folder that is made again.
-    _files.write_json(os.path.join(path, "done.json"), {"examples": count})
 
 
 class LabelFiles:

@@ -35,12 +35,14 @@ class FileSplit:
         self.labels = np.asarray(labels, np.int64)
         self.size = len(self.paths)
 
-    def stream(self, tf, shuffle, seed):
-        """Return a data set of `(id, image, label)`."""
+    def stream(self, tf, shuffle, seed, skip=0):
+        """Return a data set of `(id, image, label)`, but for the first `skip`."""
         paths, labels = tf.constant(self.paths), tf.constant(self.labels)
         dataset = tf.data.Dataset.range(self.size)
         if shuffle:
             dataset = dataset.shuffle(self.size, seed=seed)
+        # Before anything is read.
+        dataset = dataset.skip(skip)
 
         def read(sample_id):
             image = tf.io.decode_image(

@@ -157,8 +157,8 @@ class TFDSSplit:
         self._starts = np.cumsum([0, *lengths])
         self.size = int(self._starts[-1])
 
-    def stream(self, tf, shuffle, seed):
-        """Return a data set of `(id, image, label)`.
+    def stream(self, tf, shuffle, seed, skip=0):
+        """Return a data set of `(id, image, label)`, but for the first `skip`.
 
         TFDS reads shards side by side, and a position depends on how. An id is
         counted from the shard and the position in it, which do not.
@@ -169,6 +169,7 @@ class TFDSSplit:
         dataset = self._builder.as_dataset(
             split=self._split, shuffle_files=shuffle, read_config=config
         )
+        dataset = dataset.skip(skip)
         starts = tf.constant(self._starts)
 
         def number(example):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from keras_noisy import _errors
 from keras_noisy._errors import message
-from keras_noisy.datasets import _checks
+from keras_noisy._typing import FilePath, IntArray
+from keras_noisy.datasets import _checks, _decoding
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "StreamedDataset.pipeline"
@@ -124,13 +126,58 @@ class StreamedDataset:
             ModuleNotFoundError: If TensorFlow is not installed.
         """
         _checks.check_split(_OWNER, split, self.splits)
-        size = _check_size(image_size)
-        source = self.sources[split]
+        size = None if image_size is None else _check_size(_OWNER, image_size)
+        if labels is not None:
+            labels = _checks.labels_for(_OWNER, labels, self.num_examples(split))
+        shuffle = _errors.check_bool(_OWNER, "shuffle", shuffle)
+        return self._stream(split, size, labels, shuffle, seed)
+
+    def to_arrays(
+        self,
+        folder: FilePath,
+        *,
+        image_size: int | tuple[int, int],
+        splits: Sequence[str] | None = None,
+    ) -> dict[str, tuple[npt.NDArray[np.uint8], IntArray]]:
+        """Decode the images once, into files that are read as arrays.
+
+        Then they can be read in any order, by `training.SelfEvolution` and whatever
+        else takes arrays, on every backend. A call that was killed continues; one that
+        was finished reads nothing but the files.
+
+        Args:
+            folder: Where they are kept, `n h w 3` bytes for a split.
+            image_size: `(h, w)` or one number for both, as in `pipeline`.
+            splits: Names of the splits to decode, by default all.
+
+        Returns:
+            For each split `(images, labels)`, memory maps in the order of the ids:
+            uint8 `(n, h, w, 3)`, and int64 `(n,)`.
+
+        Raises:
+            ValueError: If an argument is out of range, the folder holds other images,
+                or a file is no image; the message names it.
+            ModuleNotFoundError: If TensorFlow is not installed.
+            OSError: If the disk is too small, before anything is decoded.
+        """
+        owner = "StreamedDataset.to_arrays"
+        size = _check_size(owner, image_size)
+        splits = self.splits if splits is None else tuple(splits)
+        for split in splits:
+            _checks.check_split(owner, split, self.splits)
+        return {
+            split: _decoding.decode(
+                owner, self, split, size, os.path.join(folder, split)
+            )
+            for split in splits
+        }
+
+    def _stream(self, split, size, labels=None, shuffle=False, seed=0, skip=0):
+        """Return a data set of `(id, image, label)`, but for the first `skip`."""
         tf = _checks.require(_OWNER, "tensorflow", "a tf.data pipeline")
         if labels is not None:
-            labels = tf.constant(_checks.labels_for(_OWNER, labels, source.size))
-        shuffle = _errors.check_bool(_OWNER, "shuffle", shuffle)
-        dataset = source.stream(tf, shuffle, seed)
+            labels = tf.constant(labels)
+        dataset = self.sources[split].stream(tf, shuffle, seed, skip)
 
         def finish(sample_id, image, label):
             if labels is not None:
@@ -150,15 +197,13 @@ class StreamedDataset:
         )
 
 
-def _check_size(image_size):
-    """Return `(h, w)`, or None."""
-    if image_size is None:
-        return None
+def _check_size(owner, image_size):
+    """Return `(h, w)`, or raise."""
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size,) * 2
     if len(sides) != 2:
         expected = "a positive integer, or a pair of them"
-        raise ValueError(message(_OWNER, "image_size", expected, image_size))
-    return tuple(_errors.check_count(_OWNER, "image_size", side) for side in sides)
+        raise ValueError(message(owner, "image_size", expected, image_size))
+    return tuple(_errors.check_count(owner, "image_size", side) for side in sides)
 
 
 def _crop_and_resize(tf, image, size):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import _data, _records, run
+from keras_noisy import datasets
 
 pytestmark = pytest.mark.tf_data
 
@@ -86,7 +87,8 @@ def test_a_streamed_data_set_is_decoded_once_and_an_epoch_is_selected(
     assert [len(stage["loss"]) for stage in record["stages"]] == [3]
 
     spec = {"name": "clothing1m", "image_size": 10}
-    monkeypatch.setattr(_data, "_decode", None)  # It is done already.
+    # It is done already.
+    monkeypatch.setattr(datasets.StreamedDataset, "_stream", None)
     data = _data.load(spec, str(clothing), out / "data")
     assert data.x_train.shape == (24, 10, 10, 3)
     assert data.x_train.dtype == "uint8"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_noisy import datasets, noise
-from keras_noisy.datasets import StreamedDataset
+from keras_noisy.datasets import StreamedDataset, _decoding
 from keras_noisy.noise import NoisyLabels
 
 needs_pillow = pytest.mark.usefixtures("pillow")
@@ -164,6 +164,92 @@ def test_pipeline_refuses(tmp_path):
         list(data.pipeline())
 
 
+# --- decoded once
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Two images at once, and a note of how far it is after each two."""
+    monkeypatch.setattr(_decoding, "_CHUNK", 2)
+    monkeypatch.setattr(_decoding, "_BYTES", 1)
+
+
+@needs_pillow
+@pytest.mark.tf_data
+def test_arrays_are_what_the_stream_gives(tmp_path, small_chunks):
+    data = datasets.load("custom", source=write_class_folders(tmp_path / "images"))
+    arrays = data.to_arrays(tmp_path / "arrays", image_size=(5, 3))
+    assert set(arrays) == {"train", "test"}
+    for split, (images, labels) in arrays.items():
+        rows = data.pipeline(split, image_size=(5, 3)).as_numpy_iterator()
+        ids, expected, classes = (
+            np.stack(column) for column in zip(*rows, strict=True)
+        )
+        np.testing.assert_array_equal(images[ids], expected)
+        np.testing.assert_array_equal(labels[ids], classes)
+        assert isinstance(images, np.memmap) and not images.flags.writeable
+        assert images.dtype == "uint8" and labels.dtype == "int64"
+
+
+@pytest.fixture
+def interrupted(small_chunks, monkeypatch):
+    """A function that begins to decode, and is interrupted after six images."""
+
+    def crash(path, content, write=_decoding._files.write_json):
+        write(path, content)
+        if content["done"] == 6:
+            raise KeyboardInterrupt
+
+    def interrupted(data, folder):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(_decoding._files, "write_json", crash)
+            data.to_arrays(folder, image_size=4, splits=["train"])
+
+    return interrupted
+
+
+@needs_pillow
+@pytest.mark.tf_data
+def test_decoding_continues(tmp_path, interrupted, monkeypatch):
+    root, folder = write_class_folders(tmp_path / "images"), tmp_path / "arrays"
+    data = datasets.load("custom", source=root)
+    expected = data.to_arrays(tmp_path / "whole", image_size=4, splits=["train"])
+    interrupted(data, folder)
+    for path in data.paths()[:6]:
+        pathlib.Path(path).write_bytes(b"not read again")
+    arrays = data.to_arrays(folder, image_size=4, splits=["train"])
+    for actual, other in zip(arrays["train"], expected["train"], strict=True):
+        np.testing.assert_array_equal(actual, other)
+    # Finished, it reads no image.
+    monkeypatch.setattr(StreamedDataset, "_stream", None)
+    again = data.to_arrays(folder, image_size=4, splits=["train"])
+    np.testing.assert_array_equal(again["train"][0], expected["train"][0])
+
+
+@needs_pillow
+@pytest.mark.tf_data
+def test_to_arrays_refuses(tmp_path):
+    root, folder = write_class_folders(tmp_path / "images"), tmp_path / "arrays"
+    data = datasets.load("custom", source=root)
+    for size in (0, None, (4, 4, 3)):
+        with pytest.raises(ValueError, match=r"to_arrays: `image_size` must be a posi"):
+            data.to_arrays(folder, image_size=size)
+    with pytest.raises(ValueError, match=r"to_arrays: `split` must be one of"):
+        data.to_arrays(folder, image_size=4, splits=["validation"])
+    damaged = pathlib.Path(data.paths()[3])
+    content = damaged.read_bytes()
+    damaged.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"n01.image_3\.png is damaged"):
+        data.to_arrays(folder, image_size=4)
+    damaged.write_bytes(content)
+    data.to_arrays(folder, image_size=4)
+    with pytest.raises(ValueError, match=r"whose image_size is \[5, 5\].*\[4, 4\]"):
+        data.to_arrays(folder, image_size=5)
+    damaged.rename(damaged.with_name("another.png"))
+    with pytest.raises(ValueError, match="`folder` must be a folder of this data set"):
+        datasets.load("custom", source=root).to_arrays(folder, image_size=4)
+
+
 @needs_pillow
 def test_class_folders_refuse(tmp_path):
     (tmp_path / "train").mkdir()
@@ -294,6 +380,21 @@ def test_imagenet_of_tfds(prepare):
     ids, images, given = next(rows)
     assert images.shape == (50, 4, 4, 3)
     np.testing.assert_array_equal(given, labels[ids])
+
+
+@pytest.mark.tf_data
+def test_decoding_of_tfds_continues(prepare, interrupted, tmp_path):
+    rows = [(np.full((3, 4, 3), 10 * i, "uint8"), i % 5, {}) for i in range(20)]
+    splits = {"train": rows, "validation": rows[:3]}
+    builder, _ = prepare("imagenet2012", (None, None, 3), 5, splits, num_shards=3)
+    data = datasets.load("imagenet2012", source=builder)
+    interrupted(data, tmp_path)
+    images, labels = data.to_arrays(tmp_path, image_size=4, splits=["train"])["train"]
+    values = images[:, 0, 0, 0] // 10
+    assert sorted(values) == list(range(20))
+    np.testing.assert_array_equal(labels, values % 5)
+    by_id = {int(i): image for i, image, _ in data.pipeline(image_size=4)}
+    assert all((by_id[i] == images[i]).numpy().all() for i in range(20))
 
 
 @pytest.mark.tf_data

@@ -1,0 +1,109 @@
+"""Images of files, decoded once into an array on disk."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from keras_noisy import _files
+from keras_noisy._errors import message
+
+_CHUNK = 256
+# Written between two notes of how far it is.
+_BYTES = 1 << 28
+_PROGRESS = "progress.json"
+
+
+def decode(owner, dataset, split, size, folder):
+    """Return `(images, labels)` of a split as arrays in `folder`, memory maps.
+
+    What a killed process has decoded is not decoded again.
+    """
+    count = dataset.num_examples(split)
+    identity = {
+        "name": dataset.name,
+        "split": split,
+        "image_size": list(size),
+        "num_examples": count,
+        "files": _digest(dataset.paths(split), dataset.sources[split].labels),
+    }
+    shapes = {"images": (np.uint8, (count, *size, 3)), "labels": (np.int64, (count,))}
+    progress = os.path.join(folder, _PROGRESS)
+    state = _files.read_json(progress)
+    if state is None:
+        os.makedirs(folder, exist_ok=True)
+        for name, (dtype, shape) in shapes.items():
+            _allocate(_path(folder, name), dtype, shape)
+        state = {**identity, "done": 0}
+        _files.write_json(progress, state)
+    for name, value in identity.items():
+        if state[name] != value:
+            expected = f"a folder of this data set, whose {name} is {value!r}"
+            mend = f"It holds one with {state[name]!r}; choose another, or delete it."
+            raise ValueError(message(owner, "folder", expected, folder, mend))
+    if state["done"] < count:
+        arrays = [np.load(_path(folder, name), mmap_mode="r+") for name in shapes]
+        for done in _decode_rest(owner, dataset, split, size, state["done"], arrays):
+            _files.write_json(progress, {**state, "done": done})
+    return tuple(np.load(_path(folder, name), mmap_mode="r") for name in shapes)
+
+
+def _decode_rest(owner, dataset, split, size, done, arrays):
+    """Fill the arrays, and yield how many examples are in the files."""
+    images, labels = arrays
+    often = max(1, _BYTES // (_CHUNK * int(np.prod(images.shape[1:])))) * _CHUNK
+    batches = dataset._stream(split, size, skip=done).batch(_CHUNK)
+    try:
+        for ids, batch, classes in batches.as_numpy_iterator():
+            images[ids], labels[ids] = batch, classes
+            done += len(ids)
+            if done % often == 0 or done == len(labels):
+                images.flush()
+                labels.flush()
+                yield done
+    except Exception as error:
+        path = _broken(dataset.paths(split), done)
+        if path is None:
+            raise
+        expected = "a data set of images"
+        mend = (
+            f"{path} is damaged, or is no image: mend it, or put another in its place."
+        )
+        raise ValueError(message(owner, "split", expected, split, mend)) from error
+
+
+def _broken(paths, first):
+    """Return the first file that is no image among the next ones, or None."""
+    import tensorflow as tf
+
+    for path in [] if paths is None else paths[first : first + 2 * _CHUNK]:
+        try:
+            tf.io.decode_image(
+                tf.io.read_file(path), channels=3, expand_animations=False
+            )
+        except tf.errors.OpError:
+            return path
+    return None
+
+
+def _path(folder, name):
+    return os.path.join(folder, f"{name}.npy")
+
+
+def _digest(paths, labels):
+    """Return what identifies files with labels, wherever their folder lies, or None."""
+    if paths is None:
+        return None
+    start = len(os.path.commonpath(list(paths)))
+    state = hashlib.blake2b(digest_size=8)
+    for path, label in zip(paths, labels, strict=True):
+        state.update(f"{path[start:]} {label}\n".encode())
+    return state.hexdigest()
+
+
+def _allocate(path, dtype, shape):
+    """Make the file of an array; a full disk shows here, and not hours later."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
