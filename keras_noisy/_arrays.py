@@ -20,6 +20,8 @@ def standard(data):
     Lists have no `shape`, brackets of a data frame look at its index, tensors of
     TensorFlow take no lists of rows, and of sparse arrays only some formats have rows.
     """
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+
     if isinstance(data, list) and not any(
         hasattr(leaf, "shape") for leaf in keras.tree.flatten(data[:1])
     ):
@@ -28,7 +30,7 @@ def standard(data):
     def convert(leaf):
         if hasattr(leaf, "to_numpy"):
             leaf = leaf.to_numpy()
-        elif keras.backend.backend() == "tensorflow" and keras.ops.is_tensor(leaf):
+        elif is_tensorflow and keras.ops.is_tensor(leaf) and hasattr(leaf, "__array__"):
             leaf = np.asarray(leaf)
         return leaf.tocsr() if hasattr(leaf, "tocsr") else leaf
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_noisy import _arrays, _mean_predictions
-from keras_noisy._errors import message
+from keras_noisy._errors import Described, message
 
 _PIECE_BYTES = 1 << 25
 
@@ -110,9 +110,8 @@ class SameOrder:
         expected = "a data set that comes in the same order whenever it is read"
         mend = "Shuffle with `reshuffle_each_iteration=False`, or not at all."
         if has_labels:
-            raise ValueError(
-                message(self.owner, "x", expected, "another order of labels", mend)
-            )
+            received = Described("data whose labels come in another order")
+            raise ValueError(message(self.owner, "x", expected, received, mend))
         warnings.warn(
             f"{self.owner}: the first inputs of `x` are not what they were, by "
             f"augmentation or by another order. `x` must be {expected}.",
