@@ -188,7 +188,7 @@ def _split(data):
 
 
 def check_ids(owner, ids):
-    """Raise unless there are ids, of an integer dtype."""
+    """Raise unless there are ids, of an integer dtype, one for each example."""
     if ids is None:
         raise ValueError(
             f"{owner}: the data of `fit` must carry sample ids, as inputs "
@@ -203,6 +203,12 @@ def check_ids(owner, ids):
                 owner, "sample_id", "of an integer dtype", dtype, "Cast it to int64."
             )
         )
+    if not len(ids.shape):
+        mend = (
+            "Batch a data set of single examples; number one of batches by "
+            "`with_sample_ids(dataset, batched=True)`."
+        )
+        raise ValueError(message(owner, "sample_id.shape", "(batch,)", (), mend))
 
 
 def output_message(owner, y_pred):

@@ -378,7 +378,8 @@ def with_sample_ids(
 
     Raises:
         TypeError: If `dataset` is not a data set of such elements.
-        ValueError: If it is shuffled or repeated already.
+        ValueError: If it is shuffled or repeated already, or of batches without
+            `batched`.
 
     Example:
     ```python
@@ -396,6 +397,11 @@ def with_sample_ids(
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"
         raise TypeError(message(owner, "dataset", expected, spec or dataset))
+    shape: Any = getattr(spec[1], "shape", None)
+    if not batched and getattr(shape, "rank", None) and shape[0] is None:
+        expected = "a data set of single examples"
+        mend = "Pass batched=True for one of batches."
+        raise ValueError(message(owner, "dataset", expected, spec, mend))
     operation = _find_reordering(dataset)
     if operation:
         expected = f"in its original order, without `{operation}`"

@@ -604,6 +604,12 @@ def test_with_sample_ids_refuses():
         with_sample_ids(dataset.shuffle(3))
     with pytest.raises(ValueError, match=r"`dataset` must be in its original order"):
         with_sample_ids(dataset.repeat())
+    with pytest.raises(ValueError, match=r"single examples.*Pass batched=True for one"):
+        with_sample_ids(dataset.batch(4))
+    # Whose size of a batch is known, as a vector of labels is.
+    for numbered in (dataset, dataset.batch(2, drop_remainder=True)):
+        with pytest.raises(ValueError, match=r"`sample_id.shape` must be \(batch,\)"):
+            SEALOnTheFly(N).pipeline(make_model(), with_sample_ids(numbered))
     with pytest.raises(
         TypeError, match=r"`dataset` must be a tf.data.Dataset of \(x, y"
     ):
