@@ -20,12 +20,12 @@ def standard(data):
     Lists have no `shape`, brackets of a data frame look at its index, tensors of
     TensorFlow take no lists of rows, and of sparse arrays only some formats have rows.
     """
-    is_tensorflow = keras.backend.backend() == "tensorflow"
-
     if isinstance(data, list) and not any(
         hasattr(leaf, "shape") for leaf in keras.tree.flatten(data[:1])
     ):
         return np.asarray(data)
+
+    is_tensorflow = keras.backend.backend() == "tensorflow"
 
     def convert(leaf):
         if hasattr(leaf, "to_numpy"):
@@ -67,6 +67,23 @@ def length(owner, argument, data):
         expected = "arrays of one length"
         raise ValueError(message(owner, argument, expected, sorted(lengths)))
     return lengths.pop()
+
+
+def entries(owner, argument, data, size, expected):
+    """Return arrays in standard form with `size` entries, or raise that it must be so.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        argument: Name of the argument.
+        data: What came.
+        size: How many entries there must be.
+        expected: What their number must be, in words.
+    """
+    arrays = as_arrays(owner, argument, data)
+    found = length(owner, argument, arrays)
+    if found != size:
+        raise ValueError(message(owner, f"len({argument})", expected, found))
+    return arrays
 
 
 def take(data, rows):

@@ -28,6 +28,15 @@ def atomic_writer(path):
     sync_folder(os.path.dirname(path))
 
 
+def claim_room(file, size):
+    """Take the room of `size` bytes for an open file: a full disk shows here.
+
+    Not in the middle of long work, that is; where the system lets one.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+
+
 def sync_folder(folder):
     """Make renames in `folder` durable, where the system lets one."""
     if not hasattr(os, "O_DIRECTORY"):

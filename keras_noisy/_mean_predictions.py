@@ -377,9 +377,7 @@ class _FileTable:
         mode = "r+b" if os.path.exists(self.path) else "w+b"
         with open(self.path, mode) as file:
             size = shape[0] * self.row_bytes
-            if hasattr(os, "posix_fallocate"):
-                # A full disk shows here, and not in the middle of an epoch.
-                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+            _files.claim_room(file, size)
             file.truncate(size)
 
     def read(self, rows):

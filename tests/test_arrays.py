@@ -211,7 +211,6 @@ def test_hold_out_class_conditional_test(form):
     "form", [frame_of, rows_of_sparse], ids=["data frame", "sparse"]
 )
 def test_models_around_networks(form):
-
     def logs(model, x, y):
         model.compile(
             "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)

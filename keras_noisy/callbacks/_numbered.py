@@ -111,12 +111,8 @@ class Numbered(keras.callbacks.Callback):
         if data is None:
             expected = "an array where `x` is one"
             raise ValueError(message(self.owner, argument, expected, data))
-        arrays = _arrays.as_arrays(self.owner, argument, data)
-        size = _arrays.length(self.owner, argument, arrays)
-        if size != self.num_examples:
-            expected = f"of length {self.num_examples}, `num_examples`"
-            raise ValueError(message(self.owner, f"len({argument})", expected, size))
-        return arrays
+        expected = f"of length {self.num_examples}, `num_examples`"
+        return _arrays.entries(self.owner, argument, data, self.num_examples, expected)
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""

@@ -154,15 +154,16 @@ class LearningDynamics(keras.callbacks.Callback):
         ):
             rows = slice(start, start + len(outputs))
             start = rows.stop
-            outputs = np.asarray(outputs, "float32")
-            if not self.from_logits:
-                _predictions.check(_OWNER, outputs, epoch, False)
-            self._add(rows, outputs, self.from_logits)
+            outputs = p = np.asarray(outputs, "float32")
+            if self.from_logits:
+                p = ops.convert_to_numpy(ops.softmax(outputs))
+            _predictions.check(_OWNER, p, epoch, self.from_logits)
+            self._add(rows, p, outputs if self.from_logits else None)
 
     def _listen(self, rows, probabilities):
         """Take the predictions that SEAL has collected."""
         if self._sums is not None:
-            self._add(rows, np.asarray(probabilities, "float32"), False)
+            self._add(rows, np.asarray(probabilities, "float32"))
 
     def _check_all_seen(self):
         count, expected = self._sums.seen, len(self.noisy_labels)
@@ -179,13 +180,12 @@ class LearningDynamics(keras.callbacks.Callback):
                 f"noisy_labels.shape={self.noisy_labels.shape}."
             )
 
-    def _add(self, rows, outputs, are_logits):
-        self._sums.seen += len(outputs)
+    def _add(self, rows, p, logits=None):
+        self._sums.seen += len(p)
         if self._sums.seen > len(self.noisy_labels):
             return
         noisy = self.noisy_labels[rows]
-        p = ops.convert_to_numpy(ops.softmax(outputs)) if are_logits else outputs
-        losses = self._losses(noisy, outputs, are_logits)
+        losses = self._losses(noisy, p, logits)
         classes = p.argmax(axis=1)
         values = {
             "entropy": analysis.normalized_entropy(p),
@@ -200,15 +200,16 @@ class LearningDynamics(keras.callbacks.Callback):
         self._sums.add("clean", values, noisy == clean)
         self._sums.add("corrupted", values, noisy != clean)
 
-    def _losses(self, labels, outputs, are_logits):
+    def _losses(self, labels, p, logits):
         """Return the training loss per example, or None where it has none."""
         loss = self.model.loss
         loss = keras.losses.get(loss) if isinstance(loss, str) else loss
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
             return None
-        if getattr(loss, "from_logits", False) and not are_logits:
-            outputs = np.log(np.maximum(outputs, np.finfo("float32").tiny))
+        outputs = p if logits is None else logits
+        if getattr(loss, "from_logits", False) and logits is None:
+            outputs = np.log(np.maximum(p, np.finfo("float32").tiny))
         targets = ops.convert_to_tensor(targets_for(loss, labels, outputs.shape[1]))
         each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
         return each if each.shape == labels.shape else None

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._errors import message
+from keras_noisy.datasets import _checks
 
 _CHUNK = 256
 # Written between two notes of how far it is.
@@ -52,6 +53,7 @@ def _decode_rest(owner, dataset, split, size, done, arrays):
     """Fill the arrays, and yield how many examples are in the files."""
     images, labels = arrays
     often = max(1, _BYTES // (_CHUNK * int(np.prod(images.shape[1:])))) * _CHUNK
+    tf = _checks.require(owner, "tensorflow", "decoding")
     batches = dataset._stream(split, size, skip=done).batch(_CHUNK)
     try:
         for ids, batch, classes in batches.as_numpy_iterator():
@@ -61,8 +63,8 @@ def _decode_rest(owner, dataset, split, size, done, arrays):
                 images.flush()
                 labels.flush()
                 yield done
-    except Exception as error:
-        path = _broken(dataset.paths(split), done)
+    except tf.errors.OpError as error:
+        path = _broken(tf, dataset.paths(split), done)
         if path is None:
             raise
         expected = "a data set of images"
@@ -72,10 +74,8 @@ def _decode_rest(owner, dataset, split, size, done, arrays):
         raise ValueError(message(owner, "split", expected, split, mend)) from error
 
 
-def _broken(paths, first):
+def _broken(tf, paths, first):
     """Return the first file that is no image among the next ones, or None."""
-    import tensorflow as tf
-
     for path in [] if paths is None else paths[first : first + 2 * _CHUNK]:
         try:
             tf.io.decode_image(
@@ -102,8 +102,7 @@ def _digest(paths, labels):
 
 
 def _allocate(path, dtype, shape):
-    """Make the file of an array; a full disk shows here, and not hours later."""
+    """Make the file of an array."""
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    with open(path, "r+b") as file:
+        _files.claim_room(file, os.path.getsize(path))

@@ -98,12 +98,15 @@ def training_pipeline(
     if num_examples < (batch_size if drop_remainder else 1):
         expected = "at least one batch"
         raise ValueError(message(_OWNER, "len(x)", expected, num_examples))
+
+    def entries(argument, values):
+        expected = f"{num_examples}, the number of examples in `x`"
+        return _arrays.entries(_OWNER, argument, values, num_examples, expected)
+
     return TrainingPipeline(
         x,
-        _entries("y", y, num_examples),
-        None
-        if sample_weight is None
-        else _entries("sample_weight", sample_weight, num_examples),
+        entries("y", y),
+        None if sample_weight is None else entries("sample_weight", sample_weight),
         augment=_augmentation(augment, x),
         batch_size=batch_size,
         shuffle=check_bool(_OWNER, "shuffle", shuffle),
@@ -231,16 +234,6 @@ def _check_crop_flip(images, padding):
         shape = np.shape(images)
         raise ValueError(message("crop_flip", "images.shape", expected, shape, mend))
     check_count("crop_flip", "padding", padding, low=0)
-
-
-def _entries(argument, values, num_examples):
-    """Return an array with an entry per example, or raise."""
-    values = _arrays.as_arrays(_OWNER, argument, values)
-    found = _arrays.length(_OWNER, argument, values)
-    if found != num_examples:
-        expected = f"{num_examples}, the number of examples in `x`"
-        raise ValueError(message(_OWNER, f"len({argument})", expected, found))
-    return values
 
 
 def _augmentation(augment, x):

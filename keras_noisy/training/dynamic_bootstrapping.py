@@ -279,14 +279,12 @@ class DynamicBootstrapping(_around.AroundNetworks):
     def _mixed(self, x, targets, wrong):
         """Return inputs and targets, mixed in pairs."""
         keras.tree.map_structure(_check_mixable, x)
-        partner, share = self._pairs(wrong)
+        partner, share, target_share = self._pairs(wrong)
         x = keras.tree.map_structure(lambda leaf: _mix(leaf, partner, share), x)
-        mixes = ops.unstack(self._phase.value, 3)[1]
-        share = ops.where(mixes > 0, ops.full_like(share, 0.5), share)
-        return x, _mix(targets, partner, share)
+        return x, _mix(targets, partner, target_share)
 
     def _pairs(self, wrong):
-        """Return the partner of each example, and its own share in the mixture."""
+        """Return the partner of each example, and its shares in input and target."""
         size = ops.shape(wrong)[0]
         partner = ops.argsort(keras.random.uniform((size,), seed=self._random))
         # The middle one of 2 alpha - 1 uniform numbers has the distribution
@@ -295,8 +293,10 @@ class DynamicBootstrapping(_around.AroundNetworks):
         static = ops.ones_like(wrong) * ops.sort(numbers)[self.mixup_alpha - 1]
         right = 1 - wrong
         dynamic = right / (right + ops.take(right, partner, axis=0))
-        mixes = ops.unstack(self._phase.value, 3)[1]
-        return partner, ops.where(mixes > 0, dynamic, static)
+        follows = self._phase.value[1] > 0
+        half = ops.full_like(static, 0.5)
+        share = ops.where(follows, dynamic, static)
+        return partner, share, ops.where(follows, half, static)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

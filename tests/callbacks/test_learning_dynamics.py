@@ -69,13 +69,17 @@ def test_the_loss_says_that_outputs_are_logits():
         assert fit(build_model(activation=None), watch) == expected
 
 
-def test_a_diverged_training_is_an_error_that_says_so():
-    model = build_model()
+@pytest.mark.parametrize("activation", ["softmax", None])
+def test_a_diverged_training_is_an_error_that_says_so(activation):
+    model = build_model(activation)
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     with pytest.raises(
         ValueError, match="LearningDynamics: predictions must be finite"
     ):
-        fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+        watch = callbacks.LearningDynamics(
+            X, NOISY, CLEAN, from_logits=activation is None
+        )
+        fit(model, watch)
 
 
 def test_csv_logger_writes_it(tmp_path):
