@@ -56,6 +56,22 @@ def as_class_ids(owner, argument, labels, num_classes=None):
     return labels.astype(np.int64)
 
 
+def as_column(values):
+    """Return plain integers as int64 `(n,)`, with other numbers and texts as objects.
+
+    With anything else it is no column, and what it is is returned.
+    """
+    values = list(values)
+    for value in values:
+        if type(value) not in (int, float, str, bool, type(None)):
+            return f"a list with a {type(value).__name__} in it"
+    if all(type(value) is int and value.bit_length() < 64 for value in values):
+        return np.array(values, np.int64)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
 def labels_for(owner, labels, size):
     """Return labels that replace those of a split of `size` examples."""
     if isinstance(labels, NoisyLabels):

@@ -55,7 +55,7 @@ def _prepared(owner, names, source):
     folder = pathlib.Path(source)
     prepared = [folder] if is_prepared(folder) else []
     for name in names:
-        prepared = prepared or _prepared_versions(folder / name)
+        prepared = prepared or prepared_versions(folder / name)
     if not prepared:
         expected = f"a folder with {' or '.join(names)} as TFDS prepares it"
         mend = f"Run tfds.builder({names[-1]!r}, data_dir=...).download_and_prepare()."
@@ -68,7 +68,7 @@ def is_prepared(folder):
     return (folder / "dataset_info.json").is_file()
 
 
-def _prepared_versions(folder):
+def prepared_versions(folder):
     """Return the prepared versions below a data set's folder, the newest last."""
     patterns = ("*/dataset_info.json", "*/*/dataset_info.json")
     found = [path.parent for pattern in patterns for path in folder.glob(pattern)]

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_noisy import _files
+from keras_noisy import _files, _npz
 
 
 def state_of(model):
@@ -47,8 +47,9 @@ def save(path, model):
 
 def load(path):
     """Return what `save` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
-        return [archive[name] for name in sorted(archive.files)]
+    with open(path, "rb") as file:
+        archive = _npz.Npz(file)
+        return [archive[name] for name in sorted(archive.names)]
 
 
 def describe(model):
