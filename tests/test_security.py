@@ -1,9 +1,11 @@
 """Files from elsewhere: what they hold is never run."""
 
+import io
 import json
 import pathlib
 import pickle
 import re
+import zipfile
 
 import keras
 import numpy as np
@@ -107,6 +109,14 @@ def test_checkpoint_of_a_run(payload, touched, tmp_path):
     with pytest.raises(ValueError, match="allow_pickle=False"):
         run(storage, epochs=2, rounds=1)
     assert not touched.exists()
+    # One that claims 10 GB is not believed.
+    header = io.BytesIO()
+    description = {"descr": "<f8", "fortran_order": False, "shape": (10**10 // 8,)}
+    np.lib.format.write_array_header_1_0(header, description)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("000000.npy", header.getvalue())
+    with pytest.raises(ValueError, match="claims more than the 0 bytes"):
+        run(storage, epochs=2, rounds=1)
 
 
 @pytest.mark.parametrize("name", ["state.json", "means-0.u32", "counts-0.i64"])

@@ -33,6 +33,9 @@ def builder_for(owner, names, source):
         ValueError: If there is nothing prepared in the folder, or it has no images
             and labels.
     """
+    # First of all: whoever has another folder needs no TFDS.
+    is_folder = not is_builder(source) and source != "tfds"
+    prepared = _prepared(owner, names, source) if is_folder else None
     tfds = _checks.require(owner, "tensorflow_datasets", "this source")
     _checks.require(owner, "tensorflow", "this source")
     if is_builder(source):
@@ -41,7 +44,7 @@ def builder_for(owner, names, source):
         builder = tfds.builder(names[-1])
         builder.download_and_prepare()
     else:
-        builder = tfds.builder_from_directory(_prepared(owner, names, source))
+        builder = tfds.builder_from_directory(prepared)
     features = builder.info.features
     if not {"image", "label"} <= set(features):
         expected = "a data set with the features 'image' and 'label'"

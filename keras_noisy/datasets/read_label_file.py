@@ -122,7 +122,9 @@ def read_label_file(
     noisy = _class_ids(columns, key)
     clean_names = _clean_names(path, columns, key)
     if file_ids is None:
-        file_ids = _named_ids(path, columns, len(noisy), bool(clean_names))
+        file_ids = _named_ids(path, columns, bool(clean_names))
+        if file_ids is None and not clean_names:
+            _check_unknown_ids(path, columns, key, num_classes)
     rows, ids = _rows(path, file_ids, len(noisy), ids, len(clean))
     noisy = noisy[rows]
     for name in clean_names:
@@ -400,7 +402,7 @@ def _check_range(path, key, noisy, clean, num_classes):
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
 
 
-def _named_ids(path, columns, size, has_clean):
+def _named_ids(path, columns, has_clean):
     """Return the ids in a file, or None where it has none."""
     names = sorted(filter(_ID_NAME.fullmatch, columns), key=len, reverse=True)
     found = []
@@ -419,6 +421,22 @@ def _named_ids(path, columns, size, has_clean):
         mend = f"They differ under {', '.join(map(repr, found))}. Pass `file_ids`."
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
     return columns[found[0]] if found else None
+
+
+def _check_unknown_ids(path, columns, key, num_classes):
+    """Raise if a column can only be ids, and would be passed over."""
+    for name, column in columns.items():
+        is_other = name != key and _is_column(column) and column.dtype.kind in "iu"
+        # As many numbers as rows, more than there are classes.
+        if not is_other or len(np.unique(column)) < max(len(column), num_classes + 1):
+            continue
+        if (np.diff(column.astype(np.int64)) != 1).any():
+            expected = "a file whose ids have a known name, such as 'id'"
+            mend = (
+                f"{name!r} has another number in every row. Pass it as `file_ids` if "
+                "these are ids, or else the positions, np.arange(number of rows)."
+            )
+            raise ValueError(message(_OWNER, "path", expected, str(path), mend))
 
 
 def _rows(path, file_ids, size, ids, num_examples):
