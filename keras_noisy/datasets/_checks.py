@@ -47,7 +47,9 @@ def as_class_ids(owner, argument, labels, num_classes=None):
         received = describe_array(labels)
         raise TypeError(message(owner, argument, expected, received, mend))
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if low < 0 or (num_classes is not None and high >= num_classes):
+    # Larger ones would wrap around below.
+    limit = 2**63 if num_classes is None else num_classes
+    if low < 0 or high >= limit:
         expected = "non-negative class ids"
         if num_classes is not None:
             expected = f"class ids in [0, {num_classes})"

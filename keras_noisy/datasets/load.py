@@ -236,6 +236,11 @@ def _read_npz(name, path):
             archive = _npz.Npz(file)
             arrays = {key: archive[key] for key in _ARRAYS if key in archive.names}
             names = archive["class_names"] if "class_names" in archive.names else None
+        if names is not None and names.ndim != 1:
+            raise ValueError(f"its 'class_names' have the shape {names.shape}")
+        scalars = [key for key, array in arrays.items() if array.ndim == 0]
+        if scalars:
+            raise ValueError(f"its {scalars[0]!r} is one number")
     except MemoryError:
         raise
     # zipfile, zlib and NumPy raise half a dozen types on damaged bytes.

@@ -14,7 +14,7 @@ from keras_noisy import _npz
 from keras_noisy._errors import message
 from keras_noisy.datasets import _checks, _safe_pickle
 from keras_noisy.datasets.dataset import Dataset
-from keras_noisy.noise._checks import Described, check_sample_ids
+from keras_noisy.noise._checks import Described, check_num_classes, check_sample_ids
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "read_label_file"
@@ -144,6 +144,8 @@ def _split_key(path, key):
     """Return path and key; the path may hold both, as `file.npz:key`."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(message(_OWNER, "path", "a path", path))
+    if key is not None and not isinstance(key, str):
+        raise TypeError(message(_OWNER, "key", "a name in the file, or None", key))
     path = os.fspath(path)
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".npz") and not os.path.exists(path):
@@ -157,6 +159,8 @@ def _split_key(path, key):
 def _describe(clean_labels, ids, num_classes):
     """Return labels, ids, number of classes and order of the data set."""
     order = None
+    if num_classes is not None:
+        num_classes = check_num_classes(_OWNER, num_classes)
     if isinstance(clean_labels, Dataset):
         dataset, clean_labels = clean_labels, clean_labels.y_train
         order = dataset.order
@@ -226,27 +230,27 @@ def _check_columns(columns):
 def _read_csv(path):
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        rows = [(reader.line_num, row) for row in reader if row]
-    if not rows:
-        raise ValueError("it is empty")
-    (_, header), *rows = rows
-    header = [name.strip() for name in header]
-    _check_header(header)
-    for number, row in rows:
-        if len(row) != len(header):
-            extra = " A comma at the end of a line adds one." if row[-1] == "" else ""
-            text = f"line {number} has {len(row)} of {len(header)} values.{extra}"
-            raise ValueError(text)
-    columns = {
-        name: [row[place].strip() for _, row in rows]
-        for place, name in enumerate(header)
-    }
-    if header[-1] == "" and not any(columns[""]):
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        _check_header(header)
+        rows = []
+        for row in filter(None, reader):
+            if len(row) != len(header):
+                extra = " A comma at the end adds one." if row[-1] == "" else ""
+                raise ValueError(
+                    f"line {reader.line_num} has {len(row)} of {len(header)} "
+                    f"values.{extra}"
+                )
+            rows.append(row)
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    if header[-1] == "" and not any(map(str.strip, columns[-1])):
         raise ValueError("its lines end in a comma, which adds a column without values")
-    return {name: _as_integers(texts) for name, texts in columns.items()}
+    columns = zip(header, columns, strict=True)
+    return {name: _as_integers(texts) for name, texts in columns}
 
 
 def _check_header(header):
+    if not header:
+        raise ValueError("it is empty")
     if any(name.isdecimal() for name in header):
         raise ValueError("the first line must name the columns")
     for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
@@ -259,10 +263,12 @@ def _check_header(header):
 
 def _as_integers(texts):
     """Return the numbers in a column of text; with other text, objects."""
-    are_digits = (re.fullmatch(r"[+-]?[0-9]{1,19}", text) for text in texts)
+    # Python's `int` takes more: "1_0", and digits of any script.
+    is_integer = re.compile(r"\s*[+-]?[0-9]{1,18}\s*").fullmatch
+    if all(map(is_integer, texts)):
+        return np.array(list(map(int, texts)), np.int64)
     return _checks.as_column(
-        int(text) if is_digits else text
-        for text, is_digits in zip(texts, are_digits, strict=True)
+        int(text) if is_integer(text) else text.strip() for text in texts
     )
 
 
@@ -392,7 +398,7 @@ def _check_range(path, key, noisy, clean, num_classes):
     high = int(noisy.max(initial=0))
     mend = f"It holds {high}. Pass `num_classes` if there are more classes."
     count_from_one = False
-    if noisy.size and noisy.min() == 1 and clean.min() == 0:
+    if noisy.size and noisy.min() == 1 and clean.min() == 0 and high <= clean.max() + 1:
         count_from_one = np.mean(noisy - 1 == clean) > np.mean(noisy == clean)
         mend = (
             "Its labels seem to count from 1: subtract 1." if count_from_one else mend
@@ -496,7 +502,7 @@ def _check_clean(path, name, file_clean, clean, ids):
 
 def _check_order_name(order):
     known = (*_checks.ORDERS, _TORCHVISION, _SAME)
-    if order is not None and order not in known:
+    if order is not None and not (isinstance(order, str) and order in known):
         expected = f"one of {', '.join(map(repr, known))}"
         raise ValueError(message(_OWNER, "order", expected, order))
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
@@ -126,15 +127,15 @@ class NoisyLabels:
         # So that `load`, which unpacks no file without a limit, reads all of them.
         is_large = self.noisy.nbytes + self.clean.nbytes > _npz.FREE_BYTES // 2
         write = np.savez if is_large else np.savez_compressed
+        content: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "noisy": self.noisy,
+            "clean": self.clean,
+            "num_classes": np.array(self.num_classes),
+            **self._digests(),
+        }
         with _files.atomic_writer(path) as file:
-            write(
-                file,
-                format=np.array(_FORMAT),
-                noisy=self.noisy,
-                clean=self.clean,
-                num_classes=np.array(self.num_classes),
-                **{name: np.array(text) for name, text in self._digests().items()},
-            )
+            write(file, **content)
 
     def _digests(self):
         """Return the digests in a file by name, the last one of all that it holds."""

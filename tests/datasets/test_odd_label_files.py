@@ -39,7 +39,7 @@ def test_a_comma_at_the_end(tmp_path):
     path = write_csv(tmp_path / "a.csv", {"label": CLEAN, "label_noisy": NOISY})
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(f"{row}," for row in rows)]))
-    refuse(path, "line 2 has 3 of 2 values. A comma at the end of a line adds one.")
+    refuse(path, "line 2 has 3 of 2 values. A comma at the end adds one.")
     path.write_text("\n".join(f"{line}," for line in [header, *rows]))
     refuse(path, "its lines end in a comma, which adds a column without values")
     # Numbers there are what pandas writes: the ids.
@@ -198,9 +198,26 @@ def test_ids_that_count_from_one(tmp_path):
     refuse(path, "counts its rows from 1: pass `file_ids`, less by 1", order="same")
 
 
-def test_the_order_is_looked_at_though_clean_labels_show_it(tmp_path):
+def test_arguments_are_looked_at_though_clean_labels_show_the_order(tmp_path):
     path = write_csv(tmp_path / "a.csv", {"label": CLEAN, "noisy": NOISY})
-    refuse(path, "`order` must be one of 'keras.datasets', ", order="pytorch")
+    for order in ("pytorch", ["same"], np.array(["same", "file"]), 0):
+        refuse(path, "`order` must be one of 'keras.datasets', ", order=order)
+    for key in (3, ["noisy"], b"noisy"):
+        refuse(path, "`key` must be a name in the file, or None", key=key)
+    for num_classes in ("4", 4.0, 1, True):
+        text = "`num_classes` must be an integer of at least 2"
+        refuse(path, text, num_classes=num_classes)
+
+
+def test_ids_beyond_int64_do_not_wrap_around(tmp_path):
+    labels = NOISY.astype("uint64") + np.uint64(2**63)
+    path = write_npy(tmp_path / "a.npy", labels)
+    refuse(path, "must be non-negative class ids", order="same")
+
+
+def test_a_label_out_of_range_is_not_said_to_count_from_one(tmp_path):
+    path = write_csv(tmp_path / "a.csv", {"label": [3, 0], "noisy": [10**17, 1]})
+    refuse(path, f"It holds {10**17}. Pass `num_classes` if there are more", [3, 0])
 
 
 # --- what is no array
