@@ -28,6 +28,7 @@ _OWN_ARGUMENTS = (
     "bootstrap_delay",
     "annealing_epochs",
     "prior_weight",
+    "iterations",
     "seed",
 )
 # As little is a label wrong, or right, at least.
@@ -88,6 +89,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
         prior_weight: Weight of the divergence from the prior, at least 0 and finite.
         prior: How often each class occurs, `(num_classes,)`, summing to one; by default
             all alike.
+        iterations: Steps in which the mixture is fitted, from the start anew in every
+            epoch; the paper's ten by default. None fits to convergence.
         seed: Seed of the pairs and shares, which follow from it and the number of the
             epoch; by default a random one.
         **kwargs: `name`, `trainable` and `dtype`, as in `keras.Model`.
@@ -140,6 +143,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         annealing_epochs: int = 90,
         prior_weight: float = 1.0,
         prior: ArrayLike | None = None,
+        iterations: int | None = 10,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -160,6 +164,9 @@ class DynamicBootstrapping(_around.AroundNetworks):
             without="high",
         )
         self.prior = _prior.check(_OWNER, prior)
+        if iterations is not None:
+            iterations = count(_OWNER, "iterations", iterations)
+        self.iterations = iterations
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
@@ -344,9 +351,13 @@ class _Schedule(_callbacks.SetEpoch):
         model = self.model
         if epoch >= model.warmup_epochs:
             losses = np.concatenate(list(_losses(model, self.x, self.y, self.steps)))
-            low, high = loss_range(losses)
+            low, high = loss_range(losses, model.iterations)
             # With equal losses nothing says that a label is wrong.
-            model.set_mixture(beta_mixture(losses) if high > low else None)
+            differ = high > low
+            iterations = model.iterations
+            model.set_mixture(
+                beta_mixture(losses, iterations=iterations) if differ else None
+            )
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         mixture = self.model.mixture
