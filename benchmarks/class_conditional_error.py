@@ -114,10 +114,8 @@ def main():
     parser.add_argument("--size", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(
-        "| noise | verified | share held out | rejected | as if the matrix were known |\n"
-        "|---|---|---|---|---|"
-    )
+    print("| noise | verified | share held out | rejected | as if `T` were known |")
+    print("|---|---|---|---|---|")
     for number, (name, *setting) in enumerate(settings()):
         generator = np.random.default_rng([args.seed, number])
         found = [
@@ -132,8 +130,8 @@ def main():
             flush=True,
         )
     print(
-        f"\n{args.repeats} repeats of {args.size:,} examples, seed {args.seed}, nominal "
-        f"level 5 %, NumPy {np.__version__}."
+        f"\n{args.repeats} repeats of {args.size:,} examples, seed {args.seed}, "
+        f"nominal level 5 %, NumPy {np.__version__}."
     )
 
 

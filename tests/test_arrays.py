@@ -152,7 +152,9 @@ LABELLED = {
         noise.corrupt_labels(y, noise.symmetric(NUM_CLASSES, 0.2), seed=0).noisy
     ),
     "instance_dependent": lambda y, clean: noise.instance_dependent(P, y, 0.2).noisy,
-    "estimate_from_confusion": lambda y, clean: noise.estimate_from_confusion(y, P),
+    "estimate_from_confusion": lambda y, clean: noise.estimate_from_confusion(
+        y, 0.2 * P + 0.8 * np.eye(NUM_CLASSES)[NOISY]
+    ),
     "wrong_label_fit": lambda y, clean: analysis.wrong_label_fit(P, y, clean),
     "semantic_correction": lambda y, clean: analysis.semantic_correction(y, y, clean),
     "label_distance": lambda y, clean: analysis.label_distance(P, y, clean),

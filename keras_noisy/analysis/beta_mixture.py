@@ -20,8 +20,8 @@ _FENCE = 3
 EDGE = 1e-3
 # As little does an example belong to a component at least.
 _LEAST = 1e-12
-# A component that has shrunk to one loss keeps this variance, and explains that loss, such
-# as zero, not so well that the likelihood prefers it to two kinds of examples.
+# A component that has shrunk to one loss, such as zero, keeps this variance: it must
+# not explain that so well that the likelihood prefers it to two kinds of examples.
 _LEAST_VARIANCE = 1e-5
 # Fits of which a component has less are taken for fits of outliers.
 _LEAST_WEIGHT = 0.01

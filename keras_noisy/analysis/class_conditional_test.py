@@ -282,8 +282,8 @@ def _estimate(owner, clean, noisy, num_classes, weights):
     sizes = counts.sum(axis=1)
     if not len(clean):
         raise ValueError(
-            f"{owner}: `clean_labels` must hold examples that are verified, in the part "
-            "that is not held out. Received none. Verify some, or hold out fewer."
+            f"{owner}: `clean_labels` must hold verified examples, in the part that is "
+            "not held out. Received none. Verify some, or hold out fewer."
         )
     # A class without an example has no weight: its row does not matter.
     matrix = np.where(sizes[:, None] > 0, counts, np.eye(num_classes))
@@ -317,8 +317,8 @@ def _warn_of_selection(owner, matrix, weights, num_verified, noisy):
     worst = int(np.argmax(divergence))
     if divergence[worst] > spread * math.log(2 * len(matrix) / _WARNING_LEVEL):
         warnings.warn(
-            f"{owner}: the verified examples in `clean_labels` are no random sample: by "
-            f"them {there[worst]:.1%} of the given labels would be class {worst}, and "
+            f"{owner}: the verified examples are no random sample: by them "
+            f"{there[worst]:.1%} of the given labels would be class {worst}, and "
             f"{everywhere[worst]:.1%} are. The test is wrong for them. Verify examples "
             "that are drawn at random; if they were chosen by their true class, pass "
             "its right share as `class_weights`.",

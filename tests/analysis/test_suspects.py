@@ -174,6 +174,44 @@ def test_precision_and_recall():
     assert np.isnan(nothing["average_precision"])
 
 
+def test_average_precision_does_not_depend_on_the_order_of_ties():
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    losses = generator.integers(0, 5, 200)
+    truth = generator.uniform(size=200) < losses / 6
+    expected = metrics.average_precision_score(truth, losses)
+    labels = np.zeros(200, int)
+    for order in (np.arange(200), np.arange(200)[::-1], generator.permutation(200)):
+        suspects = find_suspects(labels, mean_losses=losses[order])
+        found = suspects.precision_and_recall(truth[order])["average_precision"]
+        assert found == pytest.approx(expected)
+    # All equal: the share of wrong labels.
+    tied = find_suspects(labels, mean_losses=np.ones(200))
+    found = tied.precision_and_recall(truth)["average_precision"]
+    assert found == pytest.approx(truth.mean())
+    empty = find_suspects(labels[:0], mean_losses=[]).precision_and_recall([])
+    assert np.isnan(empty["average_precision"])
+
+
+def test_iterations_of_the_mixture():
+    generator = np.random.default_rng(0)
+    losses = np.append(generator.beta(2, 8, 950), generator.beta(8, 2, 50))
+    labels = np.zeros(1000, int)
+    for iterations in (None, 1, 10):
+        mixture = analysis.beta_mixture(losses, iterations=iterations)
+        suspects = find_suspects(
+            labels,
+            mean_losses=losses,
+            threshold="beta_mixture",
+            iterations=iterations,
+        )
+        expected = mixture.wrong_label_probability(losses) > 0.5
+        np.testing.assert_array_equal(suspects.cleaned_labels(), labels)
+        assert suspects.is_suspect.sum() == expected.sum()
+    with pytest.raises(ValueError, match=r"^find_suspects: `iterations` must be"):
+        find_suspects(labels, mean_losses=losses, iterations=0)
+
+
 def test_average_precision_agrees_with_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)

@@ -98,7 +98,8 @@ def test_save_and_load(labels, tmp_path, name):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "uint64"])
 def test_save_keeps_the_dtype(tmp_path, dtype):
-    result = noise.corrupt_labels(CLEAN.astype(dtype), noise.symmetric(4, 0.5), seed=0)
+    clean = CLEAN.astype(dtype)
+    result = noise.corrupt_labels(clean, noise.symmetric(4, 0.5), seed=0, exact=False)
     result.save(tmp_path / "labels.npz")
     loaded = noise.NoisyLabels.load(tmp_path / "labels.npz")
     assert loaded.noisy.dtype == loaded.clean.dtype == dtype
