@@ -156,14 +156,9 @@ def beta_mixture(losses: ArrayLike, *, iterations: int | None = None) -> BetaMix
             expected += ": their 5th and 95th percentiles are the same"
         raise ValueError(message(_OWNER, "losses", expected, low))
     x = (losses - low) / (high - low)
-    if iterations is None:
-        return BetaMixture(*_converged(np.clip(x, EDGE, 1 - EDGE)), low, high)
-    inside = (x >= 0) & (x <= 1)
-    # Of two or three losses nothing need lie between the percentiles.
-    x = np.clip(x[inside] if inside.any() else x, EDGE, 1 - EDGE)
-    start = np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.array([0.5, 0.5])
-    parameters, _ = _fit(x, np.ones_like(x), start, iterations)
-    return BetaMixture(*parameters, low, high)
+    fit = _converged(x) if iterations is None else _published(x, iterations)
+    alphas, betas, weights = fit
+    return BetaMixture(alphas, betas, weights, low, high)
 
 
 def loss_range(losses: FloatArray, iterations: int | None) -> tuple[float, float]:
@@ -176,10 +171,20 @@ def loss_range(losses: FloatArray, iterations: int | None) -> tuple[float, float
     return float(low), float(high)
 
 
+def _published(x, iterations):
+    """Return the parameters after so many steps from the published start."""
+    inside = (x >= 0) & (x <= 1)
+    # Of two or three losses nothing need lie between the percentiles.
+    x = np.clip(x[inside] if inside.any() else x, EDGE, 1 - EDGE)
+    start = np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.array([0.5, 0.5])
+    return _fit(x, np.ones_like(x), start, iterations)[0]
+
+
 def _converged(x):
     """Return the parameters of largest likelihood that several starts lead to."""
     # As exact as EDGE is, and as fast for a million examples as for a thousand.
-    x, counts = np.unique(np.round(x, 3), return_counts=True)
+    x = np.round(np.clip(x, EDGE, 1 - EDGE), 3)
+    x, counts = np.unique(x, return_counts=True)
     order = np.cumsum(counts) / counts.sum()
     fits = []
     for share in _STARTS:
