@@ -220,6 +220,11 @@ def hold_out_class_conditional_test(
     if noisy.shape != (size,) or noisy.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape ({size},), as x has"
         raise ValueError(message(owner, "noisy_labels", expected, _kind(noisy)))
+    if noisy.min(initial=0) < 0:
+        received = int(noisy.min())
+        raise ValueError(
+            message(owner, "noisy_labels", "class ids from 0 on", received)
+        )
     if (transition_matrix is None) == (clean_labels is None) or (
         class_weights is None and clean_labels is None
     ):

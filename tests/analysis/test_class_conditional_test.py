@@ -349,6 +349,7 @@ def test_held_out_part_follows_from_the_seed():
     [
         ({"noisy": CLEAN[1:]}, "`noisy_labels` must be class ids"),
         ({"noisy": CLEAN * 1.0}, "`noisy_labels` must be class ids"),
+        ({"noisy": CLEAN - 1}, "`noisy_labels` must be class ids from 0 on.*=-1"),
         ({"clean": CLEAN[1:]}, "`clean_labels` must be class ids"),
         ({"clean": CLEAN * 0 - 1}, "verified examples.*Received none"),
         (
