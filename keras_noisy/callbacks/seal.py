@@ -163,6 +163,9 @@ class SEAL(_Averaging):
         if _arrays.is_arrays(x):
             self.num_examples = _arrays.length("SEAL", "x", x)
             self._data = _arrays.digest(x) if storage is not None else None
+        elif isinstance(x, (tuple, dict, str)):
+            # A data set is none of them; this raises.
+            _arrays.as_arrays("SEAL", "x", x)
         else:
             self.num_examples = None
         self._order = _predictions.SameOrder(self.owner)
