@@ -156,7 +156,7 @@ class MeanPredictions:
                 f"epochs {self.first_epoch} to {self.next_epoch - 1} are recorded "
                 f"already{'' if self.storage is None else ' in ' + self.storage}. "
                 f"Received: epoch={epoch}. Restore the model with "
-                "`keras.callbacks.BackupAndRestore` to continue, or use a new "
+                "`callbacks.AtomicBackupAndRestore` to continue, or use a new "
                 "callback with a new folder to begin again."
             )
 

@@ -119,7 +119,7 @@ class SEAL(_Averaging):
             faster where memory allows.
         storage: Folder for the averages, made if it is missing. By default they are
             in memory, `8 n num_classes` bytes. A folder of another run is refused.
-            With `keras.callbacks.BackupAndRestore`, a fit that was killed continues.
+            With `AtomicBackupAndRestore`, a fit that was killed continues.
         from_logits: Whether outputs are logits. By default the model's loss says so.
 
     Attributes:
