@@ -67,7 +67,9 @@ def test_continues_as_if_nothing_had_happened(tmp_path, killed_after):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 2])
+@pytest.mark.parametrize(
+    "steps_per_execution", [1] if keras.backend.backend() == "torch" else [1, 2]
+)
 def test_a_backup_every_few_batches(tmp_path, steps_per_execution):
     """The epoch is repeated with the weights of the last backup, as Keras does."""
 
@@ -195,8 +197,11 @@ def test_errors(tmp_path):
             AtomicBackupAndRestore(tmp_path, **{argument: "no"})
     model = keras.Sequential([keras.layers.Dense(3)])
     model.compile("sgd", "sparse_categorical_crossentropy")
+    # Not by `fit`: on JAX and torch it builds the model before callbacks begin.
+    backup = backup_in(tmp_path)
+    backup.set_model(model)
     with pytest.raises(ValueError, match="the model must be built before `fit`"):
-        fit(model, backup_in(tmp_path))
+        backup.on_train_begin()
     make_model().save_weights(tmp_path / "latest.weights.h5")
     with pytest.raises(ValueError, match="Another callback wrote its 'latest"):
         fit(make_model(), backup_in(tmp_path))
