@@ -102,7 +102,7 @@ class Group:
         starts = range(0, len(runs), size)
         self.stacks = [slice(start, start + size) for start in starts]
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder)
+        _files.remove_leftovers(folder, _training.STATE_FILES)
 
     def train(self):
         """Train what is left, and return the curves and costs of each run."""

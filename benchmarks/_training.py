@@ -1,7 +1,6 @@
 """One run of a recipe, which continues where it was killed."""
 
 import os
-import shutil
 import time
 import types
 
@@ -11,11 +10,14 @@ import numpy as np
 from benchmarks import _data, _methods, _networks
 from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
 from keras_noisy.callbacks import _numbered
-from keras_noisy.training import _callbacks, _checkpoint, _random
+from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
 VALIDATION_ACCURACY = "validation_accuracy"
+# In the folder of a run: its files, those of `_on_device.Group` too, and a folder.
+STATE_FILES = r"state\.json|state-\d+\.npz|checkpoint-\d+-\d+\.npz|soft_labels\.npy"
+ROUNDS = "rounds"
 
 
 class Run:
@@ -247,7 +249,7 @@ class Run:
             lambda: self.build(index),
             first_build_model=self._first_model(index),
             rounds=self.method.rounds,
-            storage=os.path.join(self.folder, "rounds"),
+            storage=os.path.join(self.folder, ROUNDS),
             warm_start=self.method.warm_start,
             monitor=VALIDATION_ACCURACY,
             seed=self.seed,
@@ -304,7 +306,7 @@ class _State:
         self.stage, self.epoch, self.seconds = 0, 0, 0.0
         self.curves, self.matrix = [], None
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder)
+        _files.remove_leftovers(folder, STATE_FILES)
         for name, value in (_files.read_json(self._file()) or {}).items():
             setattr(self, name, value)
 
@@ -336,8 +338,7 @@ class _State:
         self.seconds += seconds
         _checkpoint.save(self.path(self.stage), _with_state_of_callbacks(model))
         self._write()
-        if os.path.exists(before):
-            os.remove(before)
+        _files.remove(before)
 
     def end_stage(self):
         """Go on to the next stage."""
@@ -482,5 +483,8 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
 
 
 def remove(folder):
-    """Delete the state of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete the state of a finished run, and no other file in its folder."""
+    rounds = os.path.join(folder, ROUNDS)
+    if os.path.isdir(rounds):
+        self_evolution.delete(rounds)
+    _files.remove_run(folder, STATE_FILES)

@@ -331,6 +331,7 @@ ELSEWHERE = {
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",
     "callbacks.AbstentionSchedule": "callbacks/test_abstention_schedule.py",
+    "callbacks.AtomicBackupAndRestore": "callbacks/test_atomic_backup_and_restore.py",
     "callbacks.DimensionalitySchedule": "callbacks/test_dimensionality_schedule.py",
     "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
     "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",

@@ -119,7 +119,7 @@ class SEAL(_Averaging):
             faster where memory allows.
         storage: Folder for the averages, made if it is missing. By default they are
             in memory, `8 n num_classes` bytes. A folder of another run is refused.
-            With `keras.callbacks.BackupAndRestore`, a fit that was killed continues.
+            With `AtomicBackupAndRestore`, a fit that was killed continues.
         from_logits: Whether outputs are logits. By default the model's loss says so.
 
     Attributes:
@@ -163,6 +163,9 @@ class SEAL(_Averaging):
         if _arrays.is_arrays(x):
             self.num_examples = _arrays.length("SEAL", "x", x)
             self._data = _arrays.digest(x) if storage is not None else None
+        elif isinstance(x, (tuple, dict, str)):
+            # A data set is none of them; this raises.
+            _arrays.as_arrays("SEAL", "x", x)
         else:
             self.num_examples = None
         self._order = _predictions.SameOrder(self.owner)

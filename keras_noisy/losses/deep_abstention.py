@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy import _clock, _errors
 from keras_noisy._typing import BoolArray, LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _replicas
 
 
 def deep_abstention(
@@ -156,7 +158,34 @@ class DeepAbstention(_base.ScheduledLoss):
     """
 
     function = staticmethod(deep_abstention)
+    _find_watch: Callable[[], Any] | None = None
 
     def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
         super().__init__(**kwargs)
         self.alpha = _check_alpha(type(self).__name__, alpha)
+
+    def __call__(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike | None = None,
+    ) -> Tensor:
+        """Return the reduced loss, as `keras.losses.Loss` does."""
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        watch = self._find_watch and self._find_watch()
+        if watch is not None and _clock.is_training():
+            # Only here is it alone: regularisation and other outputs are added later.
+            watch.add_loss(*self._total(loss, _base.as_tensor(y_pred)))
+        return loss
+
+    def _total(self, loss, y_pred):
+        """Return the sum of the losses of a batch, and their number."""
+        count = ops.cast(ops.size(y_pred) / y_pred.shape[-1], loss.dtype)
+        if self.reduction in (None, "none", "sum"):
+            return ops.sum(loss), count
+        # Keras adds up what the replicas return.
+        return loss * count * _replicas.num_replicas(), count
+
+    def tell(self, find_watch: Callable[[], Any]) -> None:
+        """Tell what `find_watch()` returns the loss of every training step."""
+        self._find_watch = find_watch

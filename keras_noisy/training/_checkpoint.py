@@ -74,9 +74,18 @@ def describe(model):
 
 
 def _without_names(content):
-    """Leave out the names that Keras numbers, `dense_3`, and what refers to them."""
+    """Leave out the names that Keras numbers, `dense_3`, and what refers to them.
+
+    And the time of a loss that several models share, which no program sets.
+    """
     if isinstance(content, dict):
-        skipped = ("name", "inbound_nodes", "input_layers", "output_layers")
+        skipped = (
+            "name",
+            "inbound_nodes",
+            "input_layers",
+            "output_layers",
+            "saved_time",
+        )
         return {
             str(key): _without_names(value)
             for key, value in content.items()

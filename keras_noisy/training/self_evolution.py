@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _files, _mean_predictions, analysis
+from keras_noisy import _arrays, _files, _mean_predictions, _raw_inputs, analysis
 from keras_noisy._errors import check_choice, check_count, check_number, message
 from keras_noisy._typing import (
     ArrayLike,
@@ -30,6 +30,9 @@ from keras_noisy.training import _callbacks, _checkpoint, _random
 
 _OWNER = "SelfEvolution"
 _FORMAT = "keras_noisy.self_evolution/1"
+# The files of a run, beside folders of averages.
+_STATE_FILE = r"run\.json"
+_FILES = r"(checkpoint|best)-\d+-\d+\.npz|soft_labels-\d+\.npy"
 # What `run.json` holds of a run, besides what identifies it.
 _STATE = (
     "round",
@@ -356,18 +359,18 @@ class _Run:
         }
 
     def _open(self, resume):
-        os.makedirs(self.storage, exist_ok=True)
         state = _files.read_json(self.path("run.json"))
         self._check_folder(state)
         if state is not None and not resume:
-            self._delete()
+            delete(self.storage)
             state = None
-        _files.remove_leftovers(self.storage)
+        os.makedirs(self.storage, exist_ok=True)
+        _files.remove_leftovers(self.storage, f"{_STATE_FILE}|{_FILES}")
         self.identity = self._identity()
         if state is None:
             return self._write()
         for key, expected in self.identity.items():
-            self._check_same(key, state["identity"].get(key), expected)
+            self._check_same(key, _files.identity_in(state).get(key), expected)
         for name in _STATE:
             setattr(self, name, state[name])
         if self.round > self.evolution.rounds:
@@ -381,14 +384,19 @@ class _Run:
                     mend,
                 )
             )
-        self._remove_averages()
+        _remove_averages(self.storage, range(self.round))
         if self.round:
             self.soft_labels = np.load(self._labels_path(), mmap_mode="r")
 
     def _check_folder(self, state):
-        if state is None and any(
-            not name.endswith(".tmp") for name in os.listdir(self.storage)
-        ):
+        if state is None:
+            is_strange = os.path.isdir(self.storage) and any(
+                not name.endswith(".tmp") for name in os.listdir(self.storage)
+            )
+        else:
+            name = str(_files.identity_in(state).get("format"))
+            is_strange = name.split("/")[0] != _FORMAT.split("/")[0]
+        if is_strange:
             expected = "empty or of a run of SelfEvolution"
             mend = "Choose another folder."
             raise ValueError(message(_OWNER, "storage", expected, self.storage, mend))
@@ -402,15 +410,6 @@ class _Run:
             raise ValueError(
                 message(_OWNER, "storage", "a folder of this run", self.storage, mend)
             )
-
-    def _delete(self):
-        """Delete the run in the folder; its state first, which makes it one."""
-        os.remove(self.path("run.json"))
-        for name in os.listdir(self.storage):
-            if name.startswith("round-"):
-                shutil.rmtree(self.path(name))
-            elif name.startswith(("checkpoint-", "best-", "soft_labels-")):
-                os.remove(self.path(name))
 
     def _write(self):
         if self.storage is not None:
@@ -445,6 +444,7 @@ class _Run:
             expected = "a function that returns a compiled keras.Model"
             raise TypeError(message(_OWNER, name, expected, model, mend))
         _check_loss(name, model)
+        _raw_inputs.accept_batches(model)
         # Weights exist only after the model has seen an input, in some models.
         model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
         strategy = getattr(model, "distribute_strategy", None)
@@ -512,7 +512,7 @@ class _Run:
             self.best = best
         self._write()
         for path in old:
-            _remove(path)
+            _files.remove(path)
 
     def _is_best(self, epoch):
         """Whether the last epoch in the logs is the best one so far."""
@@ -544,13 +544,14 @@ class _Run:
         self.round, self.epoch, self.stopped, self.logs = self.round + 1, 0, False, {}
         self._write()
         if self.storage is not None:
-            self._remove_averages()
+            # Their means are kept.
+            _remove_averages(self.storage, range(self.round))
 
-    def _remove_averages(self):
-        """Delete the averages of rounds that are over; their means are kept."""
+    def _remove_averages(self, rounds):
         for name in os.listdir(self.storage):
-            if name.startswith("round-") and name != f"round-{self.round}":
-                shutil.rmtree(self.path(name))
+            number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
+            if number and int(number[1]) in rounds:
+                _mean_predictions.delete(self.path(name))
 
     def _keep_labels(self, seal):
         if self.storage is None:
@@ -592,6 +593,25 @@ class _Run:
         _checkpoint.restore(self.model, _checkpoint.load(self._last_checkpoint()))
 
 
+def delete(folder):
+    """Delete the run in a folder; killed halfway, it is one to delete still."""
+    path = os.path.join(folder, "run.json")
+    rounds = (_files.read_json(path) or {}).get("round", 0)
+    # But none to continue: that would average fewer epochs without a word.
+    _files.write_json(path, {"identity": {"format": _FORMAT}, "round": rounds})
+    _remove_averages(folder, range(rounds + 1))
+    _files.remove_run(folder, _FILES)
+    _files.remove_run(folder, _STATE_FILE)
+
+
+def _remove_averages(folder, rounds):
+    """Delete the averages of some rounds."""
+    for name in os.listdir(folder):
+        number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
+        if number and int(number[1]) in rounds:
+            _mean_predictions.delete(os.path.join(folder, name))
+
+
 class _EpochEnd(keras.callbacks.Callback):
     """Tells the run that an epoch is over."""
 
@@ -626,11 +646,6 @@ def _sentence(report, num_examples):
             f"ones to the truth {report['label_distance']:.4f}"
         )
     return text
-
-
-def _remove(path):
-    if os.path.exists(path):
-        os.remove(path)
 
 
 def _check_callable(argument, value):
