@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from keras_noisy import _arrays, _errors
+from keras_noisy import _arrays, _errors, _predictions, _sample_ids
 from keras_noisy._errors import message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, BuildModel, Data
+from keras_noisy.analysis import _rows
 
 # Published matrices have three digits.
 _ROW_SUM_TOLERANCE = 1e-3
@@ -160,8 +161,8 @@ def hold_out_class_conditional_test(
         A `ClassConditionalTest`; print it for a verdict in words.
 
     Raises:
-        ValueError: If lengths differ, a class has no verified example, or `hold_out`
-            is not in (0, 1).
+        ValueError: If lengths differ, a class has no verified example, `hold_out` is
+            not in (0, 1), or the network has diverged or several outputs.
 
     Example:
         >>> from keras_noisy import analysis
@@ -189,14 +190,22 @@ def hold_out_class_conditional_test(
     held_out, rest = _split(owner, size, hold_out, seed)
     model = build_model()
     model.fit(_arrays.take(x, rest), noisy[rest], **fit_arguments)
-    predictions = model.predict(_arrays.take(x, held_out), verbose=0)
-    wrong = np.asarray(predictions).argmax(axis=1) != noisy[held_out]
+    pieces = _predictions.in_pieces(owner, model, _arrays.take(x, held_out))
+    wrong = _classes(owner, np.concatenate(list(pieces))) != noisy[held_out]
     return class_conditional_test(
         transition_matrix,
         cast(ArrayLike, class_weights),
         error=float(wrong.mean()),
         num_validation=len(held_out),
     )
+
+
+def _classes(owner, predictions):
+    """Return the classes predicted, or raise if there are none."""
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        raise ValueError(_sample_ids.output_message(owner, predictions))
+    _rows.check_largest(owner, "predictions", predictions)
+    return predictions.argmax(axis=1)
 
 
 def _split(owner, size, hold_out, seed):

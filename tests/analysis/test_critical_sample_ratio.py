@@ -109,7 +109,7 @@ def test_progress_bar(capsys):
         ({"bounds": (1, 0)}, ValueError, "`bounds` must be"),
         ({"x": X.astype("uint8")}, TypeError, "`x` must be floating-point"),
         ({"x": X[:0]}, ValueError, "`x` must be at least one example"),
-        ({"x": X * np.nan}, ValueError, "`model` must predict numbers"),
+        ({"x": X * np.nan}, ValueError, r"`model\(x\)` must be numbers, with a"),
         ({"model": lambda x: x[:, 0]}, ValueError, "`model` must be a classifier"),
     ],
 )

@@ -195,7 +195,7 @@ def test_average_precision_agrees_with_scikit_learn():
         ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
-        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
+        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be finite numbers"),
         ({"mean_losses": [0.1] * 4, "threshold": "mixture"}, "`threshold` must be one"),
         (
             {"mean_losses": [0.1, 0.2, np.nan, 1], "threshold": "beta_mixture"},
