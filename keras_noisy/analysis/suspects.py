@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_choice, message
+from keras_noisy._errors import Described, check_choice, message
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
@@ -268,20 +268,21 @@ def _by_losses(owner, labels, mean_losses, threshold):
         raise ValueError(message(owner, "mean_losses", expected, losses.shape))
     # Minus infinity is no loss; infinity is that of a label of probability zero.
     if not (losses > -np.inf).all():
-        received = "NaN or minus infinity"
+        received = Described("NaN or minus infinity")
         raise ValueError(message(owner, "mean_losses", "numbers", received))
+    if len(losses) and np.isinf(losses).all():
+        received = Described("infinity alone")
+        raise ValueError(message(owner, "mean_losses", "finite for some", received))
     return labels, losses, _THRESHOLDS[threshold](losses)
 
 
 def _far_above_the_mean(losses):
     """Whether each is above the mean plus a standard deviation of the finite ones."""
     finite = losses[np.isfinite(losses)]
-    if not len(finite):
-        return losses > 0
-    # Squares of large losses would be infinite.
-    scale = max(float(np.abs(finite).max()), np.finfo(float).tiny)
-    finite = finite / scale
-    return losses / scale > finite.mean() + finite.std()
+    # A power of two changes no digit; squares of large losses would be infinite.
+    _, exponent = np.frexp(np.abs(finite).max(initial=0.0))
+    losses, finite = (np.ldexp(values, -exponent) for values in (losses, finite))
+    return losses > finite.mean() + finite.std() if len(losses) else losses > 0
 
 
 def _of_the_second_component(losses):

@@ -123,9 +123,9 @@ class SEAL(_Averaging):
 
     With `keras.layers.BatchNormalization` and few steps, predictions in inference
     mode can be worse than guesses for many epochs, because the moving statistics have
-    not settled. After each epoch up to 2048 examples are predicted with both the
-    moving statistics and those of the examples; `fit` ends with a warning if by the network's
-    own probabilities the former are right more than a tenth less often.
+    not settled. After each epoch up to 2048 examples are predicted with the moving
+    statistics and with those of the examples; `fit` ends with a warning if by the
+    network's own probabilities the former are right more than a tenth less often.
 
     Args:
         x: The `n` training inputs in the order of the labels: an array or a tuple
