@@ -51,7 +51,7 @@ def test_recomputed_statistics_are_those_of_the_data(activation):
     expected = normalized(model, X.astype("float64"))
     np.testing.assert_allclose(seal.soft_labels, expected, atol=1e-5)
     moving = keras.ops.convert_to_numpy(model(X, training=False))
-    assert np.abs(moving.argmax(axis=1) != expected.argmax(axis=1)).mean() > 0.3
+    assert np.abs(moving.argmax(axis=1) != expected.argmax(axis=1)).mean() > 0.2
     # The model ends with its own statistics, and with the same weights.
     plain = build_model(activation=activation, loss=loss)
     plain.set_weights(start)
