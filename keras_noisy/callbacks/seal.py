@@ -125,7 +125,7 @@ class SEAL(_Averaging):
     mode can be worse than guesses for many epochs, because the moving statistics have
     not settled. After each epoch up to 2048 examples are predicted with the moving
     statistics and with those of the examples; `fit` ends with a warning if by the
-    network's own probabilities the former are right more than a tenth less often.
+    network's own probabilities the former are right more than 5 % less often.
 
     Args:
         x: The `n` training inputs in the order of the labels: an array or a tuple
