@@ -15,7 +15,6 @@ from keras import ops
 from keras_noisy import _arrays, _predictions, _sample_ids
 
 _BATCH = 256
-_EXAMPLES = 8 * _BATCH
 _SAMPLE_BYTES = 1 << 28
 # The share of its right predictions that a network may lose by moving statistics, on
 # average of the epochs (see benchmarks/results/batch_normalization.md).
@@ -27,10 +26,11 @@ class Statistics:
 
     Args:
         owner: Name of the class that predicts, for the warning.
+        num_examples: How many of the data speak for all, at most.
     """
 
-    def __init__(self, owner):
-        self.owner = owner
+    def __init__(self, owner, num_examples=512):
+        self.owner, self.num_examples = owner, num_examples
         self._before = {}
         self._sample = None
         self._losses = []
@@ -55,7 +55,7 @@ class Statistics:
             yield
             return
         if self._sample is None:
-            self._sample = _sample(x, size)
+            self._sample = _sample(x, size, self.num_examples)
         kept = [_values(layer) for layer in layers]
         try:
             self._compare(model, layers, from_logits)
@@ -170,43 +170,40 @@ def _measuring(layer):
         layer.momentum = momentum
 
 
-def _sample(x, size):
+def _sample(x, size, at_most):
     """Return random examples, in random order, as batches of inputs.
 
     Batches of examples in order can be of one class each.
     """
     generator = np.random.default_rng(0)
-    is_arrays = _arrays.is_arrays(x)
-    first = _arrays.take(x, slice(0, 1)) if is_arrays else _rows_of(next(iter(x)), [0])
-    row_bytes = sum(_arrays.to_numpy(leaf).nbytes for leaf in keras.tree.flatten(first))
-    count = min(_EXAMPLES, max(_BATCH, _SAMPLE_BYTES // max(row_bytes, 1)))
+    read = _of_arrays if _arrays.is_arrays(x) else _of_data_set
+    first = keras.tree.flatten(read(x, np.arange(1)))
+    row_bytes = sum(_arrays.to_numpy(leaf).nbytes for leaf in first)
+    count = min(at_most, max(_BATCH, _SAMPLE_BYTES // max(row_bytes, 1)))
     rows = np.sort(generator.permutation(size)[:count])
-    pool = _arrays.take(x, rows) if is_arrays else _collect(x, rows)
-    order = generator.permutation(len(rows))
+    pool, order = read(x, rows), generator.permutation(len(rows))
     return [
         _arrays.batch_of(pool, order[start : start + _BATCH])
         for start in range(0, len(order), _BATCH)
     ]
 
 
-def _collect(data, rows):
+def _of_arrays(x, rows):
+    """Return some rows of arrays; strings stay arrays, to take rows from again."""
+    return keras.tree.map_structure(lambda leaf: leaf[rows], x)
+
+
+def _of_data_set(data, rows):
     """Return some rows of a data set of batches as arrays."""
     parts, start = [], 0
     for batch in data:
         # A data set may have no end and not say so.
         if start > rows[-1]:
             break
-        size = keras.tree.flatten(_predictions.inputs_of(batch))[0].shape[0]
+        inputs = _arrays.of_backend(_predictions.inputs_of(batch))
+        inputs = keras.tree.map_structure(ops.convert_to_numpy, inputs)
+        size = len(keras.tree.flatten(inputs)[0])
         inside = rows[(rows >= start) & (rows < start + size)] - start
-        if len(inside):
-            parts.append(_rows_of(batch, inside))
+        parts.append(_of_arrays(inputs, inside))
         start += size
     return keras.tree.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-def _rows_of(batch, rows):
-    """Return some rows of the inputs of a batch as arrays."""
-    inputs = _arrays.of_backend(_predictions.inputs_of(batch))
-    return keras.tree.map_structure(
-        lambda leaf: ops.convert_to_numpy(leaf)[rows], inputs
-    )

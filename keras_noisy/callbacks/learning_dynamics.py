@@ -193,7 +193,7 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def _check_all_seen(self):
         count, expected = self._sums.seen, len(self.noisy_labels)
-        if not count:
+        if not count and self._is_listening:
             raise ValueError(
                 f"{_OWNER}: `x` must stand before this callback in `fit`, "
                 f"because it is a {type(self.x).__name__}. Received no predictions."

@@ -123,7 +123,7 @@ class SEAL(_Averaging):
 
     With `keras.layers.BatchNormalization` and few steps, predictions in inference
     mode can be worse than guesses for many epochs, because the moving statistics have
-    not settled. After each epoch up to 2048 examples are predicted with the moving
+    not settled. After each epoch up to 512 examples are predicted with the moving
     statistics and with those of the examples; `fit` ends with a warning if by the
     network's own probabilities the former are right more than 5 % less often.
 
@@ -137,10 +137,10 @@ class SEAL(_Averaging):
             in memory, `8 n num_classes` bytes. A folder of another run is refused.
             With `keras.callbacks.BackupAndRestore`, a fit that was killed continues.
         from_logits: Whether outputs are logits. By default the model's loss says so.
-        recompute_statistics: Whether to predict with the statistics of those examples
-            instead of the moving ones, which the model has back afterwards. Without
-            layers of batch normalisation it changes nothing. The paper has no such
-            step.
+        recompute_statistics: Whether to predict with the statistics of up to 2048 of
+            the examples instead of the moving ones, which the model has back
+            afterwards. Without layers of batch normalisation it changes nothing. The
+            paper has no such step.
 
     Attributes:
         soft_labels: Mean predictions, float32 `(n, num_classes)`.
@@ -191,7 +191,10 @@ class SEAL(_Averaging):
             _predictions.check_data_set(self.owner, x)
             self.num_examples = None
         self._order = _predictions.SameOrder(self.owner)
-        self._statistics = _batch_statistics.Statistics(self.owner)
+        # What predictions rest on is worth more of them than a warning.
+        self._statistics = _batch_statistics.Statistics(
+            self.owner, 2048 if recompute_statistics else 512
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or start again, at the first epoch of a fit."""
