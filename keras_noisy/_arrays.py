@@ -186,6 +186,15 @@ def split_ids(x):
     return x, None
 
 
+def num_devices():
+    """Return among how many devices JAX divides a batch, which must divide."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
 def epoch_order(num_examples, seed, epoch):
     """Return the rows of one epoch in the order that (seed, epoch) says."""
     generator = np.random.Generator(np.random.PCG64([*_words(seed), epoch]))
@@ -234,10 +243,12 @@ class Batches(keras.utils.PyDataset):
 
     def set_epoch(self, epoch):
         """Take the order of `epoch`."""
+        size = self.num_examples
+        order = np.arange(size)
         if self.shuffle:
-            self._order = epoch_order(self.num_examples, self.seed, epoch)
-        else:
-            self._order = np.arange(self.num_examples)
+            order = epoch_order(size, self.seed, epoch)
+        # The first examples again, where the last batch would not divide.
+        self._order = np.resize(order, size + -size % num_devices())
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)

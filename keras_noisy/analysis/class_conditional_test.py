@@ -9,10 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from keras_noisy import _arrays, _errors
+from keras_noisy import _arrays, _errors, _predictions, _sample_ids
 from keras_noisy._errors import message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, BuildModel, Data
+from keras_noisy.analysis import _rows
 
 # Published matrices have three digits.
 _ROW_SUM_TOLERANCE = 1e-3
@@ -204,7 +205,8 @@ def hold_out_class_conditional_test(
 
     Raises:
         ValueError: If lengths differ, no example is verified or, with `class_weights`,
-            none of a class, or `hold_out` is not in (0, 1).
+            none of a class, `hold_out` is not in (0, 1), or the network has diverged or
+            several outputs.
 
     Example:
         >>> from keras_noisy import analysis
@@ -247,8 +249,8 @@ def hold_out_class_conditional_test(
         _warn_of_selection(owner, transition_matrix, class_weights, num_verified, noisy)
     model = build_model()
     model.fit(_arrays.take(x, rest), noisy[rest], **fit_arguments)
-    predictions = model.predict(_arrays.take(x, held_out), verbose=0)
-    wrong = np.asarray(predictions).argmax(axis=1) != noisy[held_out]
+    pieces = _predictions.in_pieces(owner, model, _arrays.take(x, held_out))
+    wrong = _classes(owner, np.concatenate(list(pieces))) != noisy[held_out]
     return class_conditional_test(
         cast(ArrayLike, transition_matrix),
         cast(ArrayLike, class_weights),
@@ -256,6 +258,14 @@ def hold_out_class_conditional_test(
         num_validation=len(held_out),
         num_verified=num_verified,
     )
+
+
+def _classes(owner, predictions):
+    """Return the classes predicted, or raise if there are none."""
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        raise ValueError(_sample_ids.output_message(owner, predictions))
+    _rows.check_largest(owner, "predictions", predictions)
+    return predictions.argmax(axis=1)
 
 
 def _split(owner, is_last, hold_out, seed):

@@ -12,11 +12,11 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_choice, check_count, message
+from keras_noisy._errors import Described, check_choice, check_count, message
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
-from keras_noisy.analysis.label_correction import correction_candidates
+from keras_noisy.analysis.label_correction import candidates
 
 COLUMNS = (
     "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
@@ -166,8 +166,8 @@ def find_suspects(
             The margin is the default because it was at least as good as Eq. 10 on
             every noise that we measured (`benchmarks/results/suspects.md`).
         threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
-            deviation; `"beta_mixture"`: more probably of the second distribution of
-            `beta_mixture`, that of wrong labels.
+            deviation of the finite ones; `"beta_mixture"`: more probably of the second
+            distribution of `beta_mixture`, that of wrong labels.
         iterations: Of `beta_mixture`; by default None, to convergence.
 
     Returns:
@@ -219,8 +219,6 @@ def find_suspects(
         ),
     }[source]
     proposed, confidence, is_suspect = judge(owner, labels, values)
-    if np.isnan(confidence).any():
-        raise ValueError(message(owner, source, "numbers", "NaN"))
     # Stable, so that equal ones keep the order of the data on every machine.
     order = np.argsort(-confidence, kind="stable")
     return Suspects(
@@ -243,7 +241,7 @@ _RANKS = {
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = _rows.as_array(soft_labels)
-    of_other, proposed = correction_candidates(soft_labels, labels)
+    of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
     for rows in _rows.chunks(soft_labels):
         at = labels[rows, None].astype(int)
@@ -262,7 +260,7 @@ def _by_cleanlab(owner, labels, predictions):
             "`pip install keras-noisy[cleanlab]`."
         ) from error
     predictions = np.asarray(predictions)
-    _, proposed = correction_candidates(predictions, labels)
+    _, proposed = candidates(owner, "predictions", predictions, labels)
     quality = get_label_quality_scores(labels.astype(int), predictions)
     # More jobs fork this process, whose backend has threads: that can deadlock.
     is_suspect = find_label_issues(labels.astype(int), predictions, n_jobs=1)
@@ -274,13 +272,23 @@ def _by_losses(owner, labels, mean_losses, threshold, iterations):
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
         raise ValueError(message(owner, "mean_losses", expected, losses.shape))
-    if np.isnan(losses).any():
-        raise ValueError(message(owner, "mean_losses", "numbers", "NaN"))
+    # Minus infinity is no loss; infinity is that of a label of probability zero.
+    if not (losses > -np.inf).all():
+        received = Described("NaN or minus infinity")
+        raise ValueError(message(owner, "mean_losses", "numbers", received))
+    if len(losses) and np.isinf(losses).all():
+        received = Described("infinity alone")
+        raise ValueError(message(owner, "mean_losses", "finite for some", received))
     return labels, losses, _THRESHOLDS[threshold](losses, iterations)
 
 
 def _far_above_the_mean(losses, iterations):
-    return losses > losses.mean() + losses.std() if len(losses) else losses > 0
+    """Whether each is above the mean plus a standard deviation of the finite ones."""
+    finite = losses[np.isfinite(losses)]
+    # A power of two changes no digit; squares of large losses would be infinite.
+    _, exponent = np.frexp(np.abs(finite).max(initial=0.0))
+    losses, finite = (np.ldexp(values, -exponent) for values in (losses, finite))
+    return losses > finite.mean() + finite.std() if len(losses) else losses > 0
 
 
 def _of_the_second_component(losses, iterations):

@@ -10,7 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _predictions, _sample_ids
+from keras_noisy import (
+    _arrays,
+    _batch_statistics,
+    _errors,
+    _predictions,
+    _sample_ids,
+)
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _base, _prior, _replicas
@@ -324,6 +330,7 @@ class _Schedule(_callbacks.SetEpoch):
             mend = "The losses of all examples are looked at before every epoch."
             raise ValueError(_errors.message(_OWNER, "x", expected, x, mend))
         self.x, self.y, self.steps = x, y, steps
+        self._statistics = _batch_statistics.Statistics(_OWNER)
 
     @classmethod
     def of(cls, arguments):
@@ -358,6 +365,13 @@ class _Schedule(_callbacks.SetEpoch):
             model.set_mixture(
                 beta_mixture(losses, iterations=iterations) if differ else None
             )
+            from_logits = _takes_logits(model.loss)
+            self._statistics.compare(model, self.x, len(losses), from_logits)
+        self._statistics.begin(model)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        cure = "Pass more `warmup_epochs`, or give the layers a lower momentum."
+        self._statistics.warn(self.params.get("steps"), cure)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         mixture = self.model.mixture
@@ -384,7 +398,7 @@ def _losses(model, x, y, steps):
 
     if y is not None:
         start = 0
-        for outputs in _predictions.in_pieces(model, x):
+        for outputs in _predictions.in_pieces(_OWNER, model, x):
             stop = start + len(outputs)
             yield losses_of(_arrays.to_numpy(y[start:stop]), outputs)
             start = stop
@@ -393,7 +407,7 @@ def _losses(model, x, y, steps):
     for batch in itertools.islice(x, steps):
         batch = _arrays.of_backend(tuple(batch))
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
+        outputs = _predictions.on_batch(_OWNER, model, inputs)
         yield losses_of(_arrays.to_numpy(labels), outputs)
 
 

@@ -11,8 +11,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _files, _mean_predictions, _raw_inputs, analysis
-from keras_noisy._errors import check_choice, check_count, check_number, message
+from keras_noisy import (
+    _arrays,
+    _files,
+    _mean_predictions,
+    _predictions,
+    _raw_inputs,
+    analysis,
+)
+from keras_noisy._errors import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_number,
+    message,
+)
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -94,6 +107,8 @@ class SelfEvolution:
             is the paper.
         seed: Integer that initial weights and the order of examples follow from.
         from_logits: Whether outputs are logits. By default the model's loss says so.
+        recompute_statistics: Whether a pass predicts with statistics of batch
+            normalisation that are computed on the data, as in `callbacks.SEAL`.
 
     Attributes:
         model: Network of the last round.
@@ -142,6 +157,7 @@ class SelfEvolution:
         temperature: float = 1.0,
         seed: int = 0,
         from_logits: bool | None = None,
+        recompute_statistics: bool = False,
     ) -> None:
         _check_callable("build_model", build_model)
         if first_build_model is not None:
@@ -160,6 +176,12 @@ class SelfEvolution:
         )
         self.seed = check_count(_OWNER, "seed", seed, low=0)
         self.from_logits = from_logits
+        self.recompute_statistics = check_bool(
+            _OWNER, "recompute_statistics", recompute_statistics
+        )
+        if recompute_statistics and collect == "on_the_fly":
+            expected = "False with collect='on_the_fly', which predicts by batches"
+            raise ValueError(message(_OWNER, "recompute_statistics", expected, True))
         self.model: keras.Model = None
         # None before `fit`, which nobody who reads them has to think of.
         self.soft_labels: FloatArray = None  # type: ignore[assignment]
@@ -273,7 +295,12 @@ class SelfEvolution:
         if self.collect == "on_the_fly":
             seal = seal_callbacks.SEALOnTheFly(data.num_examples, **common)
         else:
-            seal = seal_callbacks.SEAL(data.x, batch_size=predict_batch_size, **common)
+            seal = seal_callbacks.SEAL(
+                data.x,
+                batch_size=predict_batch_size,
+                recompute_statistics=self.recompute_statistics,
+                **common,
+            )
         # The run has checked that the data is its own.
         seal._data = None
         return seal
@@ -352,6 +379,8 @@ class _Run:
             "temperature": evolution.temperature,
             "seed": evolution.seed,
             "from_logits": evolution.from_logits,
+            # None as in folders of versions that did not have it.
+            "recompute_statistics": evolution.recompute_statistics or None,
             "x": _arrays.digest(data.x),
             "y": _arrays.digest(data.y),
             "sample_weight": None if weight is None else _arrays.digest(weight),
@@ -446,13 +475,13 @@ class _Run:
         _check_loss(name, model)
         _raw_inputs.accept_batches(model)
         # Weights exist only after the model has seen an input, in some models.
-        model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
+        one = _arrays.batch_of(self.data.x, slice(0, 1))
+        outputs = _predictions.on_batch(_OWNER, model, one)
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = _numbered.output_width(_OWNER, model)
         if self.num_classes is None:
-            outputs = model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
             self.num_classes = int(np.shape(outputs)[-1])
         _check_classes(self.data, self.num_classes)
         if self.storage is not None:

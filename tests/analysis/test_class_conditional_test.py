@@ -344,6 +344,64 @@ def test_held_out_part_follows_from_the_seed():
     assert not np.array_equal(seen[0], seen[2])
 
 
+def headed(*names):
+    """Return a network with several outputs, as a list or a dict of them."""
+    inputs = keras.Input((2,))
+    heads = [keras.layers.Dense(2, "softmax")(inputs) for _ in range(2)]
+    outputs = dict(zip(names, heads, strict=True)) if names else heads
+    return keras.Model(inputs, outputs)
+
+
+def diverged(value):
+    """Return a network one of whose weights is not finite."""
+    inputs = keras.Input((2,))
+    outputs = keras.layers.Dense(2, use_bias=False)(inputs)
+    model = keras.Model(inputs, outputs)
+    model.set_weights([np.array([[value, 0.0], [0.0, 0.0]])])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: diverged(np.nan), "`predictions` must be numbers.*diverged"),
+        (lambda: diverged(np.inf), "`predictions` must be numbers.*diverged"),
+        (headed, "`model` must be a classifier with one output"),
+        (lambda: headed("a", "b"), "`model` must be a classifier with one output"),
+        (
+            lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]),
+            "`model` must be a classifier with one output",
+        ),
+    ],
+)
+def test_networks_that_predict_no_classes(build, text):
+    """NaN has no largest class: its error says nothing about the noise."""
+
+    def build_without_training():
+        model = build()
+        model.fit = lambda *args, **kwargs: None
+        return model
+
+    with pytest.raises(ValueError, match="^hold_out_class_conditional_test: " + text):
+        analysis.hold_out_class_conditional_test(
+            build_without_training, X, CLEAN, CLEAN
+        )
+
+
+def test_masked_classes_may_have_minus_infinity():
+    """The largest output is what counts; here it is that of class 1, always."""
+
+    def build():
+        bias = keras.initializers.Constant([-np.inf, 0.0])
+        output = keras.layers.Dense(2, bias_initializer=bias)
+        model = keras.Sequential([keras.Input((2,)), output])
+        model.fit = lambda *args, **kwargs: None
+        return model
+
+    test = analysis.hold_out_class_conditional_test(build, X, CLEAN, CLEAN)
+    assert test.error == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -142,6 +142,24 @@ def test_mean_losses():
     assert suspects.cleaned_labels().tolist() == LABELS.tolist()
 
 
+def test_infinite_losses_are_suspects_beside_others():
+    """Mean and deviation are those of the finite ones."""
+    rng = np.random.default_rng(0)
+    finite = rng.gamma(1.0, 0.2, 100)
+    threshold = finite.mean() + finite.std()
+    expected = np.append(finite > threshold, True)
+    losses = np.append(finite, np.inf)
+    labels = np.zeros(101, int)
+    suspects = find_suspects(labels, mean_losses=losses)
+    assert sorted(suspects.sample_id[suspects.is_suspect]) == [*expected.nonzero()[0]]
+    # Their squares are infinite.
+    suspects = find_suspects(labels, mean_losses=losses * 1e200)
+    assert sorted(suspects.sample_id[suspects.is_suspect]) == [*expected.nonzero()[0]]
+    for bad, text in ((-np.inf, "numbers"), (np.inf, "finite for some")):
+        with pytest.raises(ValueError, match="`mean_losses` must be " + text):
+            find_suspects(labels, mean_losses=np.full(101, bad))
+
+
 def test_cleanlab():
     pytest.importorskip("cleanlab")
     generator = np.random.default_rng(0)
@@ -233,7 +251,7 @@ def test_average_precision_agrees_with_scikit_learn():
         ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
-        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
+        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be finite numbers"),
         ({"mean_losses": [0.1] * 4, "threshold": "mixture"}, "`threshold` must be one"),
         (
             {"mean_losses": [0.1, 0.2, np.nan, 1], "threshold": "beta_mixture"},
