@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_noisy import _arrays, _mean_predictions, _predictions, _sample_ids
-from keras_noisy._errors import check_count, message
+from keras_noisy._errors import check_bool, check_count, message
 from keras_noisy._typing import (
     Data,
     Dataset,
@@ -393,6 +393,7 @@ def with_sample_ids(
     from keras_noisy.noise.label_noise import _find_reordering
 
     owner = "with_sample_ids"
+    check_bool(owner, "batched", batched)
     spec = getattr(dataset, "element_spec", None)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"

@@ -11,8 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _files, _mean_predictions, analysis
-from keras_noisy._errors import check_choice, check_count, check_number, message
+from keras_noisy import _arrays, _files, _mean_predictions, _predictions, analysis
+from keras_noisy._errors import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_number,
+    message,
+)
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -156,7 +162,7 @@ class SelfEvolution:
             _OWNER, "temperature", temperature, low=1e-3, high=1e3
         )
         self.seed = check_count(_OWNER, "seed", seed, low=0)
-        self.from_logits = from_logits
+        self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
         self.model: keras.Model = None
         # None before `fit`, which nobody who reads them has to think of.
         self.soft_labels: FloatArray = None  # type: ignore[assignment]
@@ -211,9 +217,9 @@ class SelfEvolution:
         settings = {
             "epochs": check_count(_OWNER, "epochs", epochs),
             "batch_size": check_count(_OWNER, "batch_size", batch_size),
-            "shuffle": bool(shuffle),
+            "shuffle": check_bool(_OWNER, "shuffle", shuffle),
         }
-        run = _Run(self, data, settings, resume)
+        run = _Run(self, data, settings, check_bool(_OWNER, "resume", resume))
         self.histories, self.reports = run.histories, run.reports
         while run.round < self.rounds:
             if verbose:
