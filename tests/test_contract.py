@@ -281,7 +281,9 @@ JUMPS = {"derivative_manipulation", "imae"}
 
 # Arguments of the shape of `y_pred`, made from it.
 LIKE_PREDICTIONS = {
-    "early_learning_regularization": {"target": lambda y_pred: 0 * y_pred + 0.125},
+    "early_learning_regularization": {
+        "target": lambda y_pred: 0.125 * ops.ones_like(y_pred)
+    },
     "knowledge_distillation": {"teacher_pred": lambda y_pred: y_pred},
 }
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy import _gradients
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_count, message
+from keras_noisy._errors import check_bool, check_count, message
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
 
@@ -73,6 +73,7 @@ def gradient_density(
     owner = "gradient_density"
     labels, y_pred = _check(owner, y_true, y_pred)
     bins = check_count(owner, "bins", bins)
+    check_bool(owner, "from_logits", from_logits)
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
     for rows in _rows.chunks(y_pred):

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import message
+from keras_noisy._errors import check_bool, message
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.calibration import calibration
@@ -324,6 +324,7 @@ def plot_gradient_density(
         >>> p, y = [[0.1, 0.9], [0.9, 0.1]], [0, 0]
         >>> figure = analysis.plot_gradient_density(named, y, p)
     """
+    check_bool("plot_gradient_density", "from_logits", from_logits)
     y_true, y_pred = labels_of(y_true), np.asarray(y_pred)
     parts = {"all labels": np.ones(len(y_true), bool)}
     if clean is not None:

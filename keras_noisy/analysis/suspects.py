@@ -12,7 +12,13 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import Described, check_choice, check_count, message
+from keras_noisy._errors import (
+    Described,
+    check_bool,
+    check_choice,
+    check_count,
+    message,
+)
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
@@ -69,6 +75,7 @@ class Suspects:
 
     def to_csv(self, path: FilePath, *, all_examples: bool = False) -> None:
         """Write the suspects, or all examples, to a CSV file with a header."""
+        check_bool("Suspects", "all_examples", all_examples)
         rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
         columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
         text = io.StringIO()
@@ -176,7 +183,7 @@ def find_suspects(
     Raises:
         ImportError: If cleanlab is needed and missing.
         ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
-            differ, ids are out of range, or values are NaN.
+            differ, ids are out of range, or values are NaN or negative probabilities.
 
     Example:
         >>> from keras_noisy import analysis
@@ -231,6 +238,14 @@ def find_suspects(
     )
 
 
+def _check_probabilities(owner, source, values):
+    low = min((values[rows].min() for rows in _rows.chunks(values)), default=0)
+    if low < 0:
+        mend = "Pass probabilities: the softmax of logits."
+        received = Described(f"values from {low:.4g} on")
+        raise ValueError(message(owner, source, "probabilities", received, mend))
+
+
 # From the mean probability of the best other class and that of the given one.
 _RANKS = {
     "margin": lambda other, given: (1 + other - given) / 2,
@@ -242,6 +257,7 @@ _RANKS = {
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = _rows.as_array(soft_labels)
     of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
+    _check_probabilities(owner, "soft_labels", soft_labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
     for rows in _rows.chunks(soft_labels):
         at = labels[rows, None].astype(int)
@@ -261,6 +277,7 @@ def _by_cleanlab(owner, labels, predictions):
         ) from error
     predictions = np.asarray(predictions)
     _, proposed = candidates(owner, "predictions", predictions, labels)
+    _check_probabilities(owner, "predictions", predictions)
     quality = get_label_quality_scores(labels.astype(int), predictions)
     # More jobs fork this process, whose backend has threads: that can deadlock.
     is_suspect = find_label_issues(labels.astype(int), predictions, n_jobs=1)

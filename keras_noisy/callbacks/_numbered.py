@@ -79,6 +79,7 @@ class Numbered(keras.callbacks.Callback):
                 `(batch, num_classes)`, if lengths differ from `num_examples`, or if
                 a data set carries no ids.
         """
+        _errors.check_bool(self.owner, "shuffle", shuffle)
         if not getattr(model, "compiled", False):
             expected = "a compiled model"
             mend = "Call `model.compile` before `pipeline`."

@@ -433,6 +433,7 @@ def with_sample_ids(
     from keras_noisy.noise.label_noise import _find_reordering
 
     owner = "with_sample_ids"
+    check_bool(owner, "batched", batched)
     spec = getattr(dataset, "element_spec", None)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"

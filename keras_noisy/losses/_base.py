@@ -7,6 +7,7 @@ distributions, probabilities or logits, any leading dimensions) into these two.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -21,6 +22,13 @@ from keras_noisy._typing import DType, LossArguments, Self, Tensor, TensorLike, 
 
 HALF_PRECISION = ("float16", "bfloat16")
 
+# Stands for the logarithm of zero: finite, so that a weight of zero times it is zero.
+LOG_ZERO = -1e30
+# A larger loss has `LOG_ZERO` in it, as no logits are that far apart: it is infinite.
+LARGEST_LOSS = 1e15
+# How far soft labels may sum from one: half precision rounds them by 0.4 %.
+LABEL_TOLERANCE = 0.01
+
 
 class Prediction:
     """The softmax of `logits`, kept as the row sums that losses are made of.
@@ -30,13 +38,19 @@ class Prediction:
     logit first keeps every sum finite, and both terms of the entropy are
     non-negative, so nothing cancels.
 
+    A logit of minus infinity, of a class that is masked, counts as `LOG_ZERO`: where
+    its weight is zero so is the product, as `0 log 0` has it, and sums are the limit
+    for a logit that falls. `per_example` turns them into infinity where there is none.
+
     Args:
         logits: Tensor of shape `(..., num_classes)`.
     """
 
     def __init__(self, logits):
         largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-        self.shifted = logits - largest
+        # As `shifted`, but minus infinity where the logit is.
+        self.raw = logits - largest
+        self.shifted = at_least(LOG_ZERO, self.raw)
         self.exp = ops.exp(self.shifted)
         self.total = ops.sum(self.exp, axis=-1)
         self.log_total = ops.log(self.total)
@@ -105,13 +119,14 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
 
     Returns:
         Tensor of shape `y_pred.shape[:-1]`, of the dtype of `y_pred` but at
-        least float32. NaN where a class id is not in `[0, num_classes)`, which
-        only compiled code can meet: outside of it such an id is an error.
+        least float32. NaN where a class id is not in `[0, num_classes)` or a row of
+        labels is no distribution, which only compiled code can meet: outside of it
+        such a label is an error. Infinite where the formula is.
     """
     y_pred = as_tensor(y_pred)
     p = prediction(owner, y_pred, from_logits)
     q, is_valid = _label_distribution(owner, y_true, y_pred.shape, p.shifted.dtype)
-    loss = formula(q, p)
+    loss = _with_infinity(formula(q, p))
     if is_valid is None:
         return loss
     # `where` and not a product: the bad row shows as NaN in the loss, while
@@ -119,10 +134,20 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
     return ops.where(is_valid, loss, ops.cast(float("nan"), loss.dtype))
 
 
-def check_labels(owner, y_true, y_pred):
+def _with_infinity(loss):
+    """Return infinity, without a gradient, for losses that `LOG_ZERO` made large."""
+    infinity = ops.convert_to_tensor(math.inf, dtype=loss.dtype)
+    loss = ops.where(loss > LARGEST_LOSS, infinity, loss)
+    return ops.where(loss < -LARGEST_LOSS, -infinity, loss)
+
+
+def check_arguments(owner, y_true, y_pred, from_logits):
     """Raise where `per_example` would, without computing a loss."""
+    _errors.check_bool(owner, "from_logits", from_logits)
     y_pred = as_tensor(y_pred)
     check_prediction_shape(owner, y_pred)
+    if not from_logits:
+        _check_concrete_probabilities(owner, "y_pred", y_pred)
     _label_distribution(owner, y_true, y_pred.shape, "float32")
 
 
@@ -131,6 +156,15 @@ def prediction(owner, y_pred, from_logits):
     y_pred = as_tensor(y_pred)
     check_prediction_shape(owner, y_pred)
     return Prediction(to_logits(owner, y_pred, from_logits))
+
+
+def at_least(floor, x):
+    """As `ops.maximum`, which computes float64 in float32 on torch. NaN stays."""
+    floor = ops.convert_to_tensor(floor, dtype=x.dtype)
+    if keras.backend.backend() == "torch":
+        return ops.where(x < floor, floor, x)
+    # XLA takes much longer for `where`.
+    return ops.maximum(x, floor)
 
 
 def log_sum_exp(x, axis=-1):
@@ -145,13 +179,15 @@ def as_tensor(x):
     return x if ops.is_tensor(x) else ops.convert_to_tensor(x)
 
 
-def to_logits(owner, y_pred, from_logits):
+def to_logits(owner, y_pred, from_logits, argument="y_pred"):
     """Return log-probabilities up to a constant per example, at least float32.
 
     Probabilities that come from a softmax whose input can still be reached are
     replaced by that input, so that saturated outputs lose nothing; else their
-    logarithm is taken, clipped at the smallest normal number.
+    logarithm is taken, clipped at the smallest normal number. Negative ones are an
+    error where they can be seen.
     """
+    _errors.check_bool(owner, "from_logits", from_logits)
     hidden = _softmax_input(y_pred)
     if hidden is not None:
         if from_logits:
@@ -165,6 +201,7 @@ def to_logits(owner, y_pred, from_logits):
     y_pred = _at_least_float32(y_pred)
     if from_logits:
         return y_pred
+    _check_concrete_probabilities(owner, argument, y_pred)
     dtype = keras.backend.standardize_dtype(y_pred.dtype)
     tiny = ops.convert_to_tensor(float(np.finfo(dtype).tiny), dtype=dtype)
     # Not `ops.maximum`, which computes float64 in float32 on torch, where tiny is 0.
@@ -223,7 +260,7 @@ def _static_shape(owner, argument, x):
 
 
 def _label_distribution(owner, y_true, pred_shape, dtype):
-    """Return `(q, is_valid)`; `is_valid` is None where labels are distributions."""
+    """Return `(q, is_valid)`; `is_valid` is None where labels were seen to be right."""
     pred_shape = tuple(pred_shape)
     num_classes = pred_shape[-1]
     if not hasattr(y_true, "shape"):
@@ -242,11 +279,12 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
             f"go with y_pred.shape={pred_shape}. Received: y_true.shape={shape}."
         )
     if is_distribution:
+        is_seen = _check_concrete_distributions(owner, y_true)
         q = ops.cast(as_tensor(y_true), dtype)
         if shape[-1] is None:
             # A column of ids would broadcast in silence; it cannot be reshaped.
             q = ops.reshape(q, (*ops.shape(q)[:-1], num_classes))
-        return q, None
+        return (q, None) if is_seen else _valid_distributions(q)
     _check_concrete_ids(owner, y_true, num_classes)
     ids = as_tensor(y_true)
     if is_column:
@@ -348,16 +386,71 @@ def _one_hot(ids, num_classes, dtype):
     return ops.cast(ops.equal(classes, ids[..., None]), dtype), is_valid
 
 
+def _valid_distributions(q):
+    """Return `q`, zero in rows that are no distributions, and which rows are."""
+    # One sum for both conditions: a negative entry alone makes it too large.
+    mass = ops.sum(ops.where(q < 0, ops.full_like(q, 2), q), axis=-1)
+    # NaN fails the comparison.
+    is_valid = ops.abs(mass - 1) <= LABEL_TOLERANCE
+    # Not only the loss, so that a row of NaN has no part in the sums over a batch.
+    return ops.where(is_valid[..., None], q, ops.zeros_like(q)), is_valid
+
+
+def _check_concrete_distributions(owner, y_true):
+    """Return whether label rows can be seen; raise if one is no distribution."""
+    labels = _concrete(y_true)
+    if labels is None:
+        return False
+    _check_dtype(owner, labels)
+    total = labels.sum(axis=-1, dtype="float64")
+    # NaN fails both comparisons.
+    is_valid = (abs(total - 1) <= LABEL_TOLERANCE) & (labels.min(axis=-1) >= 0)
+    if not is_valid.all():
+        row = labels[~is_valid][0]
+        shown = np.array2string(row.astype("float64"), precision=3, threshold=10)
+        raise ValueError(
+            _errors.message(
+                owner,
+                "y_true",
+                "class ids, or distributions: rows that sum to 1, none negative",
+                _errors.Described(f"a row {shown} that sums to {row.sum():.4g}"),
+                "Divide counts and votes by their sum. Weights of examples go into "
+                "`sample_weight`, 0 for those without a label. Examples of several "
+                "classes at once need another kind of loss.",
+            )
+        )
+    return True
+
+
+def _check_concrete_probabilities(owner, argument, y_pred):
+    """Raise on negative probabilities, where their values can be seen."""
+    values = _concrete(y_pred)
+    if values is not None and values.size and values.min() < 0:
+        raise ValueError(
+            _errors.message(
+                owner,
+                argument,
+                "probabilities",
+                _errors.Described(f"values from {values.min():.4g} on"),
+                "Pass from_logits=True if they are logits.",
+            )
+        )
+
+
+def _check_dtype(owner, labels):
+    if labels.dtype.kind in "OSU":
+        raise TypeError(
+            f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
+            f"{labels.dtype}. `keras.layers.StringLookup` makes class ids of strings."
+        )
+
+
 def _check_concrete_ids(owner, y_true, num_classes):
     """Raise on ids that are out of range, where their values can be seen."""
     ids = _concrete(y_true)
     if ids is None or ids.size == 0:
         return
-    if ids.dtype.kind in "OSU":
-        raise TypeError(
-            f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
-            f"{ids.dtype}. `keras.layers.StringLookup` makes class ids of strings."
-        )
+    _check_dtype(owner, ids)
     # The extremes first, because they cost nothing; NaN fails the comparison.
     low, high = ids.min(), ids.max()
     if not (low >= 0 and high < num_classes):

@@ -82,12 +82,14 @@ def active_passive(
         "active_passive", active, passive, alpha, beta
     )
     # Here, so that an error names this loss and not one of the two.
-    _base.check_labels("active_passive", y_true, y_pred)
+    _base.check_arguments("active_passive", y_true, y_pred, from_logits)
     terms = [
         weight * loss.without_reduction(y_true, y_pred, from_logits=from_logits)
         for weight, loss in ((alpha, active), (beta, passive))
+        # Not a product with zero, because the loss can be infinite.
+        if weight or alpha == beta
     ]
-    return terms[0] + terms[1]
+    return sum(terms)
 
 
 def _check(

@@ -76,7 +76,7 @@ def backward_correction(
 
     def formula(q, p):
         check_transition_matrix(owner, matrix, p.num_classes)
-        inverse = ops.convert_to_tensor(np.linalg.inv(matrix), dtype=p.exp.dtype)
+        inverse = ops.convert_to_tensor(_inverse(matrix), dtype=p.exp.dtype)
 
         def rows(ids):
             # Cheaper than the product with one-hot rows, which is the same.
@@ -92,6 +92,14 @@ def backward_correction(
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
+def _inverse(matrix):
+    """Return `T^-1` with zeros where it has zeros, not what rounding leaves there."""
+    inverse = np.linalg.inv(matrix)
+    return np.where(np.abs(inverse) < SMALLEST_ENTRY, 0, inverse)
+
+
+# What rounding leaves of a zero in the inverse of a matrix of `LARGEST_CONDITION`.
+SMALLEST_ENTRY = 1e-10
 # float32 has seven digits; of an inverse any worse, nothing would be left.
 LARGEST_CONDITION = 1e6
 

@@ -87,7 +87,7 @@ def _formula(t1, t2):
     @ops.custom_gradient
     def from_shifted(q, shifted):
         log_p, p, inverse_base = _tempered_softmax(shifted, tail)
-        power, tempered = _tempered_log(log_p, t1)
+        power, tempered = _tempered_log(_base.at_least(_base.LOG_ZERO, log_p), t1)
         tiny = ops.convert_to_tensor(1e-37, dtype=q.dtype)
         label_power, label_tempered = _tempered_log(
             ops.log(ops.where(q < tiny, tiny, q)), t1
@@ -106,7 +106,8 @@ def _formula(t1, t2):
 
         return loss, gradient
 
-    return lambda q, prediction: from_shifted(q, prediction.shifted)
+    # Raw, because a heavy tail makes a probability of any finite logit.
+    return lambda q, prediction: from_shifted(q, prediction.raw)
 
 
 def _tempered_log(log_x, t):

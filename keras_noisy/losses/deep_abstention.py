@@ -68,11 +68,10 @@ def deep_abstention(
     y_pred = _base.as_tensor(y_pred)
     _base.check_prediction_shape(owner, y_pred)
     _check_outputs(owner, y_true, y_pred)
-    logits = _base.to_logits(owner, y_pred, from_logits)
-    every = _base.log_sum_exp(logits)
-    classes = logits[..., :-1]
+    every = _base.prediction(owner, y_pred, from_logits)
+    classes = every.shifted[..., :-1]
     # log(1 - p_0), without the cancellation of computing p_0 first.
-    log_kept = _base.log_sum_exp(classes) - every
+    log_kept = _base.log_sum_exp(classes) - every.log_total
 
     def formula(q, p):
         answered = p.cross_entropy(q)

@@ -11,6 +11,7 @@ from keras import ops
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, LossArguments, Tensor, TensorLike, Unpack
 from keras_noisy.losses import _base
+from keras_noisy.losses._base import LOG_ZERO
 
 
 def forward_correction(
@@ -87,8 +88,9 @@ def forward_correction(
 
 # With smaller entries `T' p` can underflow, and the products are added by logarithm.
 SMALLEST_ENTRY = 1e-30
-# Stands for the logarithm of an entry of zero; any number that no logit comes near.
-LOG_ZERO = -1e9
+# Stands for the logarithm of zero of a class that nothing turns into: its loss is large
+# and finite, as that of every class is as long as logits are finite.
+LOG_NEVER = -1e9
 
 
 def _of_class_ids(ids, p, matrix):
@@ -162,6 +164,9 @@ LEAST_RATE = 1e-10
 FEWEST_CLASSES = 32
 # How far below the largest logit products find every sum: logits of +-100.
 REACH = 200.0
+# Farther below the last anchor, a term counts as this far: more than nothing, and too
+# little to make a sum that is found.
+FAINT = -85.0
 
 
 def _takes_products(matrix):
@@ -179,27 +184,34 @@ def _log_noisy_by_products(shifted, matrix):
     A product with `exp(shifted - anchor)` gives the sums that do not underflow beside
     the anchor. Those that do have nothing within `gap` of it, and the next anchor is
     the largest logit below that. A sum smaller than all anchors reach counts as the
-    largest that it can be, without a gradient.
+    largest that it can be, without a gradient, and one of masked classes alone as zero.
     """
     gap = float(np.log(matrix[matrix > 0].min() / LEAST_SUM))
     # Makes the least sum as far below one as the largest is above it, so that squares
     # of their inverses, in second derivatives, stay finite.
     middle = float(np.log(LEAST_SUM)) / 2
     least = float(np.exp(middle))
+    has_sources = ops.convert_to_tensor(matrix.any(axis=0))
     matrix = ops.convert_to_tensor(matrix, dtype=shifted.dtype)
     values = ops.stop_gradient(shifted)
     anchor, at = ops.zeros_like(values[..., :1]), ops.zeros_like(values)
     # Not `ops.matmul`, which computes float64 in float32 on torch.
     sums = ops.exp(shifted - middle) @ matrix
-    for _ in range(1, int(np.ceil(REACH / gap))):
+    last = int(np.ceil(REACH / gap)) - 1
+    for number in range(1, last + 1):
         below = ops.where(values < anchor - gap, values, LOG_ZERO)
         following = ops.max(below, axis=-1, keepdims=True)
         anchor = ops.where(following > LOG_ZERO, following, anchor)
         distance = ops.where(values <= anchor, shifted - anchor, LOG_ZERO)
+        if number == last:
+            faint = ops.where(values > LOG_ZERO, ops.full_like(at, FAINT), LOG_ZERO)
+            distance = ops.where(distance > faint, distance, faint)
         is_found = sums >= least
         sums = ops.where(is_found, sums, ops.exp(distance - middle) @ matrix)
         at = ops.where(is_found, at, anchor)
-    return at + middle + ops.log(ops.where(sums >= least, sums, least))
+    log_sums = at + middle + ops.log(ops.where(sums >= least, sums, least))
+    is_masked = ops.logical_and(ops.equal(sums, 0), has_sources)
+    return ops.where(is_masked, LOG_ZERO, log_sums)
 
 
 def _log_noisy_by_logarithms(shifted, matrix):
@@ -227,8 +239,10 @@ def _classes(x, ids):
 
 
 def _log(matrix):
+    """Return the logarithms of rates, finite for zero."""
+    zero = np.where(matrix.any(axis=0), LOG_ZERO, LOG_NEVER)
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(matrix), LOG_ZERO)
+        return np.maximum(np.log(matrix), zero)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -67,15 +67,13 @@ def knowledge_distillation(
     )
     y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)
     _base.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
-    label_loss = _base.per_example(
-        owner, y_true, y_pred, from_logits, lambda q, p: p.cross_entropy(q)
-    )
-    teacher = _softened(owner, teacher_pred, from_logits, temperature)
-    student = _softened(owner, y_pred, from_logits, temperature)
-    teacher_loss = student.cross_entropy(ops.stop_gradient(teacher.probabilities))
-    return (1 - epsilon) * label_loss + epsilon * temperature**2 * teacher_loss
+    logits = _base.to_logits(owner, teacher_pred, from_logits, "teacher_pred")
+    teacher = _base.Prediction(logits / temperature).probabilities
 
+    def formula(q, p):
+        student = _base.Prediction(p.shifted / temperature)
+        teacher_loss = student.cross_entropy(ops.stop_gradient(teacher))
+        label_loss = p.cross_entropy(q)
+        return (1 - epsilon) * label_loss + epsilon * temperature**2 * teacher_loss
 
-def _softened(owner, y_pred, from_logits, temperature):
-    logits = _base.to_logits(owner, y_pred, from_logits)
-    return _base.Prediction(logits / temperature)
+    return _base.per_example(owner, y_true, y_pred, from_logits, formula)

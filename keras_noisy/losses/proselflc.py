@@ -132,6 +132,7 @@ def proselflc(
         Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
         Robust Deep Neural Networks", CVPR 2021, Eq. 6 and 7.
     """
+    _errors.check_bool("proselflc", "stop_target_gradient", stop_target_gradient)
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
         global_trust = _errors.check_number(

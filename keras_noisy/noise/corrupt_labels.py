@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import message
+from keras_noisy._errors import check_bool, message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
@@ -83,6 +83,7 @@ def corrupt_labels(
     num_classes = len(matrix)
     seed = check_seed(_OWNER, seed)
     clean = _check_labels(labels, num_classes)
+    check_bool(_OWNER, "exact", exact)
     if sample_ids is not None:
         sample_ids = np.asarray(sample_ids)
         check_sample_ids(_OWNER, "sample_ids", sample_ids)

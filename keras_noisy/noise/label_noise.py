@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._errors import message
+from keras_noisy._errors import check_bool, message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
@@ -225,7 +225,7 @@ def add_label_noise(
     if not is_integer(start_id) or not 0 <= start_id < 2**63:
         error = ValueError if is_integer(start_id) else TypeError
         raise error(message(owner, "start_id", "an integer in [0, 2**63)", start_id))
-    _check_dataset(owner, dataset, batched)
+    _check_dataset(owner, dataset, check_bool(owner, "batched", batched))
 
     def with_noise(sample_id, element):
         x, y, *rest = element

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from keras_noisy._errors import check_number, message
+from keras_noisy._errors import check_bool, check_number, message
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import (
     check_num_classes,
@@ -54,7 +54,7 @@ def symmetric(
     """
     num_classes = check_num_classes("symmetric", num_classes)
     rate = check_number("symmetric", "rate", rate, low=0, high=1)
-    if include_original:
+    if check_bool("symmetric", "include_original", include_original):
         matrix = np.full((num_classes, num_classes), rate / num_classes)
         np.fill_diagonal(matrix, 1.0 - rate + rate / num_classes)
     else:

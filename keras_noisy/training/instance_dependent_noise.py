@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from keras_noisy import noise
-from keras_noisy._errors import check_number
+from keras_noisy._errors import check_bool, check_number
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -124,6 +124,7 @@ def generate_instance_dependent_noise(
     """
     owner = "generate_instance_dependent_noise"
     rate = check_number(owner, "rate", rate, low=0, high=1)
+    check_bool(owner, "return_mean_predictions", return_mean_predictions)
     evolution = SelfEvolution(
         build_model,
         rounds=1,

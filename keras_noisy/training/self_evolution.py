@@ -175,7 +175,7 @@ class SelfEvolution:
             _OWNER, "temperature", temperature, low=1e-3, high=1e3
         )
         self.seed = check_count(_OWNER, "seed", seed, low=0)
-        self.from_logits = from_logits
+        self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
         self.recompute_statistics = check_bool(
             _OWNER, "recompute_statistics", recompute_statistics
         )
@@ -236,9 +236,9 @@ class SelfEvolution:
         settings = {
             "epochs": check_count(_OWNER, "epochs", epochs),
             "batch_size": check_count(_OWNER, "batch_size", batch_size),
-            "shuffle": bool(shuffle),
+            "shuffle": check_bool(_OWNER, "shuffle", shuffle),
         }
-        run = _Run(self, data, settings, resume)
+        run = _Run(self, data, settings, check_bool(_OWNER, "resume", resume))
         self.histories, self.reports = run.histories, run.reports
         while run.round < self.rounds:
             if verbose:

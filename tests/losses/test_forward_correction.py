@@ -115,12 +115,12 @@ IDS = rng.integers(0, CLASSES, len(LOGITS))
 ONE_HOT = np.eye(CLASSES, dtype="float32")[IDS]
 SOFT = rng.dirichlet(np.ones(CLASSES), len(LOGITS)).astype("float32")
 MIXED = np.where(np.arange(len(LOGITS))[:, None] % 2, ONE_HOT, SOFT)
-# Whole numbers that are no distributions, and parts of one-hot rows.
+NEXT = np.roll(ONE_HOT, 1, axis=-1)
 ALMOST = {
-    "a row of zeros": np.where(np.arange(len(LOGITS))[:, None] == 3, 0, ONE_HOT),
-    "two classes": np.maximum(ONE_HOT, np.roll(ONE_HOT, 1, axis=-1)),
-    "half": ONE_HOT / 2,
-    "opposite signs": 2 * ONE_HOT - np.roll(ONE_HOT, 1, axis=-1),
+    "less than one": 0.995 * ONE_HOT,
+    "more than one": 1.005 * ONE_HOT,
+    "two classes": (ONE_HOT + NEXT) / 2,
+    "two classes, one hardly": 0.999 * ONE_HOT + 0.001 * NEXT,
 }
 # One for each way to compute `T' p`.
 WAYS = {
@@ -237,6 +237,30 @@ def test_far_logits(way, labels, compiled):
     ref.assert_close(function(labels, ref.tensor(far)), oracle(WAYS[way])(q, far))
     gradient = ref.gradient(lambda z: function(labels, z), far)
     ref.assert_close(gradient, exact_gradient(WAYS[way], q, far))
+
+
+def check_masked(function, matrix, labels, q, logits):
+    """Infinite where a label has no source that is not masked."""
+    rng = np.random.default_rng(0)
+    is_masked = rng.random(logits.shape) < 0.7
+    is_masked[np.arange(len(logits)), rng.integers(0, logits.shape[1], len(q))] = False
+    far = np.where(is_masked, -1e4, logits)
+    expected = np.asarray(oracle(matrix)(q, far), "float64")
+    is_finite = np.all((~is_masked @ matrix > 0) | (q == 0), axis=1)
+    z = np.where(is_masked, -np.inf, logits).astype("float32")
+    loss = function(ref.tensor(labels), ref.tensor(z))
+    ref.assert_close(loss, np.where(is_finite, expected, np.inf))
+    actual = ref.gradient(lambda z: function(ref.tensor(labels), z), z)
+    expected = exact_gradient(matrix, q, far)
+    ref.assert_close(actual, np.where(is_finite[:, None], expected, 0))
+
+
+@compiled_or_not
+@pytest.mark.parametrize("labels", [IDS, ONE_HOT, SOFT], ids=["ids", "1-hot", "soft"])
+@every_way
+def test_masked_classes(way, labels, compiled):
+    q = ONE_HOT if labels is IDS else labels
+    check_masked(function_of(way, compiled), WAYS[way], labels, q, LOGITS)
 
 
 @pytest.mark.skipif(ref.BACKEND != "jax", reason="JAX's own transformation")
@@ -382,6 +406,15 @@ def test_counted_matrix(labels, logits, dtype, compiled):
     ref.assert_close(loss, oracle(COUNTED)(q, logits), dtype)
     actual = ref.gradient(lambda z: function(y, z), logits.astype(dtype))
     ref.assert_close(actual, exact_gradient(COUNTED, q, logits), dtype)
+
+
+@compiled_or_not
+@pytest.mark.parametrize("labels", ["ids", "one-hot", "soft"])
+def test_masked_classes_of_a_counted_matrix(labels, compiled):
+    q = MANY_LABELS.get(labels, MANY_ONE_HOT)
+    given = MANY_IDS if labels == "ids" else q
+    logits = MANY_LOGITS["near"].astype("float32")
+    check_masked(function_of(COUNTED, compiled), COUNTED, given, q, logits)
 
 
 @compiled_or_not
