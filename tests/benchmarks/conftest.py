@@ -57,6 +57,7 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
+callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 by_noise."symmetric 0.4" = { exp_base = 16.0 }
 
@@ -77,47 +78,55 @@ learning_rate = 0.01
 [methods.ELR]
 loss = "EarlyLearningRegularization"
 preset = "cifar10"
+callback = { name = "EarlyLearningTargets", num_examples = "examples" }
 
 [methods.DAC]
 loss = "DeepAbstention"
-warmup_epochs = 2
+extra_outputs = 1
+callback = { name = "AbstentionSchedule", warmup_epochs = 2 }
 
 [methods.M-DYR-H]
 loss = "SparseCategoricalCrossentropy"
-dynamic_bootstrapping = { warmup_epochs = 2 }
+model = { name = "DynamicBootstrapping", warmup_epochs = 2 }
 
 [methods.S-adaptation]
 loss = "SparseCategoricalCrossentropy"
-noise_adaptation = true
-estimate = { epochs = 2 }
+model.name = "NoiseAdaptation"
+model.transition_matrix = "estimated"
+model.from_logits = true
+estimate = { epochs = 2, keep_weights = true }
 
 [methods.Masking]
 loss = "SparseCategoricalCrossentropy"
-masking = true
-estimate = { epochs = 2, keep_structure = true }
+model.name = "Masking"
+model.transition_matrix = "estimated"
+model.structure = "true transitions"
+model.from_logits = true
+estimate = { epochs = 2, keep_weights = true, keep_structure = true }
 
 [methods.Joint]
 loss = "JointOptimization"
 epochs = 3
-warmup_epochs = 2
-window = 2
 second = { epochs = 4, learning_rate = 0.05 }
+callback.name = "JointOptimizationLabels"
+callback.num_examples = "examples"
+callback.warmup_epochs = 2
+callback.window = 2
 
 [methods.Co-teaching]
 loss = "SparseCategoricalCrossentropy"
-co_teaching = { forget_rate = "rate", num_gradual = 2 }
+model = { name = "CoTeaching", peer = "network", forget_rate = "rate", num_gradual = 2 }
 
 [methods.SEAL]
 loss = "CategoricalCrossentropy"
-rounds = 2
+self_evolution = { rounds = 2 }
 
 [methods."SEAL (DMI)"]
 loss = "CategoricalCrossentropy"
 start = { loss = "SparseCategoricalCrossentropy", epochs = 2 }
 first_loss = "DeterminantMutualInformation"
 learning_rate = 0.01
-rounds = 2
-warm_start = "last"
+self_evolution = { rounds = 2, warm_start = "last" }
 
 [[expected]]
 source = "Table 0"

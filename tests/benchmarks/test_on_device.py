@@ -45,6 +45,7 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
+callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 
 """

@@ -145,7 +145,7 @@ D2L = (
     + """
 [methods.D2L]
 loss = "DimensionalityDriven"
-warmup_epochs = 1
+callback = { name = "DimensionalitySchedule", x = "inputs", warmup_epochs = 1 }
 """
 )
 
