@@ -343,11 +343,12 @@ def _labels_text(records):
 
 def _cost(records):
     seconds = sum(record["seconds"] for record in records)
-    memory = max(record["peak_memory_mb"] for record in records)
-    return (
-        f"{len(records)} runs, {seconds / 60:.1f} minutes of training; main memory of "
-        f"the process at most {memory} MB."
-    )
+    text = f"{len(records)} runs, {seconds / 60:.1f} minutes of training"
+    # Lines of older programs do not have it.
+    memory = max(record.get("peak_memory_mb", 0) for record in records)
+    if memory:
+        text += f"; main memory of the process at most {memory} MB"
+    return f"{text}."
 
 
 def _values(records, key):
