@@ -1,9 +1,12 @@
 """A data set and a recipe that train in a moment."""
 
+import contextlib
 import pathlib
 
 import numpy as np
 import pytest
+
+from keras_noisy import _files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Everything else must be the same in a run that was continued.
@@ -136,6 +139,35 @@ epoch = "last"
 figures.CE = [50.0]
 spreads.CE = [0.5]
 """
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL, which costs a process and that process its start."""
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Return a context, in which the run dies before it writes its state the nth time.
+
+    A checkpoint is written before the state that names it, so it is there by then.
+    """
+
+    @contextlib.contextmanager
+    def context(when):
+        write, count = _files.write_json, 0
+
+        def write_or_die(path, content):
+            nonlocal count
+            count += path.endswith(("state.json", "run.json"))
+            if count == when:
+                raise Killed
+            write(path, content)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(_files, "write_json", write_or_die)
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session")
