@@ -257,12 +257,25 @@ def _recipe(name, content):
         if entry["kind"] not in DEFINITIONS:
             raise UnknownNameError("kind of noise", entry["kind"], DEFINITIONS)
     for method in methods.values():
-        loss_class(method.loss)
-        find(callbacks, method.callback)
-        find(training, method.model)
+        _check_method(method)
     for table in recipe.expected:
         _check_expected(recipe, table)
     return recipe
+
+
+def _check_method(method):
+    loss_class(method.loss)
+    find(callbacks, method.callback)
+    find(training, method.model)
+    if method.self_evolution:
+        find(training, {"name": "SelfEvolution", **method.self_evolution})
+    abstains = method.loss == losses.DeepAbstention.__name__
+    if method.extra_outputs != abstains:
+        # It would take the last class for abstention, in silence.
+        raise ValueError(
+            f"Recipe: `extra_outputs` of {method.name} must be {abstains:d} with the "
+            f"loss {method.loss}. Received: extra_outputs={method.extra_outputs}."
+        )
 
 
 def _check_expected(recipe, table):

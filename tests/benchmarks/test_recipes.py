@@ -186,6 +186,11 @@ def test_cut_flip_takes_windows_of_the_image(training):
             "Unknown loss 'ProSelfL'. Known: .*ProSelfLC",
         ),
         (("\nepochs = 4", "\n"), "needs epochs or iterations"),
+        (("{ rounds = 2 }", "{ round = 2 }"), "unexpected keyword argument 'round'"),
+        (
+            ("extra_outputs = 1", "extra_outputs = 0"),
+            "of DAC must be 1 with the loss D",
+        ),
         (("second = {", "seconds = {"), "unexpected keyword argument 'seconds'"),
         (('Schedule", warmup', 'Schedule", warm_up'), "argument 'warm_up_epochs'"),
         (
