@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from benchmarks import _data, _methods, _networks
-from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
+from keras_noisy import _arrays, _files, _predictions, noise, training
 from keras_noisy.callbacks import _numbered
 from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
 
@@ -70,7 +70,7 @@ class Run:
         self._began = time.perf_counter()
         last = len(self.stages) - 1
         for index in range(self.state.stage, len(self.stages)):
-            if index == last and self.method.rounds:
+            if index == last and self.method.self_evolution:
                 return self._result(self._evolve(index))
             self._train_stage(index)
         return self._result({})
@@ -169,19 +169,16 @@ class Run:
                 self.recipe.training, steps * stage.epochs, rate
             )
             shape = self.data.x_train.shape[1:]
-            outputs = _methods.num_outputs(self.method, self.data.num_classes)
-            model = _networks.build(self.recipe, shape, outputs)
-            if self.method.co_teaching:
-                peer = _networks.build(self.recipe, shape, outputs)
-                model = _methods.co_teaching(
-                    self.method, self.rate, self.budget, model, peer
-                )
-            if self.method.dynamic_bootstrapping:
-                model = _methods.dynamic_bootstrapping(self.method, self.budget, model)
-            if self.method.learns_matrix and stage.is_own:
-                model = _methods.through_matrix(
-                    self.method, model, self.state.matrix, self._true_matrix()
-                )
+            outputs = self.data.num_classes + self.method.extra_outputs
+
+            def network():
+                more = self.method.network
+                return _networks.build(self.recipe, shape, outputs, more)
+
+            model = network()
+            if stage.is_own:
+                words = {**self._words(), "network": network}
+                model = _methods.make_model(self.method, model, words, self.budget)
             _networks.compile_model(
                 model, optimizer, loss, steps, self.devices.count, metrics
             )
@@ -190,12 +187,19 @@ class Run:
 
     def own_loss(self):
         """Return the loss of the method."""
-        matrix = self.state.matrix
-        matrices = {
-            "estimated": None if matrix is None else np.array(matrix),
-            "true": self._true_matrix(),
+        return _methods.make_loss(self.method, self.noise_name, self._words())
+
+    def _words(self):
+        """Return what the words of a recipe stand for in this run."""
+        estimated, true = self.state.matrix, self._true_matrix()
+        return {
+            "rate": self.rate,
+            "true": true,
+            "true transitions": None if true is None else true > 0,
+            "estimated": None if estimated is None else np.array(estimated),
+            "examples": len(self.data.y_train),
+            "inputs": self.data.x_train,
         }
-        return _methods.make_loss(self.method, self.noise_name, self.rate, matrices)
 
     def _true_matrix(self):
         return _data.transition_matrix(
@@ -203,17 +207,14 @@ class Run:
         )
 
     def _callbacks(self, stage):
-        own = []
+        watch = [_TestAccuracy(self.data)]
         if stage.is_own:
-            own = _methods.callbacks_of(
-                self.method, stage.epochs, self.budget, self.data.x_train
+            watch += _methods.make_callbacks(
+                self.method, self._words(), stage.epochs, self.budget
             )
-        right = [
-            _LabelAccuracy(callback, self.labels.clean)
-            for callback in own
-            if isinstance(callback, callbacks.JointOptimizationLabels)
-        ]
-        return [_TestAccuracy(self.data), *own, *right]
+        if stage.relabels:
+            watch.append(_LabelAccuracy(watch[-1], self.labels.clean))
+        return watch
 
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
@@ -223,8 +224,8 @@ class Run:
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
             values = _checkpoint.load(self.state.path(index - 1, before))
-            network = model.network if self.method.learns_matrix else model
-            _checkpoint.restore_weights(network, values)
+            # A model around the network has more weights than the stage before.
+            _checkpoint.restore_weights(getattr(model, "network", model), values)
 
     def _estimate(self, model):
         """Return the transition matrix that the model's predictions suggest."""
@@ -248,12 +249,11 @@ class Run:
         evolution = training.SelfEvolution(
             lambda: self.build(index),
             first_build_model=self._first_model(index),
-            rounds=self.method.rounds,
             storage=os.path.join(self.folder, ROUNDS),
-            warm_start=self.method.warm_start,
             monitor=VALIDATION_ACCURACY,
             seed=self.seed,
             from_logits=True,
+            **self.method.self_evolution,
         )
         end = _RoundEpochEnd(self.state, self._elapsed, self.verbose)
         evolution.fit(
