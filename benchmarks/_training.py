@@ -230,7 +230,7 @@ class Run:
     def _estimate(self, model):
         """Return the transition matrix that the model's predictions suggest."""
         parts = _predictions.in_pieces(
-            model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
+            "run", model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
         )
         logits = np.concatenate(list(parts)).astype("float64")
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -378,7 +378,9 @@ class _TestAccuracy(keras.callbacks.Callback):
         logs[TEST_ACCURACY] = self._accuracy(data.x_test, data.y_test)
 
     def _accuracy(self, x, y):
-        parts = _predictions.in_pieces(self.model, x, batch_size=PREDICT_BATCH_SIZE)
+        parts = _predictions.in_pieces(
+            "run", self.model, x, batch_size=PREDICT_BATCH_SIZE
+        )
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
         return float(np.mean(logits.argmax(axis=1) == y))
