@@ -14,6 +14,9 @@ from benchmarks import _records, _training, recipes, run
 from keras_noisy import noise
 from tests.benchmarks.conftest import RECIPE, ROOT, stable, write_recipe
 
+# A network of two epochs knows little, and the estimate of a matrix says so.
+pytestmark = pytest.mark.filterwarnings("ignore:estimate_from_:UserWarning")
+
 SYMMETRIC = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1"]
 
 
