@@ -120,8 +120,8 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
     Returns:
         Tensor of shape `y_pred.shape[:-1]`, of the dtype of `y_pred` but at
         least float32. NaN where a class id is not in `[0, num_classes)` or a row of
-        labels is no distribution, which only compiled code can meet: outside of it
-        such a label is an error. Infinite where the formula is.
+        labels does not sum to one, which only compiled code can meet: outside of it
+        such labels are an error, and negative ones too. Infinite where the formula is.
     """
     y_pred = as_tensor(y_pred)
     p = prediction(owner, y_pred, from_logits)
@@ -284,7 +284,11 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
         if shape[-1] is None:
             # A column of ids would broadcast in silence; it cannot be reshaped.
             q = ops.reshape(q, (*ops.shape(q)[:-1], num_classes))
-        return (q, None) if is_seen else _valid_distributions(q)
+        if is_seen:
+            return q, None
+        # Only the sum, which most losses take anyway; to look for negative entries
+        # would be another pass over the classes. NaN fails the comparison.
+        return q, ops.abs(ops.sum(q, axis=-1) - 1) <= LABEL_TOLERANCE
     _check_concrete_ids(owner, y_true, num_classes)
     ids = as_tensor(y_true)
     if is_column:
@@ -384,16 +388,6 @@ def _one_hot(ids, num_classes, dtype):
         is_valid = ops.logical_and(is_valid, ops.equal(ids, ops.floor(ids)))
     classes = ops.arange(num_classes, dtype=ids_dtype)
     return ops.cast(ops.equal(classes, ids[..., None]), dtype), is_valid
-
-
-def _valid_distributions(q):
-    """Return `q`, zero in rows that are no distributions, and which rows are."""
-    # One sum for both conditions: a negative entry alone makes it too large.
-    mass = ops.sum(ops.where(q < 0, ops.full_like(q, 2), q), axis=-1)
-    # NaN fails the comparison.
-    is_valid = ops.abs(mass - 1) <= LABEL_TOLERANCE
-    # Not only the loss, so that a row of NaN has no part in the sums over a batch.
-    return ops.where(is_valid[..., None], q, ops.zeros_like(q)), is_valid
 
 
 def _check_concrete_distributions(owner, y_true):

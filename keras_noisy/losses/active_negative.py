@@ -48,8 +48,9 @@ def active_negative(
 
     Raises:
         ValueError: If `alpha` or `beta` is negative or not finite, `min_probability` is
-            outside (0, 1), shapes do not fit, or a class id is out of range (inside
-            compiled code: NaN for that example).
+            outside (0, 1), shapes do not fit, `y_true` holds ids out of range or rows
+            that are no distributions (inside compiled code: NaN for that example), or
+            `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

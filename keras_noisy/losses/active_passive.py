@@ -58,7 +58,9 @@ def active_passive(
     Raises:
         TypeError: If `active` or `passive` is not a loss of this package.
         ValueError: If `alpha` or `beta` is negative or not finite, shapes do not fit,
-            or a class id is out of range (inside compiled code: NaN for that example).
+            `y_true` holds ids out of range or rows that are no distributions (inside
+            compiled code: NaN for that example), or `y_pred` holds negative
+            probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -45,8 +45,9 @@ def asymmetric_unhinged(
 
     Raises:
         ValueError: If `a` is not above 1 and finite, `q` is not positive and finite,
-            shapes do not fit, or a class id is out of range (inside compiled code: NaN
-            for that example).
+            shapes do not fit, `y_true` holds ids out of range or rows that are no
+            distributions (inside compiled code: NaN for that example), or `y_pred`
+            holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -48,7 +48,9 @@ def bi_tempered_logistic(
 
     Raises:
         ValueError: If `t1` is outside [0, 1], `t2` outside [1, 10], shapes do not fit,
-            or a class id is out of range (inside compiled code: NaN for that example).
+            `y_true` holds ids out of range or rows that are no distributions (inside
+            compiled code: NaN for that example), or `y_pred` holds negative
+            probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -32,8 +32,9 @@ def bootstrap_hard(
         One loss per example, shape `y_pred.shape[:-1]`.
 
     Raises:
-        ValueError: If `epsilon` is outside [0, 1], shapes do not fit, or a class
-            id is out of range (inside compiled code: NaN for that example).
+        ValueError: If `epsilon` is outside [0, 1], shapes do not fit, `y_true` holds
+            ids out of range or rows that are no distributions (inside compiled code:
+            NaN for that example), or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -48,8 +48,9 @@ def deep_abstention(
 
     Raises:
         ValueError: If `alpha` is negative or not finite, `y_pred` has no output for
-            abstention, shapes do not fit, or a class id is out of range (inside
-            compiled code: NaN for that example).
+            abstention, shapes do not fit, `y_true` holds ids out of range or rows that
+            are no distributions (inside compiled code: NaN for that example), or
+            `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

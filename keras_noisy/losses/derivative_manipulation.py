@@ -52,8 +52,9 @@ def derivative_manipulation(
 
     Raises:
         ValueError: If `beta` is outside [0, 50], `lambda_` is negative or not finite,
-            `torch.distributed` runs several processes, shapes do not fit, or a class id
-            is out of range (inside compiled code: NaN for that example).
+            `torch.distributed` runs several processes, shapes do not fit, `y_true`
+            holds ids out of range or rows that are no distributions (inside compiled
+            code: NaN for that example), or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

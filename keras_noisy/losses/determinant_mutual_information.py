@@ -51,8 +51,9 @@ def determinant_mutual_information(
         every replica; on JAX that of the global array.
 
     Raises:
-        ValueError: If shapes do not fit or a class id is out of range (inside compiled
-            code: NaN).
+        ValueError: If shapes do not fit, `y_true` holds ids out of range or rows that
+            are no distributions (inside compiled code: NaN), or `y_pred` holds negative
+            probabilities.
         RuntimeError: If `torch.distributed` has divided the batch among processes.
 
     Example:

@@ -47,8 +47,9 @@ def epsilon_softmax(
 
     Raises:
         ValueError: If `m` is outside [0, 1e10], `alpha` or `beta` is negative or not
-            finite, shapes do not fit, or a class id is out of range (inside compiled
-            code: NaN for that example).
+            finite, shapes do not fit, `y_true` holds ids out of range or rows that are
+            no distributions (inside compiled code: NaN for that example), or `y_pred`
+            holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

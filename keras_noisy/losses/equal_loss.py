@@ -47,9 +47,9 @@ def equal_loss(
         One loss per example, shape `y_pred.shape[:-1]`.
 
     Raises:
-        ValueError: If `epsilon` is negative or not finite, shapes do not fit, or
-            a class id is out of range (inside compiled code: NaN for that
-            example).
+        ValueError: If `epsilon` is negative or not finite, shapes do not fit, `y_true`
+            holds ids out of range or rows that are no distributions (inside compiled
+            code: NaN for that example), or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses
@@ -112,7 +112,8 @@ def _relaxed_cross_entropy(epsilon):
 
         return loss, gradient
 
-    return lambda q, prediction: from_shifted(q, prediction.shifted)
+    # Raw, because nothing here is a product with a logit.
+    return lambda q, prediction: from_shifted(q, prediction.raw)
 
 
 def _check_epsilon(owner: str, epsilon: float) -> float:

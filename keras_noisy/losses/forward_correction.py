@@ -43,8 +43,9 @@ def forward_correction(
 
     Raises:
         ValueError: If `transition_matrix` is no transition matrix of `num_classes`
-            classes, shapes do not fit, or a class id is out of range (inside compiled
-            code: NaN for that example).
+            classes, shapes do not fit, `y_true` holds ids out of range or rows that are
+            no distributions (inside compiled code: NaN for that example), or `y_pred`
+            holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

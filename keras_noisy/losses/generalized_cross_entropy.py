@@ -50,8 +50,9 @@ def generalized_cross_entropy(
 
     Raises:
         ValueError: If `q` is outside (0, 1], `truncation` outside (0, 1), shapes do not
-            fit, or a class id is out of range (inside compiled code: NaN for that
-            example).
+            fit, `y_true` holds ids out of range or rows that are no distributions
+            (inside compiled code: NaN for that example), or `y_pred` holds negative
+            probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -50,8 +50,9 @@ def imae(
 
     Raises:
         ValueError: If `temperature` is outside [0, 50], `torch.distributed` runs
-            several processes, shapes do not fit, or a class id is out of range (inside
-            compiled code: NaN for that example).
+            several processes, shapes do not fit, `y_true` holds ids out of range or
+            rows that are no distributions (inside compiled code: NaN for that example),
+            or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

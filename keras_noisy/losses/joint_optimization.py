@@ -62,8 +62,9 @@ def joint_optimization(
 
     Raises:
         ValueError: If `alpha` or `beta` is negative or not finite, `prior` is no
-            distribution over the classes, shapes do not fit, or a class id is out of
-            range (inside compiled code: NaN for that example).
+            distribution over the classes, shapes do not fit, `y_true` holds ids out of
+            range or rows that are no distributions (inside compiled code: NaN for that
+            example), or `y_pred` holds negative probabilities.
         RuntimeError: If `torch.distributed` has divided the batch among processes.
 
     Example:

@@ -118,9 +118,10 @@ def proselflc(
         One loss per example, shape `y_pred.shape[:-1]`.
 
     Raises:
-        ValueError: If `global_trust` is a number outside [0, 1], shapes do not
-            fit, or a class id is out of range (inside compiled code: NaN for that
-            example).
+        ValueError: If `global_trust` is a number outside [0, 1], shapes do not fit,
+            `y_true` holds ids out of range or rows that are no distributions (inside
+            compiled code: NaN for that example), or `y_pred` holds negative
+            probabilities.
 
     Example:
         >>> from keras_noisy import losses

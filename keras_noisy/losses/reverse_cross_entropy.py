@@ -39,8 +39,10 @@ def reverse_cross_entropy(
         One loss per example, shape `y_pred.shape[:-1]`.
 
     Raises:
-        ValueError: If `log_zero` is not negative and finite, shapes do not fit, or a
-            class id is out of range (inside compiled code: NaN for that example).
+        ValueError: If `log_zero` is not negative and finite, shapes do not fit,
+            `y_true` holds ids out of range or rows that are no distributions (inside
+            compiled code: NaN for that example), or `y_pred` holds negative
+            probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -48,8 +48,9 @@ def symmetric_cross_entropy(
 
     Raises:
         ValueError: If `alpha` or `beta` is negative or not finite, `log_zero` is not
-            negative and finite, shapes do not fit, or a class id is out of range
-            (inside compiled code: NaN for that example).
+            negative and finite, shapes do not fit, `y_true` holds ids out of range or
+            rows that are no distributions (inside compiled code: NaN for that example),
+            or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

@@ -45,8 +45,9 @@ def target_modification(
 
     Raises:
         TypeError: If `target` is not callable.
-        ValueError: If shapes do not fit, or a class id is out of range (inside
-            compiled code: NaN for that example).
+        ValueError: If shapes do not fit, `y_true` holds ids out of range or rows that
+            are no distributions (inside compiled code: NaN for that example), or
+            `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses

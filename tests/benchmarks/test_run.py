@@ -369,3 +369,18 @@ def test_epochs_of_a_recipe():
     assert _training.epochs_of(training, 50_000, 1.0) == 153
     assert _training.epochs_of(training, 50_000, 0.1) == 15
     assert _training.epochs_of(training, 50_000, 1e-6) == 1
+
+
+def test_a_finished_run_takes_no_file_of_the_user_along(tmp_path):
+    own = ["state.json", "state-3.npz", "checkpoint-0-2.npz", "soft_labels.npy"]
+    own += [f"state.json.{'0a' * 16}.tmp", "rounds/checkpoint-1-2.npz"]
+    own += ["rounds/soft_labels-0.npy", "rounds/round-1/state.json"]
+    others = ["notes.tmp", "checkpoint-best.npz", "rounds/notes.txt", "old/state.json"]
+    for name in [*own, *others]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "rounds" / "run.json").write_text('{"round": 1}')
+    _training.remove(tmp_path)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(tmp_path / name for name in others)
+    _training.remove(tmp_path / "missing")

@@ -451,6 +451,17 @@ def test_a_deletion_that_is_killed_is_never_continued_as_a_run(tmp_path, monkeyp
     np.testing.assert_array_equal(again.soft_labels, reference.soft_labels)
 
 
+def test_models_that_share_a_loss_are_the_same_model():
+    """Its configuration holds the time once it was trained; that is no setting."""
+    loss = losses.ProSelfLC(from_logits=True)
+    before = _checkpoint.describe(build_model(loss))
+    fit = {"epochs": 1, "callbacks": lambda round_index: [callbacks.GlobalTrust()]}
+    evolve(build=lambda: build_model(loss), rounds=1, fit=fit)
+    assert loss.get_config()["saved_time"] == [6, 6]
+    assert _checkpoint.describe(build_model(loss)) == before
+    assert type(loss).from_config(loss.get_config()).get_config() == loss.get_config()
+
+
 # --- crashes
 
 
