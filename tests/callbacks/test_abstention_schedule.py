@@ -152,14 +152,9 @@ def test_the_first_price_is_that_of_the_last_warm_up_epoch():
     assert price == pytest.approx(expected[-1], rel=1e-4)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="TensorFlow's strategies"
-)
+@pytest.mark.tensorflow_only
 @pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
-def test_first_price_on_two_replicas(reduction):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_first_price_on_two_replicas(strategy, reduction):
     with strategy.scope():
         layer = keras.layers.Dense(3, use_bias=False, kernel_regularizer="l2")
         model = keras.Sequential([keras.Input((3,)), layer])
