@@ -159,7 +159,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             high=float("inf"),
             without="high",
         )
-        self.prior = _prior.check(_OWNER, prior)
+        self.prior = _prior.check(_OWNER, "prior", prior)
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
