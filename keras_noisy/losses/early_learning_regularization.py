@@ -198,6 +198,10 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
     are no averages, and the value is the cross-entropy. In a training loop of your
     own, call the two functions instead: a gradient through this class without the
     callback is an error.
+
+    Args:
+        weight: Weight of the second term, at least 0 and finite.
+        momentum: Weight of the past in the averages, in [0, 1].
     """
 
     function = staticmethod(early_learning_regularization)

@@ -172,6 +172,13 @@ class ProSelfLC(_loss.NoisyLabelLoss):
     Trained without that callback, the loss warns and stays at the time it knows:
     that of the file it was loaded from, else the beginning. In a training loop of
     your own, call the function with `global_trust` instead.
+
+    Args:
+        exp_base: Sharpness `B` of the transition from labels to predictions,
+            positive. The paper searches {8, 10, 12, 14, 16}.
+        transit_time_ratio: Share of the training at which global trust is one
+            half, in [0, 1].
+        stop_target_gradient: Whether the target is a constant for the gradient.
     """
 
     function = staticmethod(proselflc)
@@ -191,14 +198,12 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         }
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        # The iterations done and planned when the loss was saved.
-        self._saved_time: tuple[int, ...] = (0, 0)
-        # Weak, and thereby out of sight of Keras's saving, which would write the
-        # clock under the loss instead of under the model that owns it.
-        self._clock = None
-        self._has_warned = False
+    # The iterations done and planned when the loss was saved.
+    _saved_time = (0, 0)
+    # Weak, and thereby out of sight of Keras's saving, which would write the clock
+    # under the loss instead of under the model that owns it.
+    _clock = None
+    _has_warned = False
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
