@@ -10,6 +10,7 @@ from keras_noisy import _arrays, datasets, noise
 
 # Of the seeds: labels that are made by a training are the same for every run.
 GENERATION_SEED = 0
+DIGIT_PAIRS = {1: 7, 7: 1, 3: 8, 8: 3, 4: 9, 9: 4, 5: 6, 6: 5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,8 @@ def transition_matrix(entry, rate, data, seed):
         return noise.pair_flip(num_classes, rate)
     if kind == "class_pairs_two_way":
         return noise.asymmetric(num_classes, noise.CIFAR10_FLIPS_TWO_WAY, rate)
+    if kind == "digit_pairs_two_way":
+        return noise.asymmetric(num_classes, DIGIT_PAIRS, rate)
     if kind == "superclass_pairs":
         return noise.within_groups(data.superclasses, rate, kind="pair", seed=seed)
     return None

@@ -1,11 +1,9 @@
-"""From a method of a recipe to losses, stages and callbacks."""
+"""From a method of a recipe to its stages, loss, callbacks and models."""
 
 import dataclasses
 
 from benchmarks import recipes
-from keras_noisy import callbacks, losses, training
-
-CROSS_ENTROPY = "SparseCategoricalCrossentropy"
+from keras_noisy import callbacks, training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,46 +43,44 @@ def stages_of(method, epochs, budget):
     if method.epochs is not None:
         epochs = shortened(method.epochs, budget)
     before, after = [], []
-    if method.start is not None:
-        start = method.start
+    start, estimate, second = method.start, method.estimate, method.second
+    if start is not None:
         before = [Stage(start["loss"], shortened(start["epochs"], budget))]
-    elif method.estimate is not None:
-        length = shortened(method.estimate["epochs"], budget)
-        before = [Stage(CROSS_ENTROPY, length, estimates=True)]
-    if method.second is not None:
-        length = shortened(method.second["epochs"], budget)
-        rate = method.second.get("learning_rate")
+    elif estimate is not None:
+        length = shortened(estimate["epochs"], budget)
+        before = [Stage("SparseCategoricalCrossentropy", length, estimates=True)]
+    if second is not None:
+        length = shortened(second["epochs"], budget)
+        rate = second.get("learning_rate")
         after = [Stage("CategoricalCrossentropy", length, learning_rate=rate)]
     own = Stage(
         None,
         epochs,
         learning_rate=method.learning_rate,
-        continues=method.start is not None or method.learns_matrix,
-        relabels=method.second is not None,
+        continues=bool(start or (estimate or {}).get("keep_weights")),
+        relabels=second is not None,
     )
     return [*before, own, *after]
 
 
-def shortened(epochs, budget):
-    """Return a share of `epochs`, at least one."""
-    return max(1, int(epochs * budget + 0.5))
+def shortened(epochs, budget, least=1):
+    """Return a share of `epochs`, at least `least`."""
+    return max(least, int(epochs * budget + 0.5))
 
 
-def make_loss(method, noise, rate, matrices):
+def make_loss(method, noise, words):
     """Return the loss of a method under one noise.
 
     Args:
         method: `recipes.Method`.
         noise: Name of the noise.
-        rate: Its rate.
-        matrices: The transition matrices that "true" and "estimated" stand for, None
-            where there is none.
+        words: What `recipes.WORDS` stand for, None where there is no such thing.
 
     Raises:
-        ValueError: If the noise has no such matrix.
+        ValueError: If a word of the method stands for nothing under this noise.
     """
-    arguments = method.arguments_under(noise, rate)
-    return _build(method.loss, method.preset, arguments, rate, matrices)
+    arguments = method.arguments_under(noise, words["rate"])
+    return _build(method.loss, method.preset, arguments, words)
 
 
 def loss_by_name(name):
@@ -92,120 +88,72 @@ def loss_by_name(name):
     return recipes.loss_class(name)(from_logits=True)
 
 
-def _build(name, preset, arguments, rate, matrices):
-    resolved = {
-        key: _resolve(name, key, value, rate, matrices)
+def make_callbacks(method, words, epochs, budget):
+    """Return what a method needs besides its loss.
+
+    Args:
+        method: `recipes.Method`.
+        words: As for `make_loss`.
+        epochs: Epochs of its training.
+        budget: Share of the recipe's epochs that they are.
+    """
+    if method.callback is None:
+        return []
+    found, arguments = recipes.find(callbacks, method.callback)
+    arguments = _shorten(arguments, budget)
+    if "warmup_epochs" in arguments:
+        # At least an epoch comes after it.
+        longest = max(1, epochs - 1)
+        arguments["warmup_epochs"] = min(arguments["warmup_epochs"], longest)
+    return [found(**_resolve_all(method.callback["name"], arguments, words))]
+
+
+def make_model(method, network, words, budget):
+    """Return the model that trains a network, or the network where none is named.
+
+    Args:
+        method: `recipes.Method`.
+        network: The network.
+        words: As for `make_loss`.
+        budget: Share of the epochs to train.
+    """
+    if method.model is None:
+        return network
+    found, arguments = recipes.find(training, method.model)
+    arguments = _shorten(arguments, budget)
+    return found(network, **_resolve_all(method.model["name"], arguments, words))
+
+
+def _shorten(arguments, budget):
+    return {
+        key: shortened(value, budget, recipes.EPOCHS[key])
+        if key in recipes.EPOCHS
+        else value
         for key, value in arguments.items()
     }
+
+
+def _build(name, preset, arguments, words):
+    resolved = _resolve_all(name, arguments, words)
     found = recipes.loss_class(name)
     if preset is not None:
         return found.from_preset(preset, **resolved, from_logits=True)
     return found(**resolved, from_logits=True)
 
 
-def _resolve(owner, key, value, rate, matrices):
-    """Return an argument with the recipe's words replaced by what they stand for."""
-    if value == "rate":
-        if rate is None:
-            raise ValueError(f"{owner}: the rate of this noise is not known.")
-        return rate
+def _resolve_all(owner, arguments, words):
+    """Return arguments with the recipe's words replaced by what they stand for."""
+    return {key: _resolve(owner, value, words) for key, value in arguments.items()}
+
+
+def _resolve(owner, value, words):
     if isinstance(value, dict):
         arguments = value.get("arguments", {})
-        return _build(value["loss"], value.get("preset"), arguments, rate, matrices)
-    if key != "transition_matrix":
+        return _build(value["loss"], value.get("preset"), arguments, words)
+    if not isinstance(value, str) or value not in recipes.WORDS:
         return value
-    if matrices[value] is None:
-        raise ValueError(f"{owner}: this noise has no {value} transition matrix.")
-    return matrices[value]
-
-
-def needs_true_matrix(method):
-    """Whether a method cannot run under noise that no matrix describes."""
-    is_told = method.arguments.get("transition_matrix") == "true"
-    keeps = (method.estimate or {}).get("keep_structure", False)
-    return is_told or keeps or method.masking
-
-
-def co_teaching(method, rate, budget, network, peer):
-    """Return the model that trains two networks for each other.
-
-    Args:
-        method: `recipes.Method`.
-        rate: Rate of the noise.
-        budget: Share of the epochs to train.
-        network: The network that is tested.
-        peer: The other one.
-    """
-    arguments = {
-        key: _resolve(method.name, key, value, rate, {})
-        for key, value in method.co_teaching.items()
-    }
-    arguments["num_gradual"] = shortened(arguments["num_gradual"], budget)
-    return training.CoTeaching(network, peer, **arguments)
-
-
-def dynamic_bootstrapping(method, budget, network):
-    """Return the model that trusts labels by their loss.
-
-    Args:
-        method: `recipes.Method`.
-        budget: Share of the epochs to train.
-        network: The network.
-    """
-    arguments = dict(method.dynamic_bootstrapping)
-    for name in ("warmup_epochs", "annealing_epochs"):
-        if name in arguments:
-            arguments[name] = shortened(arguments[name], budget)
-    if "bootstrap_delay" in arguments:
-        arguments["bootstrap_delay"] = int(arguments["bootstrap_delay"] * budget + 0.5)
-    return training.DynamicBootstrapping(network, **arguments)
-
-
-def through_matrix(method, network, estimate, true):
-    """Return the model that learns the matrix with the network.
-
-    Args:
-        method: `recipes.Method`.
-        network: The network.
-        estimate: The matrix to begin with.
-        true: The matrix that the noise was made with.
-    """
-    arguments = {"transition_matrix": estimate, "from_logits": True}
-    if method.masking:
-        return training.Masking(network, structure=true > 0, **arguments)
-    return training.NoiseAdaptation(network, **arguments)
-
-
-def num_outputs(method, num_classes):
-    """Return the number of outputs: deep abstention has one more."""
-    return num_classes + (method.loss == losses.DeepAbstention.__name__)
-
-
-def callbacks_of(method, epochs, budget, x):
-    """Return what a method needs besides its loss.
-
-    Args:
-        method: `recipes.Method`.
-        epochs: Epochs of its training.
-        budget: Share of the recipe's epochs that they are.
-        x: Inputs of the training set.
-    """
-    if method.loss == losses.ProSelfLC.__name__:
-        return [callbacks.GlobalTrust()]
-    if method.loss == losses.DeepAbstention.__name__:
-        warmup = min(shortened(method.warmup_epochs, budget), epochs - 1)
-        return [callbacks.AbstentionSchedule(warmup_epochs=max(1, warmup))]
-    if method.loss == losses.DimensionalityDriven.__name__:
-        warmup = int(method.warmup_epochs * budget + 0.5)
-        return [callbacks.DimensionalitySchedule(x, warmup_epochs=warmup)]
-    if method.loss == losses.EarlyLearningRegularization.__name__:
-        return [callbacks.EarlyLearningTargets(len(x))]
-    if method.loss == losses.JointOptimization.__name__:
-        warmup = shortened(method.warmup_epochs, budget)
-        window = shortened(method.window, budget)
-        return [
-            callbacks.JointOptimizationLabels(
-                len(x), warmup_epochs=warmup, window=window
-            )
-        ]
-    return []
+    found = words.get(value)
+    if found is None:
+        meaning = recipes.WORDS[value]
+        raise ValueError(f"{owner}: {value!r}, the {meaning}, is not known here.")
+    return found() if callable(found) else found

@@ -44,12 +44,19 @@ def _schedule(training, total_steps, rate):
     raise recipes.UnknownNameError("schedule", schedule["kind"], known)
 
 
-def build(recipe, shape, num_outputs):
+def build(recipe, shape, num_outputs, more=None):
     """Return an uncompiled model from uint8 images to logits.
 
     Augmentation is a part of it: it runs on the device, does nothing in inference,
     and its random state is saved with the weights.
+
+    Args:
+        recipe: `recipes.Recipe`.
+        shape: Shape of an image.
+        num_outputs: Number of logits.
+        more: Arguments of the network besides the recipe's.
     """
+    spec = {**recipe.network, **(more or {})}
     layers = [keras.Input(shape, dtype="uint8")]
     augmentation = recipe.training.augmentation
     if augmentation == "crop_flip":
@@ -57,7 +64,7 @@ def build(recipe, shape, num_outputs):
     elif augmentation is not None:
         layers.append(CutFlip(augmentation["cut"], augmentation["train"]))
         shape = (augmentation["cut"], augmentation["cut"], shape[-1])
-    return keras.Sequential([*layers, _network(recipe.network, shape, num_outputs)])
+    return keras.Sequential([*layers, _network(spec, shape, num_outputs)])
 
 
 class CutFlip(keras.layers.Layer):
@@ -114,11 +121,20 @@ def _network(spec, shape, num_outputs):
     return getattr(models, name)(**arguments)
 
 
-def _dense(shape, num_outputs, units):
-    """Return a network of dense layers; pixels are brought to [0, 1]."""
+def _dense(shape, num_outputs, units, dropout=0.0, translation=0):
+    """Return a network of dense layers; pixels are brought to [0, 1].
+
+    With `translation`, images are moved by up to so many pixels in training.
+    """
     layers = [keras.Input(shape), keras.layers.Rescaling(1 / 255)]
+    if translation:
+        shares = [translation / size for size in shape[:2]]
+        layers += [keras.layers.RandomTranslation(*shares, fill_mode="constant")]
     layers += [keras.layers.Flatten()]
-    layers += [keras.layers.Dense(count, activation="relu") for count in units]
+    for count in units:
+        layers += [keras.layers.Dense(count, activation="relu")]
+        if dropout:
+            layers += [keras.layers.Dropout(dropout)]
     return keras.Sequential([*layers, keras.layers.Dense(num_outputs, dtype="float32")])
 
 

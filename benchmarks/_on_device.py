@@ -18,8 +18,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from benchmarks import _training
-from keras_noisy import _arrays, _clock, _files, losses
+from benchmarks import _training, recipes
+from keras_noisy import _arrays, _clock, _files, callbacks, losses
 from keras_noisy.training import _random
 
 # An epoch takes seconds, and so does writing the state of all runs.
@@ -53,29 +53,20 @@ class OneOf(keras.losses.Loss):
         return ops.take(ops.stack(values), number, axis=0)
 
 
-NEED_CALLBACK = (
-    losses.DeepAbstention.__name__,
-    losses.DimensionalityDriven.__name__,
-    losses.EarlyLearningRegularization.__name__,
-    losses.JointOptimization.__name__,
-)
-
-
 def why_not(method, data):
     """Return why the runs of a method cannot be trained here, or None."""
     if data.x_validation is not None:
         return "its data set is read from a file"
-    if method.co_teaching:
-        return "it sets the share of a batch in every epoch"
-    if method.dynamic_bootstrapping:
-        return "it looks at the losses of all examples before every epoch"
-    if method.rounds or method.start or method.estimate or method.second:
+    if method.self_evolution or method.start or method.estimate or method.second:
         return "it is more than one training"
+    if method.model:
+        return "it trains the network in a way of its own"
     if method.smoothing:
         return "its labels are distributions"
-    if method.loss == losses.DeterminantMutualInformation.__name__:
+    if recipes.loss_class(method.loss) is losses.DeterminantMutualInformation:
         return "its loss is one value for a whole batch"
-    if method.loss in NEED_CALLBACK:
+    # The clock of ProSelfLC runs here too.
+    if method.callback and method.callback["name"] != callbacks.GlobalTrust.__name__:
         return "its loss needs a callback"
     return None
 
@@ -102,7 +93,7 @@ class Group:
         starts = range(0, len(runs), size)
         self.stacks = [slice(start, start + size) for start in starts]
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder)
+        _files.remove_leftovers(folder, _training.STATE_FILES)
 
     def train(self):
         """Train what is left, and return the curves and costs of each run."""

@@ -1,7 +1,6 @@
 """One run of a recipe, which continues where it was killed."""
 
 import os
-import shutil
 import time
 import types
 
@@ -9,13 +8,16 @@ import keras
 import numpy as np
 
 from benchmarks import _data, _methods, _networks
-from keras_noisy import _arrays, _files, _predictions, callbacks, noise, training
+from keras_noisy import _arrays, _files, _predictions, noise, training
 from keras_noisy.callbacks import _numbered
-from keras_noisy.training import _callbacks, _checkpoint, _random
+from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
 VALIDATION_ACCURACY = "validation_accuracy"
+# In the folder of a run: its files, those of `_on_device.Group` too, and a folder.
+STATE_FILES = r"state\.json|state-\d+\.npz|checkpoint-\d+-\d+\.npz|soft_labels\.npy"
+ROUNDS = "rounds"
 
 
 class Run:
@@ -68,7 +70,7 @@ class Run:
         self._began = time.perf_counter()
         last = len(self.stages) - 1
         for index in range(self.state.stage, len(self.stages)):
-            if index == last and self.method.rounds:
+            if index == last and self.method.self_evolution:
                 return self._result(self._evolve(index))
             self._train_stage(index)
         return self._result({})
@@ -167,19 +169,16 @@ class Run:
                 self.recipe.training, steps * stage.epochs, rate
             )
             shape = self.data.x_train.shape[1:]
-            outputs = _methods.num_outputs(self.method, self.data.num_classes)
-            model = _networks.build(self.recipe, shape, outputs)
-            if self.method.co_teaching:
-                peer = _networks.build(self.recipe, shape, outputs)
-                model = _methods.co_teaching(
-                    self.method, self.rate, self.budget, model, peer
-                )
-            if self.method.dynamic_bootstrapping:
-                model = _methods.dynamic_bootstrapping(self.method, self.budget, model)
-            if self.method.learns_matrix and stage.is_own:
-                model = _methods.through_matrix(
-                    self.method, model, self.state.matrix, self._true_matrix()
-                )
+            outputs = self.data.num_classes + self.method.extra_outputs
+
+            def network():
+                more = self.method.network
+                return _networks.build(self.recipe, shape, outputs, more)
+
+            model = network()
+            if stage.is_own:
+                words = {**self._words(), "network": network}
+                model = _methods.make_model(self.method, model, words, self.budget)
             _networks.compile_model(
                 model, optimizer, loss, steps, self.devices.count, metrics
             )
@@ -188,12 +187,19 @@ class Run:
 
     def own_loss(self):
         """Return the loss of the method."""
-        matrix = self.state.matrix
-        matrices = {
-            "estimated": None if matrix is None else np.array(matrix),
-            "true": self._true_matrix(),
+        return _methods.make_loss(self.method, self.noise_name, self._words())
+
+    def _words(self):
+        """Return what the words of a recipe stand for in this run."""
+        estimated, true = self.state.matrix, self._true_matrix()
+        return {
+            "rate": self.rate,
+            "true": true,
+            "true transitions": None if true is None else true > 0,
+            "estimated": None if estimated is None else np.array(estimated),
+            "examples": len(self.data.y_train),
+            "inputs": self.data.x_train,
         }
-        return _methods.make_loss(self.method, self.noise_name, self.rate, matrices)
 
     def _true_matrix(self):
         return _data.transition_matrix(
@@ -201,17 +207,14 @@ class Run:
         )
 
     def _callbacks(self, stage):
-        own = []
+        watch = [_TestAccuracy(self.data)]
         if stage.is_own:
-            own = _methods.callbacks_of(
-                self.method, stage.epochs, self.budget, self.data.x_train
+            watch += _methods.make_callbacks(
+                self.method, self._words(), stage.epochs, self.budget
             )
-        right = [
-            _LabelAccuracy(callback, self.labels.clean)
-            for callback in own
-            if isinstance(callback, callbacks.JointOptimizationLabels)
-        ]
-        return [_TestAccuracy(self.data), *own, *right]
+        if stage.relabels:
+            watch.append(_LabelAccuracy(watch[-1], self.labels.clean))
+        return watch
 
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
@@ -221,13 +224,13 @@ class Run:
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
             values = _checkpoint.load(self.state.path(index - 1, before))
-            network = model.network if self.method.learns_matrix else model
-            _checkpoint.restore_weights(network, values)
+            # A model around the network has more weights than the stage before.
+            _checkpoint.restore_weights(getattr(model, "network", model), values)
 
     def _estimate(self, model):
         """Return the transition matrix that the model's predictions suggest."""
         parts = _predictions.in_pieces(
-            model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
+            "run", model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
         )
         logits = np.concatenate(list(parts)).astype("float64")
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -246,12 +249,11 @@ class Run:
         evolution = training.SelfEvolution(
             lambda: self.build(index),
             first_build_model=self._first_model(index),
-            rounds=self.method.rounds,
-            storage=os.path.join(self.folder, "rounds"),
-            warm_start=self.method.warm_start,
+            storage=os.path.join(self.folder, ROUNDS),
             monitor=VALIDATION_ACCURACY,
             seed=self.seed,
             from_logits=True,
+            **self.method.self_evolution,
         )
         end = _RoundEpochEnd(self.state, self._elapsed, self.verbose)
         evolution.fit(
@@ -304,7 +306,7 @@ class _State:
         self.stage, self.epoch, self.seconds = 0, 0, 0.0
         self.curves, self.matrix = [], None
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder)
+        _files.remove_leftovers(folder, STATE_FILES)
         for name, value in (_files.read_json(self._file()) or {}).items():
             setattr(self, name, value)
 
@@ -336,8 +338,7 @@ class _State:
         self.seconds += seconds
         _checkpoint.save(self.path(self.stage), _with_state_of_callbacks(model))
         self._write()
-        if os.path.exists(before):
-            os.remove(before)
+        _files.remove(before)
 
     def end_stage(self):
         """Go on to the next stage."""
@@ -377,7 +378,9 @@ class _TestAccuracy(keras.callbacks.Callback):
         logs[TEST_ACCURACY] = self._accuracy(data.x_test, data.y_test)
 
     def _accuracy(self, x, y):
-        parts = _predictions.in_pieces(self.model, x, batch_size=PREDICT_BATCH_SIZE)
+        parts = _predictions.in_pieces(
+            "run", self.model, x, batch_size=PREDICT_BATCH_SIZE
+        )
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
         return float(np.mean(logits.argmax(axis=1) == y))
@@ -482,5 +485,8 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
 
 
 def remove(folder):
-    """Delete the state of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete the state of a finished run, and no other file in its folder."""
+    rounds = os.path.join(folder, ROUNDS)
+    if os.path.isdir(rounds):
+        self_evolution.delete(rounds)
+    _files.remove_run(folder, STATE_FILES)

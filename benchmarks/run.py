@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 import keras_noisy
-from benchmarks import _data, _devices, _methods, _records, _training, recipes
+from benchmarks import _data, _devices, _records, _training, recipes
 from keras_noisy.noise import NoisyLabels
 
 RUNS = "runs.jsonl"
@@ -157,7 +157,7 @@ def _rates(recipe, args, entry):
 
 def _has_matrix(method, entry):
     has_one = entry["kind"] not in ("instance_dependent", "as_given")
-    return has_one or not _methods.needs_true_matrix(method)
+    return has_one or not method.needs_true_matrix()
 
 
 @dataclasses.dataclass(frozen=True)

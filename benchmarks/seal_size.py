@@ -11,7 +11,6 @@ network is a single layer, so that what is measured is SEAL.
 import argparse
 import os
 import platform
-import shutil
 import threading
 import time
 
@@ -21,6 +20,7 @@ import keras
 import numpy as np
 
 from keras_noisy import training
+from keras_noisy.training import self_evolution
 
 FEATURES = 8
 
@@ -119,7 +119,7 @@ def main():
         f"peak resident memory: {watch.peak:.0f} MB\n"
         f"files at the end: {size / 1e9:.1f} GB"
     )
-    shutil.rmtree(arguments.storage)
+    self_evolution.delete(arguments.storage)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,11 @@ def judge(noisy, clean, inside, outside):
         "last epoch": {"soft_labels": inside["last"]},
         "cleanlab, in sample": {"predictions": inside["last"]},
         "loss": {"mean_losses": inside["loss"]},
-        "loss, mixture": {"mean_losses": inside["loss"], "threshold": "beta_mixture"},
+        "loss, mixture": {
+            "mean_losses": inside["loss"],
+            "threshold": "beta_mixture",
+            "iterations": 10,
+        },
     }
     return {
         name: analysis.find_suspects(noisy, **source).precision_and_recall(

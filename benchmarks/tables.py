@@ -9,6 +9,7 @@ anything but method, rate and seed never share one.
 import argparse
 import collections
 import json
+import math
 import pathlib
 import statistics
 
@@ -19,6 +20,11 @@ EXPLANATION = (
     "Accuracy in percent on clean test data after the last epoch, mean ± standard "
     "deviation over seeds, and in brackets the best epoch *on the test data*, which "
     "nobody can pick without clean labels."
+)
+ROUNDS = (
+    "The trainings of SEAL one by one: test accuracy as above; the soft labels that "
+    "it ends with, as percent whose largest class is right and as the mean distance "
+    "of Eq. 9 from the truth over the wrong labels."
 )
 
 
@@ -103,6 +109,7 @@ def _section(records):
         f"# {title}: {first['noise']['name'].replace('_', ' ')}",
         f"{EXPLANATION}{_paper_sentence(recipe, first)}",
         _table(rows, rates, cells, recipe),
+        *_rounds(rows, rates, cells),
         "\n".join(_notes(records)),
         "\n".join(["```bash", *_values(records, "command"), "```"]),
     ]
@@ -131,6 +138,7 @@ def _ordered(rows, recipe):
 
 
 def _table(rows, rates, cells, recipe):
+    titles = _titles(rows)
     names = [name for name, _ in rows]
     noise = next(iter(cells.values()))[0]["noise"]["name"]
     has_paper = recipe is not None and any(
@@ -141,17 +149,56 @@ def _table(rows, rates, cells, recipe):
     heads = [head for rate in rates for head in _heads(rate)[used]]
     lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for row in rows:
-        name, given = row
-        title = name
-        if names.count(name) > 1:
-            title = f"{name} `{json.loads(given).get('arguments', {})}`"
         columns = [
             column
             for rate in rates
-            for column in _columns(cells.get((row, rate)), recipe, name)[used]
+            for column in _columns(cells.get((row, rate)), recipe, row[0])[used]
         ]
-        lines.append(f"| {title} | {' | '.join(columns)} |")
+        lines.append(f"| {titles[row]} | {' | '.join(columns)} |")
     return "\n".join(lines)
+
+
+def _titles(rows):
+    """Return what stands in front of each row; equal names show their arguments."""
+    counts = collections.Counter(name for name, _ in rows)
+    return {
+        (name, given): name
+        if counts[name] == 1
+        else f"{name} `{json.loads(given).get('arguments', {})}`"
+        for name, given in rows
+    }
+
+
+def _rounds(rows, rates, cells):
+    """Yield a table of the trainings of SEAL, if there are any."""
+    titles, lines = _titles(rows), []
+    for row in rows:
+        for rate in rates:
+            found = [r for r in cells.get((row, rate), []) if r.get("reports")]
+            title = titles[row] if rate is None else f"{titles[row]}, {rate:.0%}"
+            lines += [
+                f"| {title} | {number} | {' | '.join(_round(found, number))} |"
+                for number in range(1, 1 + len(found and found[0]["reports"]))
+            ]
+    if lines:
+        head = "| method | training | test accuracy | labels right | distance |"
+        yield "\n".join([ROUNDS, "", head, "|---|---|---|---|---|", *lines])
+
+
+def _round(records, number):
+    """Return test accuracy, right labels and their distance after a training."""
+    curves = [[*r["stages"], r["curve"]][-len(r["reports"]) :] for r in records]
+    tests = [curve[number - 1]["test_accuracy"] for curve in curves]
+    last = [100 * test[-1] for test in tests]
+    best = statistics.mean(100 * max(test) for test in tests)
+    right = [100 * r["reports"][number - 1]["label_accuracy"] for r in records]
+    far = [r["reports"][number - 1]["label_distance"] for r in records]
+    return [
+        f"{_mean_and_spread(last, 2)} ({best:.2f})",
+        _mean_and_spread(right, 2),
+        # NaN where no label is known to be wrong.
+        "" if math.isnan(far[0]) else f"{statistics.mean(far):.3f}",
+    ]
 
 
 def _heads(rate):
@@ -177,10 +224,11 @@ def _columns(records, recipe, method):
     return [ours, paper, f"{compared - figure:+.1f}"]
 
 
-def _mean_and_spread(values):
+def _mean_and_spread(values, digits=1):
     if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+        return f"{values[0]:.{digits}f}"
+    spread = statistics.stdev(values)
+    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
 
 def _paper_sentence(recipe, record):
@@ -295,11 +343,12 @@ def _labels_text(records):
 
 def _cost(records):
     seconds = sum(record["seconds"] for record in records)
-    memory = max(record["peak_memory_mb"] for record in records)
-    return (
-        f"{len(records)} runs, {seconds / 60:.1f} minutes of training; main memory of "
-        f"the process at most {memory} MB."
-    )
+    text = f"{len(records)} runs, {seconds / 60:.1f} minutes of training"
+    # Lines of older programs do not have it.
+    memory = max(record.get("peak_memory_mb", 0) for record in records)
+    if memory:
+        text += f"; main memory of the process at most {memory} MB"
+    return f"{text}."
 
 
 def _values(records, key):

@@ -26,7 +26,7 @@ import keras
 import matplotlib
 import numpy as np
 
-from keras_noisy import __version__, callbacks, losses, noise
+from keras_noisy import __version__, callbacks, datasets, losses, noise
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -113,43 +113,27 @@ def parse_arguments(arguments=None):
 
 
 def load_data(args):
-    """Return `(x_train, y_train), (x_test, y_test)` with images in [0, 1]."""
+    """Return `(x_train, y_train), (x_test, y_test), given`, images in [0, 1].
+
+    `given` are the noisy training labels of `--noisy-labels`, or None.
+    """
     if args.npz:
-        with np.load(args.npz) as data:
-            train = data["x_train"], data["y_train"]
-            test = data["x_test"], data["y_test"]
-    elif args.data == "digits":
-        train, test = load_digits()
-    elif args.source == "tfds":
-        train, test = load_tfds(args.data)
+        dataset = datasets.load("custom", source=args.npz)
     else:
-        train, test = getattr(keras.datasets, args.data).load_data()
+        is_tfds = args.source == "tfds" and args.data != "digits"
+        dataset = datasets.load(args.data, source="tfds" if is_tfds else None)
+    given = None
+    if args.noisy_labels:
+        file = datasets.read_label_file(args.noisy_labels, dataset, order="same")
+        given = file.noisy
+    chosen = slice(None)
     if args.train_size:
         # The first examples are not a random part of every data set.
-        chosen = np.random.default_rng(0).permutation(len(train[1]))[: args.train_size]
-        train = train[0][chosen], train[1][chosen]
-    return [(as_images(x), np.asarray(y).reshape(-1)) for x, y in (train, test)]
-
-
-def load_digits():
-    """Return scikit-learn's 1,797 digits, a random quarter of them for testing."""
-    import sklearn.datasets
-    import sklearn.model_selection
-
-    x, y = sklearn.datasets.load_digits(return_X_y=True)
-    x = (x.reshape(-1, 8, 8) * (255 / 16)).astype("uint8")
-    x_train, x_test, y_train, y_test = sklearn.model_selection.train_test_split(
-        x, y, test_size=0.25, random_state=0, stratify=y
-    )
-    return (x_train, y_train), (x_test, y_test)
-
-
-def load_tfds(name):
-    """Return a data set of TensorFlow Datasets, in its order."""
-    import tensorflow_datasets as tfds
-
-    data = tfds.load(name, batch_size=-1, as_supervised=True)
-    return [tfds.as_numpy(data[split]) for split in ("train", "test")]
+        order = np.random.default_rng(0).permutation(len(dataset.y_train))
+        chosen = order[: args.train_size]
+    train = as_images(dataset.x_train[chosen]), dataset.y_train[chosen]
+    test = as_images(dataset.x_test), dataset.y_test
+    return train, test, None if given is None else given[chosen]
 
 
 def as_images(x):
@@ -158,14 +142,14 @@ def as_images(x):
     return x[..., None] if x.ndim == 3 else x
 
 
-def make_noisy(args, labels, num_classes, seed):
+def make_noisy(args, labels, given, seed):
     """Return the training labels with noise, as `noise.NoisyLabels`."""
-    if args.noisy_labels:
-        given = read_labels(args.noisy_labels, len(labels))
+    num_classes = int(labels.max()) + 1
+    if given is not None:
         return noise.NoisyLabels(given, labels, num_classes)
     if args.noise == "asymmetric":
         if num_classes != 10:
-            raise SystemExit("--noise asymmetric is defined for CIFAR-10's classes")
+            raise ValueError("--noise asymmetric is defined for CIFAR-10's classes")
         matrix = noise.asymmetric(10, noise.CIFAR10_FLIPS_TWO_WAY, args.rate)
     elif args.noise == "pair_flip":
         matrix = noise.pair_flip(num_classes, args.rate)
@@ -173,21 +157,6 @@ def make_noisy(args, labels, num_classes, seed):
         included = args.noise == "symmetric_included"
         matrix = noise.symmetric(num_classes, args.rate, include_original=included)
     return noise.corrupt_labels(labels, matrix, seed=seed)
-
-
-def read_labels(name, length):
-    """Return the label array `name`, which is FILE or FILE:KEY."""
-    path, _, key = name.partition(":")
-    content = np.load(path)
-    if not isinstance(content, np.ndarray):
-        if key not in content:
-            raise SystemExit(f"--noisy-labels: name one of {content.files} as FILE:KEY")
-        content = content[key]
-    if content.shape != (length,):
-        raise SystemExit(
-            f"--noisy-labels: expected {length} labels, received {content.shape}"
-        )
-    return content.astype("int64")
 
 
 def make_model(shape, num_classes):
@@ -210,7 +179,7 @@ def make_model(shape, num_classes):
 
 def train(method, seed, args, data, labels):
     """Train once and return the run's record, ready for JSON."""
-    (x_train, _), (x_test, y_test) = data
+    (x_train, _), (x_test, y_test), _ = data
     keras.utils.set_random_seed(seed)
     model = make_model(x_train.shape[1:], int(labels.clean.max()) + 1)
     model.compile(
@@ -252,14 +221,15 @@ def train(method, seed, args, data, labels):
 
 def settings_of(args, data):
     """Return what a run depends on, besides method and seed."""
-    digest = hashlib.sha256()
-    for x, y in data:
-        digest.update(np.ascontiguousarray(x).tobytes())
-        digest.update(np.ascontiguousarray(y).astype("<i8").tobytes())
+    train, test, given = data
+    kind = {"noise": args.noise, "rate": args.rate}
+    if given is not None:
+        name = pathlib.Path(args.noisy_labels).name
+        kind = {"noise": name, "noise_digest": digest_of(given)}
     return {
         "data": pathlib.Path(args.npz).name if args.npz else args.data,
-        "data_digest": digest.hexdigest()[:16],
-        **noise_settings(args, len(data[0][1])),
+        "data_digest": digest_of(*train, *test),
+        **kind,
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "train_size": args.train_size,
@@ -272,15 +242,12 @@ def settings_of(args, data):
     }
 
 
-def noise_settings(args, num_labels):
-    """Return what defines the noise, for a file the digest of its labels."""
-    if not args.noisy_labels:
-        return {"noise": args.noise, "rate": args.rate}
-    given = read_labels(args.noisy_labels, num_labels).astype("<i8")
-    return {
-        "noise": pathlib.Path(args.noisy_labels).name,
-        "noise_digest": hashlib.sha256(given.tobytes()).hexdigest()[:16],
-    }
+def digest_of(*arrays):
+    """Return 16 hexadecimal digits that identify arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_runs(path, settings):
@@ -313,14 +280,14 @@ def run_all(args, data):
     path = args.out / "runs.jsonl"
     args.out.mkdir(parents=True, exist_ok=True)
     done = read_runs(path, settings)
-    (_, y_train), _ = data
+    (_, y_train), _, given = data
     wanted = [(method, seed) for seed in args.seeds for method in args.methods]
     for number, (method, seed) in enumerate(wanted, start=1):
         heading = f"[{number}/{len(wanted)}] {TITLES[method]}, seed {seed}"
         if (method, seed) in done:
             print(f"{heading}: done before, in {path}")
             continue
-        labels = make_noisy(args, y_train, int(y_train.max()) + 1, seed)
+        labels = make_noisy(args, y_train, given, seed)
         print(f"{heading}: {labels.rate:.1%} of {len(y_train)} labels are wrong")
         record = {**train(method, seed, args, data, labels), "settings": settings}
         done[method, seed] = record
@@ -421,7 +388,11 @@ def main(arguments=None):
     """Run the comparison."""
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parse_arguments(arguments)
-    runs = run_all(args, load_data(args))
+    try:
+        runs = run_all(args, load_data(args))
+    except (ValueError, OSError) as error:
+        # The command line's or a file's fault: the message says what to mend.
+        raise SystemExit(f"error: {error}") from None
     title = describe(args, runs)
     table = make_table(runs, args.methods)
     picture = args.out / "learning_curves.png"

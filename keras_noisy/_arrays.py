@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_noisy._errors import message
+from keras_noisy._errors import Described, message
 
 SAMPLE_ID = "sample_id"
 INPUTS = "x"
@@ -21,7 +21,9 @@ def standard(data):
     TensorFlow take no lists of rows, and of sparse arrays only some formats have rows.
     """
     if isinstance(data, list) and not any(
-        hasattr(leaf, "shape") for leaf in keras.tree.flatten(data[:1])
+        # Of NumPy, numbers and strings have the shape ().
+        getattr(leaf, "shape", ())
+        for leaf in keras.tree.flatten(data[:1])
     ):
         return np.asarray(data)
 
@@ -62,7 +64,12 @@ def is_arrays(data):
 
 def length(owner, argument, data):
     """Return the number of examples in a structure of arrays."""
-    lengths = {int(leaf.shape[0]) for leaf in keras.tree.flatten(data)}
+    shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(data)]
+    if () in shapes:
+        expected = "an array, or a tuple or dict of arrays, with an entry per example"
+        received = Described(f"a {type(data).__name__} with entries of shape ()")
+        raise ValueError(message(owner, argument, expected, received))
+    lengths = {int(shape[0]) for shape in shapes}
     if len(lengths) != 1:
         expected = "arrays of one length"
         raise ValueError(message(owner, argument, expected, sorted(lengths)))
@@ -179,6 +186,15 @@ def split_ids(x):
     return x, None
 
 
+def num_devices():
+    """Return among how many devices JAX divides a batch, which must divide."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
 def epoch_order(num_examples, seed, epoch):
     """Return the rows of one epoch in the order that (seed, epoch) says."""
     generator = np.random.Generator(np.random.PCG64([*_words(seed), epoch]))
@@ -199,6 +215,9 @@ class Batches(keras.utils.PyDataset):
         shuffle: Whether to shuffle; the order is that of the arrays otherwise.
         seed: Integers that say which order.
         with_ids: Whether inputs are `{"x": x, "sample_id": ids}`.
+
+    Attributes:
+        prepare: Function from the parts of a batch to the batch, or None.
     """
 
     def __init__(
@@ -219,19 +238,26 @@ class Batches(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.with_ids = with_ids
+        self.prepare = None
         self.set_epoch(0)
 
     def set_epoch(self, epoch):
         """Take the order of `epoch`."""
+        size = self.num_examples
+        order = np.arange(size)
         if self.shuffle:
-            self._order = epoch_order(self.num_examples, self.seed, epoch)
-        else:
-            self._order = np.arange(self.num_examples)
+            order = epoch_order(size, self.seed, epoch)
+        # The first examples again, where the last batch would not divide.
+        self._order = np.resize(order, size + -size % num_devices())
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)
 
     def __getitem__(self, index):
+        batch = self._raw(index)
+        return batch if self.prepare is None else of_backend(self.prepare(*batch))
+
+    def _raw(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         x = batch_of(self.x, rows)
         if self.with_ids:

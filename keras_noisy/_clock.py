@@ -25,6 +25,11 @@ def current():
     return _top()[0]
 
 
+def is_training():
+    """Whether this thread runs a training step of a model that has a clock."""
+    return _top()[1]
+
+
 def _top():
     """Return `(clock, is_training)` of the step that this thread is running."""
     stack = getattr(_running, "stack", None)

@@ -3,29 +3,46 @@
 import contextlib
 import json
 import os
+import re
 import uuid
+
+# What stands between the name of a file and `.tmp` while it is written.
+_UNFINISHED = r"\.[0-9a-f]{32}\.tmp"
+
+
+@contextlib.contextmanager
+def atomic_path(path, suffix=""):
+    """Yield a path to write to; the file appears under `path` when the block succeeds.
+
+    A killed process leaves at most a file that `remove_leftovers` deletes.
+
+    Args:
+        path: Where the file will be.
+        suffix: How the path to write to must end.
+    """
+    path = os.fspath(path)
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp{suffix}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
 
 
 @contextlib.contextmanager
 def atomic_writer(path):
-    """Open a binary file that appears under `path` when the block has succeeded.
+    """Open a binary file that appears under `path` when the block has succeeded."""
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
+        yield file
+        sync(file)
 
-    A killed process leaves at most a file with the suffix `.tmp`, which
-    `remove_leftovers` deletes.
-    """
-    path = os.fspath(path)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-        raise
-    sync_folder(os.path.dirname(path))
+
+def sync(file):
+    """Make what was written to an open file durable."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def claim_room(file, size):
@@ -55,16 +72,57 @@ def write_json(path, content):
 
 
 def read_json(path):
-    """Return what `write_json` wrote, or None where there is no such file."""
+    """Return what `write_json` wrote; None where there is no such file.
+
+    Files that it wrote are whole: what cannot be read is another's, and gives {}.
+    """
     try:
         with open(path, "rb") as file:
             return json.loads(file.read())
     except FileNotFoundError:
         return None
+    except ValueError:
+        return {}
 
 
-def remove_leftovers(folder):
-    """Delete the unfinished files of a killed process."""
+def identity_in(state):
+    """Return what identifies a run in the file of its state; {} in another's file."""
+    identity = state.get("identity") if isinstance(state, dict) else None
+    return identity if isinstance(identity, dict) else {}
+
+
+def remove(path):
+    """Delete a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def remove_leftovers(folder, names, suffix=""):
+    """Delete the unfinished files of a killed process, and nothing else.
+
+    Args:
+        folder: Where they are.
+        names: Regular expression for the whole names of the finished files.
+        suffix: As of `atomic_path`.
+    """
+    _remove_matching(folder, f"({names}){_UNFINISHED}{re.escape(suffix)}")
+
+
+def remove_run(folder, names, suffix=""):
+    """Delete the files of a run, whole or not, and the folder if that empties it.
+
+    Arguments are those of `remove_leftovers`.
+    """
+    # Another process of the same run may be faster.
+    with contextlib.suppress(FileNotFoundError):
+        remove_leftovers(folder, names, suffix)
+        _remove_matching(folder, names)
+    # Files of others keep it, and so does a link to it.
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def _remove_matching(folder, pattern):
     for name in os.listdir(folder):
-        if name.endswith(".tmp"):
-            os.remove(os.path.join(folder, name))
+        if re.fullmatch(pattern, name):
+            remove(os.path.join(folder, name))

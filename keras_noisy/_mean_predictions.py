@@ -21,6 +21,8 @@ from keras_noisy._errors import message
 _ONE = 2**32 - 1
 _CHUNK_BYTES = 1 << 23
 _FORMAT = "keras_noisy.mean_predictions/1"
+# All files that are ever written.
+_FILES = r"state\.json|means-[01]\.u32|counts-[01]\.i64|soft_labels\.npy"
 
 # A softmax in half precision sums to one within about a hundredth.
 _SUM_TOLERANCE = 0.02
@@ -71,7 +73,7 @@ class MeanPredictions:
         os.makedirs(self.storage, exist_ok=True)
         state = _files.read_json(self._path("state.json"))
         self._check_folder(state)
-        _files.remove_leftovers(self.storage)
+        _files.remove_leftovers(self.storage, _FILES)
         if state is not None:
             self._slots, self._current = state["slots"], state["current"]
         shape = (self.num_examples, self.num_classes)
@@ -80,15 +82,16 @@ class MeanPredictions:
 
     def _check_folder(self, state):
         if state is None:
-            strangers = [n for n in os.listdir(self.storage) if not _is_ours(n)]
+            strangers = [n for n in os.listdir(self.storage) if not _may_stay(n)]
             if strangers:
                 mend = f"It holds {strangers[0]!r}. Choose another folder."
                 raise ValueError(self._storage_message("empty or of this run", mend))
             return
+        identity = _files.identity_in(state)
         for key, expected in self._identity.items():
-            if state["identity"].get(key) != expected:
+            if identity.get(key) != expected:
                 mend = (
-                    f"Its {key} is {state['identity'].get(key)!r}, and that of this "
+                    f"Its {key} is {identity.get(key)!r}, and that of this "
                     f"run {expected!r}. Choose another folder, or delete this one."
                 )
                 raise ValueError(self._storage_message("a folder of this run", mend))
@@ -153,7 +156,7 @@ class MeanPredictions:
                 f"epochs {self.first_epoch} to {self.next_epoch - 1} are recorded "
                 f"already{'' if self.storage is None else ' in ' + self.storage}. "
                 f"Received: epoch={epoch}. Restore the model with "
-                "`keras.callbacks.BackupAndRestore` to continue, or use a new "
+                "`callbacks.AtomicBackupAndRestore` to continue, or use a new "
                 "callback with a new folder to begin again."
             )
 
@@ -337,8 +340,14 @@ def write_rows(path, shape, chunks):
             file.write(np.ascontiguousarray(rows, "<f4").tobytes())
 
 
-def _is_ours(name):
-    return name.endswith(".tmp") or name.startswith((".", "means-", "counts-"))
+def _may_stay(name):
+    """Whether a folder without a run may hold a file of this name."""
+    return name.startswith(".") or name.endswith(".tmp")
+
+
+def delete(folder):
+    """Delete the averages in a folder, and the folder if that leaves it empty."""
+    _files.remove_run(folder, _FILES)
 
 
 class _MemoryTable:

@@ -4,18 +4,20 @@ import hashlib
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _mean_predictions
+from keras_noisy import _arrays, _mean_predictions, _sample_ids
 from keras_noisy._errors import Described, message
 
 _PIECE_BYTES = 1 << 25
 
 
-def in_pieces(model, x, *, batch_size=None):
+def in_pieces(owner, model, x, *, batch_size=None):
     """Yield a model's outputs, in order, without holding all of them.
 
     Args:
+        owner: Name of the public class or function, for errors.
         model: Keras model.
         x: An array or a structure of arrays, or a data set of batches of inputs or
             of tuples that begin with them.
@@ -23,18 +25,53 @@ def in_pieces(model, x, *, batch_size=None):
 
     Yields:
         Outputs as NumPy arrays, some batches at a time.
+
+    Raises:
+        ValueError: If the model has several outputs.
     """
-    batch_size = _divisible(model, batch_size or 256)
     if not _arrays.is_arrays(x):
         for batch in x:
-            outputs = model.predict_on_batch(_arrays.of_backend(inputs_of(batch)))
-            yield keras.tree.map_structure(ops.convert_to_numpy, outputs)
+            yield on_batch(owner, model, inputs_of(batch))
         return
+    batch_size = _divisible(model, batch_size or 256)
     size = int(keras.tree.flatten(x)[0].shape[0])
     piece = _piece(model, batch_size)
     for start in range(0, size, piece):
-        rows = slice(start, min(start + piece, size))
-        yield model.predict(_arrays.take(x, rows), batch_size=batch_size, verbose=0)
+        part = _arrays.take(x, slice(start, min(start + piece, size)))
+        yield _one_output(
+            owner,
+            part,
+            lambda inputs: model.predict(inputs, batch_size=batch_size, verbose=0),
+        )
+
+
+def on_batch(owner, model, inputs):
+    """Return a model's outputs on a batch of any length as a NumPy array."""
+    return _one_output(owner, _arrays.of_backend(inputs), model.predict_on_batch)
+
+
+def _one_output(owner, inputs, predict):
+    """Return what `predict` returns for some inputs, one NumPy array."""
+    size = int(keras.tree.flatten(inputs)[0].shape[0])
+    outputs = predict(_padded(inputs, -size % _arrays.num_devices()))
+    if not hasattr(outputs, "shape"):
+        raise ValueError(_sample_ids.output_message(owner, outputs))
+    return ops.convert_to_numpy(outputs)[:size]
+
+
+def _padded(inputs, missing):
+    """Return inputs with the last example `missing` times more.
+
+    JAX takes no batch that does not divide among the devices of a distribution.
+    """
+    if not missing:
+        return inputs
+
+    def pad(leaf):
+        leaf = _arrays.to_numpy(leaf)
+        return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)])
+
+    return keras.tree.map_structure(pad, inputs)
 
 
 def check_from_logits(owner, from_logits):
@@ -66,14 +103,42 @@ def check(owner, predictions, epoch, from_logits):
 
 
 def _divisible(model, batch_size):
-    """Return `batch_size`, rounded up to a multiple of the number of replicas.
+    """Return `batch_size`, rounded up to a multiple of the number of devices.
 
     TensorFlow's `MirroredStrategy` can wait for ever for a batch size that does not
-    divide among its replicas.
+    divide among its replicas, and JAX takes none.
     """
     strategy = getattr(model, "distribute_strategy", None)
-    replicas = getattr(strategy, "num_replicas_in_sync", 1)
+    replicas = getattr(strategy, "num_replicas_in_sync", 1) * _arrays.num_devices()
     return -(-batch_size // replicas) * replicas
+
+
+def check_data_set(owner, data):
+    """Raise unless data are batches that end and can be read again."""
+    if not hasattr(data, "__iter__") or hasattr(data, "__next__"):
+        expected = "arrays, or a data set of batches that can be read in every epoch"
+        mend = "A generator is used up by the first one: wrap it in a PyDataset."
+        raise TypeError(message(owner, "x", expected, data, mend))
+    check_finite(owner, data)
+
+
+def check_finite(owner, data):
+    """Raise if data say that they have no end."""
+    if _is_endless(data):
+        expected = "a finite data set"
+        mend = "Leave out `repeat`; give a PyDataset a `__len__`."
+        raise ValueError(message(owner, "x", expected, data, mend))
+
+
+def _is_endless(data):
+    if isinstance(data, keras.utils.PyDataset):
+        try:
+            return data.num_batches is None
+        except NotImplementedError:
+            return True
+    cardinality = getattr(data, "cardinality", None)
+    # -1 is TensorFlow's constant for it.
+    return cardinality is not None and int(cardinality()) == -1
 
 
 class SameOrder:

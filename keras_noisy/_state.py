@@ -36,15 +36,19 @@ class State(keras.metrics.Metric):
         """Return nothing: the callback writes the logs."""
         return {}
 
+    def saved(self):
+        """Return the variables that a file keeps."""
+        return self.variables
+
     def save_own_variables(self, store):
-        """Save all variables, by their place."""
-        for number, variable in enumerate(self.variables):
+        """Save variables, by their place."""
+        for number, variable in enumerate(self.saved()):
             store[str(number)] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
-        """Load all variables; a file that has none leaves them as they are."""
-        if len(store.keys()) == len(self.variables):
-            for number, variable in enumerate(self.variables):
+        """Load variables; a file that has none leaves them as they are."""
+        if len(store.keys()) == len(self.saved()):
+            for number, variable in enumerate(self.saved()):
                 variable.assign(store[str(number)])
 
 

@@ -8,6 +8,15 @@ import pytest
 BACKEND = keras.backend.backend()
 
 
+def pytest_addoption(parser):
+    """Let one ask for the long form of tests that have a short one."""
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run the notebooks with all of their epochs, as a reader would",
+    )
+
+
 def pytest_configure(config):
     """Give TensorFlow two logical CPUs, before anything initialises it."""
     if BACKEND == "tensorflow":

@@ -152,7 +152,9 @@ LABELLED = {
         noise.corrupt_labels(y, noise.symmetric(NUM_CLASSES, 0.2), seed=0).noisy
     ),
     "instance_dependent": lambda y, clean: noise.instance_dependent(P, y, 0.2).noisy,
-    "estimate_from_confusion": lambda y, clean: noise.estimate_from_confusion(y, P),
+    "estimate_from_confusion": lambda y, clean: noise.estimate_from_confusion(
+        y, 0.2 * P + 0.8 * np.eye(NUM_CLASSES)[NOISY]
+    ),
     "wrong_label_fit": lambda y, clean: analysis.wrong_label_fit(P, y, clean),
     "semantic_correction": lambda y, clean: analysis.semantic_correction(y, y, clean),
     "label_distance": lambda y, clean: analysis.label_distance(P, y, clean),
@@ -250,7 +252,9 @@ def objects_of(array):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("form", [np.asarray, objects_of, list_of, frame_of, tensor_of])
+@pytest.mark.parametrize(
+    "form", [np.asarray, objects_of, list_of, list, frame_of, tensor_of]
+)
 def test_texts(form):
     """Where the model itself looks up words, which only TensorFlow can."""
 
@@ -275,3 +279,33 @@ def test_texts_in_other_memory_are_the_same_data():
     digests = {_arrays.digest(np.array(list(TEXTS), object)) for _ in range(2)}
     assert len(digests) == 1
     assert digests != {_arrays.digest(objects_of(TEXTS[::-1]))}
+
+
+@pytest.mark.parametrize(
+    "values", [TEXTS, CLEAN, X[:, 0]], ids=["text", "id", "number"]
+)
+def test_a_list_of_numpy_s_scalars_is_an_array(values):
+    """They have a shape, as arrays have, but no entries."""
+    found = _arrays.standard(list(values))
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype
+    assert callbacks.SEAL(list(values)).num_examples == N
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (tuple(TEXTS), ValueError),
+        (np.float32(3.0), ValueError),
+        ({"a": X, "b": np.array("text")}, ValueError),
+        (tuple(TEXTS.tolist()), TypeError),
+        ("text", TypeError),
+        ({"a": "text"}, TypeError),
+    ],
+)
+def test_what_has_no_entries_is_no_data(x, error):
+    expected = r"`x` must be an array, or a tuple or dict of arrays"
+    with pytest.raises(error, match=f"SEAL: {expected}"):
+        callbacks.SEAL(x)
+    with pytest.raises(error, match=f"SelfEvolution: {expected}"):
+        self_evolution(x, NOISY)

@@ -8,6 +8,7 @@ loss names the file that tests it, in `ELSEWHERE`.
 import ast
 import dataclasses
 import doctest
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -333,6 +334,7 @@ ELSEWHERE = {
     "analysis.semantic_correction": "analysis/test_dynamics.py",
     "analysis.wrong_label_fit": "analysis/test_dynamics.py",
     "callbacks.AbstentionSchedule": "callbacks/test_abstention_schedule.py",
+    "callbacks.AtomicBackupAndRestore": "callbacks/test_atomic_backup_and_restore.py",
     "callbacks.DimensionalitySchedule": "callbacks/test_dimensionality_schedule.py",
     "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
     "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",
@@ -793,99 +795,165 @@ def test_finite_at_extreme_probabilities(name, label):
 X = np.random.default_rng(3).normal(size=(16, 6)).astype("float32")
 
 
-def make_model(loss, policy="float32", **compile_args):
-    outputs = 6 if type(loss).function.__name__ in WITH_ABSTENTION else 5
-    dense = keras.layers.Dense(outputs, dtype=policy, kernel_initializer="ones")
-    model = keras.Sequential([keras.Input((6,)), dense])
-    kernel = np.random.default_rng(4).normal(size=(6, outputs)).astype("float32")
-    model.set_weights([kernel, np.zeros(outputs, "float32")])
-    model.compile(keras.optimizers.SGD(0.1), loss, **compile_args)
+def make_model(names, policy="float32", **compile_args):
+    """Return a model with an output of its own for each loss, all on one input.
+
+    To trace and compile one step of all losses takes as long as that of three or four.
+    No output shares a weight with another, so each is trained as if it were alone.
+    """
+    inputs, outputs = keras.Input((6,)), []
+    for name in names:
+        width = ref.NUM_CLASSES + (CLASSES[name].function in WITH_ABSTENTION)
+        outputs.append(keras.layers.Dense(width, dtype=policy, name=name)(inputs))
+    model = keras.Model(inputs, outputs)
+    for name in names:
+        layer = model.get_layer(name)
+        generator = np.random.default_rng(4)
+        layer.kernel.assign(generator.normal(size=layer.kernel.shape))
+    made = [CLASSES[name].make(getattr(losses, name)) for name in names]
+    model.compile(keras.optimizers.SGD(0.1), made, **compile_args)
     return model
 
 
-def fit(model, case, labels=ref.IDS, **kwargs):
-    return model.fit(
-        X, labels, batch_size=8, shuffle=False, verbose=0, callbacks=case.callbacks(),
-        **kwargs,
-    ).history["loss"]  # fmt: skip
+def fit(model, labels=ref.IDS, **kwargs):
+    """Train two steps an epoch, and return the first value of each loss."""
+    names = model.output_names
+    made = [callback for name in names for callback in CLASSES[name].callbacks()]
+    history = model.fit(
+        X, [labels] * len(names), batch_size=8, shuffle=False, verbose=0,
+        callbacks=made, **kwargs,
+    ).history  # fmt: skip
+    keys = ["loss"] if len(names) == 1 else [f"{name}_loss" for name in names]
+    return {name: history[key][0] for name, key in zip(names, keys, strict=True)}
 
 
-def trained(name, **compile_args):
-    case = CLASSES[name]
-    model = make_model(case.make(getattr(losses, name)), **compile_args)
-    fit(model, case)
-    return model.get_weights()
+def weights(model):
+    """Return the weights of each output: kernel and bias."""
+    return {name: model.get_layer(name).get_weights() for name in model.output_names}
+
+
+def run(names=tuple(CLASSES), labels=ref.IDS, policy="float32", **compile_args):
+    """Return the weights of each output after a training, by default uncompiled."""
+    model = make_model(names, policy, **{"run_eagerly": True, **compile_args})
+    fit(model, labels)
+    return weights(model)
+
+
+# What several tests look at is trained once.
+trained = functools.cache(run)
+
+
+def assert_trained_alike(actual, expected, **tolerance):
+    for value, weight in zip(actual, expected, strict=True):
+        assert value.dtype == "float32"
+        np.testing.assert_allclose(value, weight, **tolerance)
+
+
+# torch.compile needs a C++ toolchain.
+JIT = [False] if ref.BACKEND == "torch" else [False, True]
 
 
 @every_class
-def test_modes_of_fit_agree(name):
-    expected = trained(name, run_eagerly=True)
-    modes = [{"jit_compile": False}]
-    if ref.BACKEND != "torch":  # torch.compile needs a C++ toolchain.
-        modes.append({"jit_compile": True})
-    for mode in modes:
-        for actual, weight in zip(trained(name, **mode), expected, strict=True):
-            np.testing.assert_allclose(actual, weight, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("jit_compile", JIT)
+def test_modes_of_fit_agree(name, jit_compile):
+    expected = trained()[name]
+    actual = trained(run_eagerly=False, jit_compile=jit_compile)[name]
+    assert_trained_alike(actual, expected, rtol=1e-4, atol=1e-5)
     assert np.abs(expected[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["EqualLoss", "ProSelfLC", "DerivativeManipulation"])
+def test_an_output_among_others_is_trained_as_if_alone(name):
+    # Of each kind one: per example, with a clock, of a whole batch.
+    actual = run((name,), run_eagerly=False)[name]
+    assert_trained_alike(actual, trained()[name], rtol=1e-4, atol=1e-5)
+
+
+@functools.cache
+def first_losses():
+    model = make_model(tuple(CLASSES), run_eagerly=True)
+    outputs = dict(zip(model.output_names, model(X[:8]), strict=True))
+    labels = [ref.IDS[:8]] * len(outputs)
+    made = [callback for case in CLASSES.values() for callback in case.callbacks()]
+    history = model.fit(
+        X[:8], labels, batch_size=8, verbose=0, callbacks=made
+    ).history  # fmt: skip
+    return {
+        name: (history[f"{name}_loss"][0], ref.to_numpy(z))
+        for name, z in outputs.items()
+    }
 
 
 @every_class
 def test_first_loss_of_fit(name):
-    case = CLASSES[name]
-    model = make_model(case.make(getattr(losses, name)))
-    z = ref.to_numpy(model(X[:8]))
-    expected = ref.to_numpy(case.call_function(ref.IDS[:8], z)).mean()
-    history = model.fit(
-        X[:8], ref.IDS[:8], batch_size=8, verbose=0, callbacks=case.callbacks()
-    ).history
-    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+    loss, z = first_losses()[name]
+    expected = ref.to_numpy(CLASSES[name].call_function(ref.IDS[:8], z)).mean()
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@functools.cache
+def trained_on(form):
+    labels = {"column": ref.IDS[:, None], "one-hot": ref.ONE_HOT.astype("float32")}
+    return run(labels=labels[form])
 
 
 @every_class
-def test_label_forms_in_fit(name):
-    case = CLASSES[name]
-    results = []
-    for labels in (ref.IDS, ref.IDS[:, None], ref.ONE_HOT.astype("float32")):
-        model = make_model(case.make(getattr(losses, name)))
-        fit(model, case, labels)
-        results.append(model.get_weights()[0])
-    for result in results[1:]:
-        np.testing.assert_allclose(result, results[0], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("form", ["column", "one-hot"])
+def test_label_forms_in_fit(name, form):
+    assert_trained_alike(trained_on(form)[name], trained()[name], rtol=1e-5, atol=1e-6)
+
+
+@functools.cache
+def trained_in(policy):
+    model = make_model(tuple(CLASSES), policy, jit_compile=False)
+    if policy == "mixed_float16":
+        sgd = keras.optimizers.SGD(0.1)
+        optimizer = keras.optimizers.LossScaleOptimizer(sgd, initial_scale=64.0)
+        model.compile(optimizer, model.loss, jit_compile=False)
+    fit(model)
+    return weights(model)
 
 
 @every_class
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(name, policy):
-    case = CLASSES[name]
-    model = make_model(case.make(getattr(losses, name)), policy)
-    if policy == "mixed_float16":
-        sgd = keras.optimizers.SGD(0.1)
-        optimizer = keras.optimizers.LossScaleOptimizer(sgd, initial_scale=64.0)
-        model.compile(optimizer, model.loss)
-    fit(model, case)
-    expected = trained(name)
-    for actual, weight in zip(model.get_weights(), expected, strict=True):
-        assert actual.dtype == "float32"
-        np.testing.assert_allclose(actual, weight, rtol=0.05, atol=0.02)
+    assert_trained_alike(
+        trained_in(policy)[name], trained()[name], rtol=0.05, atol=0.02
+    )
+
+
+@pytest.fixture(scope="module")
+def saved_and_loaded(tmp_path_factory):
+    """A trained model and what a file of it holds, with the losses of both."""
+    model = make_model(tuple(CLASSES), run_eagerly=True)
+    fit(model)
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    pair = model, keras.saving.load_model(path)
+    labels = [ref.IDS] * len(CLASSES)
+    return [
+        (
+            dict(zip(CLASSES, each.loss, strict=True)),
+            each.evaluate(X, labels, verbose=0, return_dict=True),
+        )
+        for each in pair
+    ]
 
 
 @every_class
-def test_save_and_load(name, tmp_path):
-    case = CLASSES[name]
-    model = make_model(case.make(getattr(losses, name)))
-    fit(model, case)
-    expected = model.evaluate(X, ref.IDS, verbose=0)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert attributes(loaded.loss) == attributes(model.loss)
-    assert loaded.evaluate(X, ref.IDS, verbose=0) == pytest.approx(expected, rel=1e-6)
+def test_save_and_load(name, saved_and_loaded):
+    (loss, expected), (loaded, actual) = saved_and_loaded
+    assert attributes(loaded[name]) == attributes(loss[name])
+    assert actual[f"{name}_loss"] == pytest.approx(expected[f"{name}_loss"], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def replicated(strategy):
+    with strategy.scope():
+        return run(run_eagerly=False, jit_compile=False)
 
 
 @pytest.mark.tensorflow_only
 @every_class
-def test_two_replicas(name, strategy):
-    expected = trained(name)
-    with strategy.scope():
-        actual = trained(name)
-    for replicated, weight in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(replicated, weight, rtol=1e-4, atol=1e-5)
+def test_two_replicas(name, replicated):
+    assert_trained_alike(replicated[name], trained()[name], rtol=1e-4, atol=1e-5)

@@ -185,6 +185,38 @@ def test_folder_with_other_files_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+def test_files_of_the_user_stay(tmp_path):
+    add(MeanPredictions("SEAL", N, C, tmp_path), 0)
+    own = set(os.listdir(tmp_path))
+    names = ["notes.tmp", "draft.tmp", f"notes.{'0a' * 16}.tmp", "means-old.u32"]
+    names += [f"means-2.u32.{'0a' * 16}.tmp", "soft_labels.npy.tmp", ".keep"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    (tmp_path / f"state.json.{'0a' * 16}.tmp").write_text("{")
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    add(means, 1)
+    tables = {"means-0.u32", "counts-0.i64"}
+    assert set(os.listdir(tmp_path)) == own | tables | set(names)
+    means.soft_labels()
+    _mean_predictions.delete(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    assert all((tmp_path / name).read_text() == name for name in names)
+
+
+@pytest.mark.parametrize("content", ["my state", '{"slots": 1}', "[]", "null"])
+def test_another_state_file_is_refused_and_stays(tmp_path, content):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(ValueError, match=r"`storage` must be (a folder of|empty)"):
+        MeanPredictions("SEAL", N, C, tmp_path)
+    assert (tmp_path / "state.json").read_text() == content
+
+
+def test_a_file_with_the_name_of_a_table_is_not_overwritten(tmp_path):
+    (tmp_path / "means-1.u32").write_text("mine")
+    with pytest.raises(ValueError, match=r"`storage` must be empty.*'means-1.u32'"):
+        MeanPredictions("SEAL", N, C, tmp_path)
+
+
 def test_storage_of_another_format_is_refused(tmp_path):
     add(MeanPredictions("SEAL", N, C, tmp_path), 0)
     state = json.loads((tmp_path / "state.json").read_text())

@@ -110,7 +110,9 @@ error: float = analysis.calibration(x, y).error
 wrong = analysis.beta_mixture([0.1, 0.2, 3.0]).wrong_label_probability(x)
 wrong_share: float = float(wrong.mean())
 confidence, proposed = analysis.correction_candidates(x, y)
-test = analysis.class_conditional_test(matrix, [1, 0, 0], error=0.1, num_validation=9)
+test = analysis.class_conditional_test(
+    matrix, [1, 0, 0], error=0.1, num_validation=9, num_verified=[5, 0, 0]
+)
 verdict: bool = test.rejects(0.01)
 curve = analysis.gradient_density(equal_loss, y, x)
 analysis.plot_losses({"Equal Loss": equal_loss}).savefig("losses.png")

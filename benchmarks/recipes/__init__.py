@@ -8,11 +8,12 @@ below; where a paper is silent, a comment in the file says what was chosen.
 
 import copy
 import dataclasses
+import inspect
 import pathlib
 
 import keras
 
-from keras_noisy import losses
+from keras_noisy import callbacks, losses, training
 
 try:
     import tomllib
@@ -30,6 +31,8 @@ DEFINITIONS = {
     "class_pairs_two_way": "CIFAR-10's pairs truck <-> automobile, bird <-> airplane, "
     "deer <-> horse, cat <-> dog, both ways, with the stated probability; two classes "
     "keep their labels",
+    "digit_pairs_two_way": "the pairs 1 <-> 7, 3 <-> 8, 4 <-> 9, 5 <-> 6, both ways, "
+    "with the stated probability; 0 and 2 keep their labels",
     "superclass_pairs": "two classes of each superclass, chosen by the seed, flip to "
     "each other with the stated probability; the other classes keep their labels",
     "instance_dependent": "the examples that a network trained on clean labels "
@@ -37,21 +40,47 @@ DEFINITIONS = {
     "them for; the stated share of all examples",
     "as_given": "the labels of the data set as they are",
 }
-EPOCHS = ("last", "best", "best validation")
+REPORTED = ("last", "best", "best validation")
+WORDS = {
+    "rate": "rate of the noise",
+    "true": "matrix that the noise was made with",
+    "true transitions": "which entries of that are positive",
+    "estimated": "matrix that `estimate` found",
+    "examples": "number of training examples",
+    "inputs": "inputs of the training set",
+    "network": "another network of the recipe",
+}
+# Arguments that are numbers of epochs, and the least that a budget leaves of each.
+EPOCHS = {
+    "warmup_epochs": 1,
+    "annealing_epochs": 1,
+    "num_gradual": 1,
+    "window": 1,
+    "bootstrap_delay": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
     """A row of a table.
 
+    In the arguments of a loss, a callback or a model, a word of `WORDS` stands for what
+    is known only when a run begins, and arguments of `EPOCHS` are numbers of epochs,
+    which `--budget` shortens.
+
     Attributes:
         name: As in the table.
         loss: Name of a loss of this package or of Keras.
-        arguments: Its arguments. "rate" is the noise rate; for `transition_matrix`,
-            "true" is the one that the noise was made with and "estimated" that of
-            the anchors of a network which `estimate` describes.
+        arguments: Its arguments. A loss within a loss is a `loss` with its `arguments`.
         by_noise: Arguments that replace these under one noise: "symmetric 0.2".
         preset: Name of a preset of the loss instead.
+        callback: `name` of a callback of this package that the loss needs, and its
+            arguments.
+        extra_outputs: Outputs that the network has besides the classes: 1 for deep
+            abstention.
+        model: `name` of a model of `keras_noisy.training` that trains the network,
+            and its arguments.
+        network: Arguments of the network besides the recipe's.
         epochs: Instead of the recipe's.
         learning_rate: Instead of the recipe's; with `first_loss` of that round only.
         smoothing: Weight of the uniform distribution in the labels; by default none.
@@ -59,22 +88,12 @@ class Method:
             begins.
         estimate: Epochs of the network that the matrix is estimated from, and the
             quantile that counts as an anchor; without one, the network's confusion.
-            With `keep_structure` only transitions of the true matrix are kept.
-        noise_adaptation: Whether the matrix is learnt, `training.NoiseAdaptation`, from
-            the estimate on, and with the weights of the network of that.
-        masking: The same with `training.Masking`, which is told the transitions of the
-            true matrix.
-        warmup_epochs: Of deep abstention, before D2L's search, or on the given labels
-            of joint optimisation.
-        co_teaching: Arguments of `training.CoTeaching`; "rate" is the noise rate.
-        dynamic_bootstrapping: Arguments of `training.DynamicBootstrapping`.
-        window: Epochs whose predictions joint optimisation averages.
-        second: Joint optimisation's training of a fresh network on the labels that the
-            first one ends with: its `epochs` and `learning_rate`.
-        rounds: Trainings of SEAL, the one on the given labels included.
-        warm_start: Whether SEAL's rounds begin with the weights of the one before:
-            false, "last" or "best".
-        first_loss: Loss of the first of SEAL's rounds.
+            With `keep_structure` only transitions of the true matrix are kept, with
+            `keep_weights` the training begins with the weights of that network.
+        second: Epochs, and learning rate if it is another one, of a training of a fresh
+            network on the labels that the callback ends with.
+        self_evolution: Arguments of `training.SelfEvolution`, such as `rounds`.
+        first_loss: Loss of the first of its rounds.
     """
 
     name: str
@@ -82,31 +101,30 @@ class Method:
     arguments: dict = dataclasses.field(default_factory=dict)
     by_noise: dict = dataclasses.field(default_factory=dict)
     preset: str | None = None
+    callback: dict | None = None
+    extra_outputs: int = 0
+    model: dict | None = None
+    network: dict = dataclasses.field(default_factory=dict)
     epochs: int | None = None
     learning_rate: float | None = None
     smoothing: float | None = None
     start: dict | None = None
     estimate: dict | None = None
-    noise_adaptation: bool = False
-    masking: bool = False
-    warmup_epochs: int | None = None
-    co_teaching: dict | None = None
-    dynamic_bootstrapping: dict | None = None
-    window: int | None = None
     second: dict | None = None
-    rounds: int | None = None
-    warm_start: bool | str = False
+    self_evolution: dict | None = None
     first_loss: str | None = None
 
-    @property
-    def learns_matrix(self):
-        """Whether the network is trained through a matrix that is learnt."""
-        return self.noise_adaptation or self.masking
-
     def arguments_under(self, noise, rate):
-        """Return the arguments for one noise."""
+        """Return the arguments of the loss for one noise."""
         special = self.by_noise.get(noise if rate is None else f"{noise} {rate:g}", {})
         return {**copy.deepcopy(self.arguments), **special}
+
+    def needs_true_matrix(self):
+        """Whether it cannot run under noise that no matrix describes."""
+        parts = (self.arguments, self.callback or {}, self.model or {})
+        words = [word for part in parts for word in part.values()]
+        keeps = (self.estimate or {}).get("keep_structure", False)
+        return keeps or "true" in words or "true transitions" in words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,27 +243,46 @@ def _recipe(name, content):
     methods = {
         key: Method(name=key, **value) for key, value in content["methods"].items()
     }
-    training = Training(**content["training"])
     recipe = Recipe(
-        **{**content, "name": name, "methods": methods, "training": training}
+        **{
+            **content,
+            "name": name,
+            "methods": methods,
+            "training": Training(**content["training"]),
+        }
     )
-    if bool(training.epochs) == bool(training.iterations):
+    if bool(recipe.training.epochs) == bool(recipe.training.iterations):
         raise ValueError(f"Recipe {name}: `training` needs epochs or iterations.")
     for entry in recipe.noise.values():
         if entry["kind"] not in DEFINITIONS:
             raise UnknownNameError("kind of noise", entry["kind"], DEFINITIONS)
     for method in methods.values():
-        loss_class(method.loss)
+        _check_method(method)
     for table in recipe.expected:
         _check_expected(recipe, table)
     return recipe
 
 
+def _check_method(method):
+    loss_class(method.loss)
+    find(callbacks, method.callback)
+    find(training, method.model)
+    if method.self_evolution:
+        find(training, {"name": "SelfEvolution", **method.self_evolution})
+    abstains = method.loss == losses.DeepAbstention.__name__
+    if method.extra_outputs != abstains:
+        # It would take the last class for abstention, in silence.
+        raise ValueError(
+            f"Recipe: `extra_outputs` of {method.name} must be {abstains:d} with the "
+            f"loss {method.loss}. Received: extra_outputs={method.extra_outputs}."
+        )
+
+
 def _check_expected(recipe, table):
     if table["noise"] not in recipe.noise:
         raise UnknownNameError("noise", table["noise"], recipe.noise)
-    if table["epoch"] not in EPOCHS:
-        raise UnknownNameError("epoch", table["epoch"], EPOCHS)
+    if table["epoch"] not in REPORTED:
+        raise UnknownNameError("epoch", table["epoch"], REPORTED)
     for part in ("figures", "spreads", "not_run"):
         for method, figures in table.get(part, {}).items():
             if part != "not_run" and method not in recipe.methods:
@@ -255,6 +292,24 @@ def _check_expected(recipe, table):
                     f"Recipe {recipe.name}: {method} has {len(figures)} {part} for "
                     f"{len(table['rates'])} rates."
                 )
+
+
+def find(module, entry):
+    """Return the class of this package and the arguments that a recipe names, or None.
+
+    Raises:
+        UnknownNameError: If the module has no such class.
+        TypeError: If it has no such argument.
+    """
+    if entry is None:
+        return None
+    arguments = dict(entry)
+    name = arguments.pop("name", None)
+    if name not in module.__all__:
+        raise UnknownNameError(module.__name__, name, module.__all__)
+    found = getattr(module, name)
+    inspect.signature(found.__init__).bind_partial(**arguments)
+    return found, arguments
 
 
 def loss_class(name):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_noisy._errors import Described, message
+
 _BYTES = 1 << 25
 
 
@@ -15,6 +17,18 @@ def chunks(array):
 def as_array(values):
     """Return `values` as an array; a memory map stays on disk."""
     return values if isinstance(values, np.ndarray) else np.asarray(values)
+
+
+def check_largest(owner, argument, rows):
+    """Raise unless each row has a largest number.
+
+    Minus infinity beside a number is a class that is masked.
+    """
+    if not np.isfinite(rows.max(axis=-1)).all():
+        expected = "numbers, with a largest one in each row"
+        mend = "A training that has diverged predicts them: lower the learning rate."
+        received = Described("NaN or infinity")
+        raise ValueError(message(owner, argument, expected, received, mend))
 
 
 def rounds_of(soft_labels):

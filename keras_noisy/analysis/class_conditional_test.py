@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any, cast
 
 import numpy as np
 
-from keras_noisy import _arrays, _errors
+from keras_noisy import _arrays, _errors, _predictions, _sample_ids
 from keras_noisy._errors import message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, BuildModel, Data
+from keras_noisy.analysis import _rows
 
 # Published matrices have three digits.
 _ROW_SUM_TOLERANCE = 1e-3
+# A random sample of verified examples causes a warning more rarely.
+_WARNING_LEVEL = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +28,15 @@ class ClassConditionalTest:
     Attributes:
         epsilon: How far the error lies below `least_error`. Positive values speak
             against class-conditional noise.
-        log10_bound: log10 of the bound `exp(-2 m epsilon^2)` on the probability of
-            such an error under class-conditional noise; 0 where `epsilon` is not
-            positive.
+        log10_bound: log10 of a bound on the probability of such an error under
+            class-conditional noise, `exp(-2 m epsilon^2)` for a known matrix; 0 where
+            `epsilon` is not positive.
         least_error: The smallest expected error that any classifier can have on
             labels with class-conditional noise, `1 - sum_p w_p max_q T_pq`.
         error: Share of held-out noisy labels that the classifier got wrong.
         num_validation: Number `m` of held-out examples.
+        num_verified: Number of examples that the matrix was estimated on, None if it
+            is known.
     """
 
     epsilon: float
@@ -38,6 +44,7 @@ class ClassConditionalTest:
     least_error: float
     error: float
     num_validation: int
+    num_verified: int | None = None
 
     def rejects(self, significance: float = 0.05) -> bool:
         """Whether class-conditional noise is rejected at a level in (0, 1)."""
@@ -52,6 +59,8 @@ class ClassConditionalTest:
             f"class-conditional noise allows {self.least_error:.4f} at best, epsilon = "
             f"{self.epsilon:.4f}"
         )
+        if self.num_verified is not None:
+            numbers += f", by {self.num_verified} verified examples"
         if self.epsilon <= 0:
             return f"No evidence against class-conditional noise: {numbers}."
         chance = f"probability at most 10^{self.log10_bound:.4g}"
@@ -66,20 +75,34 @@ def class_conditional_test(
     *,
     error: float,
     num_validation: int,
+    num_verified: int | ArrayLike | None = None,
 ) -> ClassConditionalTest:
     """Test whether label noise can be class-conditional (Theorem 1 of SEAL).
 
     Under class-conditional noise with transition matrix `T`, no classifier can
     predict noisy labels with an expected error below `1 - sum_p w_p max_q T_pq`. If a
     network does better on `m` held-out examples, by `epsilon`, the probability of
-    that is at most
+    that is for known `T` and `w` at most
 
         exp(-2 m epsilon^2)
 
-    The bound holds if the held-out examples are a random part of the data and the
-    network was neither trained nor selected on them, and for the true `T` and `w`:
-    estimate them on verified examples. A matrix that is estimated on few examples
-    has row maxima that are too large, which makes the test more cautious.
+    Where they are estimated, `num_verified` must be given, or their sampling error
+    counts as evidence. Of `n` random verified examples let `X` have the label that is
+    most frequent in their class, and let `K` of the held-out labels be predicted.
+    Row maxima of an estimate are too large rather than too small: `X` is at least a
+    binomial number of `n` and `K` at most one of `m`, both with the probability
+    `sum_p w_p max_q T_pq`. So the probability is at most that of Fisher's exact test,
+
+        P(H >= K),  H hypergeometric: K + X hits of m + n, of which m are held out,
+        which is at most  P(H = K) / (1 - (m - K) X / ((K + 1) (n - X + 1)))
+
+    and for `n_p` verified examples of each class `p` and known `w`, by Hoeffding's
+    inequality, at most
+
+        exp(-2 epsilon^2 / (1 / m + sum_p w_p^2 / n_p))
+
+    All hold if the held-out examples are a random part of the data, without the
+    verified ones, and the network was neither trained nor selected on them.
 
     Args:
         transition_matrix: `T (C, C)`, rows sum to one; `T[p, q]` is the probability
@@ -87,13 +110,17 @@ def class_conditional_test(
         class_weights: `w (C,)`, the share of each true class; sums to one.
         error: Share of the held-out noisy labels that the network got wrong.
         num_validation: Number `m` of held-out examples.
+        num_verified: Number `n` of verified examples, a random sample, on which matrix
+            and weights were estimated; or, if the weights are known, `n_p (C,)`, on how
+            many examples of each class its row was. By default None: both are known.
 
     Returns:
         A `ClassConditionalTest`.
 
     Raises:
-        ValueError: If the matrix is not square with rows that sum to one, weights do
-            not fit, `error` is not in [0, 1] or `num_validation` not positive.
+        ValueError: If the matrix is not square with rows that sum to one, weights or
+            numbers do not fit, `error` is not in [0, 1], or a number of examples is
+            not positive.
 
     Example:
         >>> from keras_noisy import analysis
@@ -105,7 +132,8 @@ def class_conditional_test(
 
     Reference:
         Theorem 1 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
-        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
+        Attempt to Combat Instance-Dependent Label Noise", AAAI 2021. That the matrix
+        can be estimated is ours.
     """
     owner = "class_conditional_test"
     matrix = check_transition_matrix(
@@ -114,16 +142,22 @@ def class_conditional_test(
     weights = _check_weights(owner, class_weights, len(matrix))
     error = _errors.check_number(owner, "error", error, low=0, high=1)
     num_validation = _errors.check_count(owner, "num_validation", num_validation)
-    least_error = float(1 - weights @ matrix.max(axis=1))
-    epsilon = least_error - error
-    bound = -2 * num_validation * max(epsilon, 0.0) ** 2 / math.log(10)
+    verified = _check_verified(owner, num_verified, weights)
+    accuracy = float(weights @ matrix.max(axis=1))
+    epsilon = 1 - accuracy - error
+    bound = 0.0
+    if epsilon > 0 and isinstance(verified, int):
+        bound = _log_fisher(accuracy, verified, 1 - error, num_validation)
+    elif epsilon > 0:
+        spread = 0.0 if verified is None else _spread(weights, verified)
+        bound = -2 * num_validation / (1 + num_validation * spread) * epsilon**2
     return ClassConditionalTest(
         epsilon=epsilon,
-        # From zero, because a negative zero would print its sign.
-        log10_bound=0.0 + bound,
-        least_error=least_error,
+        log10_bound=bound / math.log(10),
+        least_error=1 - accuracy,
         error=error,
         num_validation=num_validation,
+        num_verified=None if verified is None else int(np.sum(verified)),
     )
 
 
@@ -141,27 +175,38 @@ def hold_out_class_conditional_test(
 ) -> ClassConditionalTest:
     """Hold out part of noisy data, train on the rest, and test.
 
+    The verified examples must be a random sample of the data. If they were chosen by
+    their true class instead, such as 50 of each, pass `class_weights`. No choice by the
+    given labels, or by what looks suspicious, gives a right matrix.
+
+    Matrix and held-out error must come from different examples: of a random sample the
+    verified examples are held out only where there are not enough others, and with
+    `class_weights` those that are held out do not count.
+
     Args:
         build_model: Function that returns a compiled model with one output
             `(batch, num_classes)` and a loss for class ids.
         x: Inputs, an array or a structure of arrays of `n` examples.
         noisy_labels: Given labels, class ids `(n,)`.
-        clean_labels: True labels `(n,)`, from which matrix and weights are
-            estimated, -1 where they are not known; at least one example of each
-            class must be. None if `transition_matrix` and `class_weights` are given.
+        clean_labels: True labels `(n,)` of verified examples, from which the matrix is
+            estimated, -1 where they are not known. None if the matrix is known.
         transition_matrix: `T (C, C)`, if it is known.
-        class_weights: `w (C,)`, if they are known.
+        class_weights: `w (C,)`, the share of each true class. Needed with
+            `transition_matrix`; with `clean_labels` where these were chosen by class,
+            at least one of each.
         hold_out: Share of the examples to hold out, in (0, 1).
         seed: Seed of the random choice of held-out examples.
         **fit_arguments: What `model.fit` takes, such as `epochs`. Do not select the
             model on the held-out examples: `validation_data` is not available here.
 
     Returns:
-        A `ClassConditionalTest`; print it for a verdict in words.
+        A `ClassConditionalTest`; print it for a verdict in words. A warning says that
+        the verified examples are no random sample of the given labels.
 
     Raises:
-        ValueError: If lengths differ, a class has no verified example, or `hold_out`
-            is not in (0, 1).
+        ValueError: If lengths differ, no example is verified or, with `class_weights`,
+            none of a class, `hold_out` is not in (0, 1), or the network has diverged or
+            several outputs.
 
     Example:
         >>> from keras_noisy import analysis
@@ -177,56 +222,161 @@ def hold_out_class_conditional_test(
     if noisy.shape != (size,) or noisy.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape ({size},), as x has"
         raise ValueError(message(owner, "noisy_labels", expected, _kind(noisy)))
-    if (transition_matrix is None) != (class_weights is None) or (
-        (transition_matrix is None) == (clean_labels is None)
+    if noisy.min(initial=0) < 0:
+        received = int(noisy.min())
+        raise ValueError(
+            message(owner, "noisy_labels", "class ids from 0 on", received)
+        )
+    if (transition_matrix is None) == (clean_labels is None) or (
+        class_weights is None and clean_labels is None
     ):
         raise ValueError(
             f"{owner}: either `clean_labels`, or both `transition_matrix` and "
             "`class_weights` must be given. Received another combination."
         )
-    if transition_matrix is None:
-        transition_matrix, class_weights = _estimate(owner, noisy, clean_labels)
-    held_out, rest = _split(owner, size, hold_out, seed)
+    known = np.zeros(size, bool)
+    if clean_labels is not None:
+        clean = _check_clean(owner, clean_labels, noisy)
+        known = clean >= 0
+    is_random = class_weights is None
+    held_out, rest = _split(owner, known & is_random, hold_out, seed)
+    num_verified: int | np.ndarray | None = None
+    if clean_labels is not None:
+        rows = rest[known[rest]]
+        transition_matrix, class_weights, num_verified = _estimate(
+            owner, clean[rows], noisy[rows], int(noisy.max()) + 1, class_weights
+        )
+        _warn_of_selection(owner, transition_matrix, class_weights, num_verified, noisy)
     model = build_model()
     model.fit(_arrays.take(x, rest), noisy[rest], **fit_arguments)
-    predictions = model.predict(_arrays.take(x, held_out), verbose=0)
-    wrong = np.asarray(predictions).argmax(axis=1) != noisy[held_out]
+    pieces = _predictions.in_pieces(owner, model, _arrays.take(x, held_out))
+    wrong = _classes(owner, np.concatenate(list(pieces))) != noisy[held_out]
     return class_conditional_test(
-        transition_matrix,
+        cast(ArrayLike, transition_matrix),
         cast(ArrayLike, class_weights),
         error=float(wrong.mean()),
         num_validation=len(held_out),
+        num_verified=num_verified,
     )
 
 
-def _split(owner, size, hold_out, seed):
-    """Return the rows to hold out and the others."""
+def _classes(owner, predictions):
+    """Return the classes predicted, or raise if there are none."""
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        raise ValueError(_sample_ids.output_message(owner, predictions))
+    _rows.check_largest(owner, "predictions", predictions)
+    return predictions.argmax(axis=1)
+
+
+def _split(owner, is_last, hold_out, seed):
+    """Return the rows to hold out, of `is_last` only where needed, and the others."""
     hold_out = _errors.check_number(owner, "hold_out", hold_out, low=0, high=1)
+    size = len(is_last)
     count = round(size * hold_out)
     if not 0 < count < size:
         expected = f"a share that leaves examples on both sides of {size}"
         raise ValueError(message(owner, "hold_out", expected, hold_out))
     order = np.random.Generator(np.random.PCG64(seed)).permutation(size)
+    order = order[np.argsort(is_last[order], kind="stable")]
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def _estimate(owner, noisy, clean_labels):
-    """Return transition matrix and class weights from examples with both labels."""
+def _check_clean(owner, clean_labels, noisy):
     clean = _arrays.labels_of(clean_labels)
     if clean.shape != noisy.shape or clean.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape {noisy.shape}"
         raise ValueError(message(owner, "clean_labels", expected, _kind(clean)))
-    known = clean >= 0
-    num_classes = int(max(noisy.max(initial=0), clean.max(initial=0))) + 1
+    return clean
+
+
+def _estimate(owner, clean, noisy, num_classes, weights):
+    """Return matrix, weights and number of examples, or of each class."""
+    num_classes = max(num_classes, int(clean.max(initial=0)) + 1, np.size(weights))
     counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (clean[known], noisy[known]), 1)
+    np.add.at(counts, (clean, noisy), 1)
     sizes = counts.sum(axis=1)
-    if not sizes.all():
+    if not len(clean):
         raise ValueError(
-            f"{owner}: `clean_labels` must hold an example of every class. Received "
-            f"none of class {int(np.argmin(sizes))}. Verify some of them by hand."
+            f"{owner}: `clean_labels` must hold verified examples, in the part that is "
+            "not held out. Received none. Verify some, or hold out fewer."
         )
-    return counts / sizes[:, None], sizes / sizes.sum()
+    # A class without an example has no weight: its row does not matter.
+    matrix = np.where(sizes[:, None] > 0, counts, np.eye(num_classes))
+    matrix = matrix / matrix.sum(axis=1, keepdims=True)
+    if weights is None:
+        return matrix, sizes / len(clean), len(clean)
+    weights = _check_weights(owner, weights, num_classes)
+    if not sizes[weights > 0].all():
+        raise ValueError(
+            f"{owner}: `clean_labels` must hold an example of every class, in the part "
+            f"that is not held out. Received none of class "
+            f"{int(np.argmax((weights > 0) & (sizes == 0)))}. Verify more of its "
+            "examples, or hold out fewer."
+        )
+    return matrix, weights, sizes.astype(int)
+
+
+def _warn_of_selection(owner, matrix, weights, num_verified, noisy):
+    """Warn where verified examples have other given labels than all examples."""
+    if isinstance(num_verified, int):
+        spread = 1 / num_verified
+    else:
+        spread = _spread(weights, num_verified)
+    shares = np.bincount(noisy, minlength=len(matrix)) / len(noisy)
+    # Chernoff's bound for a binomial share.
+    there, everywhere = (
+        np.clip(values, 1e-12, 1 - 1e-12) for values in (weights @ matrix, shares)
+    )
+    divergence = there * np.log(there / everywhere)
+    divergence += (1 - there) * np.log((1 - there) / (1 - everywhere))
+    worst = int(np.argmax(divergence))
+    if divergence[worst] > spread * math.log(2 * len(matrix) / _WARNING_LEVEL):
+        warnings.warn(
+            f"{owner}: the verified examples are no random sample: by them "
+            f"{there[worst]:.1%} of the given labels would be class {worst}, and "
+            f"{everywhere[worst]:.1%} are. The test is wrong for them. Verify examples "
+            "that are drawn at random; if they were chosen by their true class, pass "
+            "its right share as `class_weights`.",
+            stacklevel=3,
+        )
+
+
+def _check_verified(owner, num_verified, weights):
+    """Return None, a count, or an array of counts."""
+    if num_verified is None or np.ndim(num_verified) == 0:
+        is_known = num_verified is None
+        check = _errors.check_count
+        return None if is_known else check(owner, "num_verified", num_verified)
+    counts = np.asarray(num_verified)
+    is_right = counts.shape == weights.shape and counts.dtype.kind in "iu"
+    if not (is_right and np.all(counts >= 0) and counts[weights > 0].all()):
+        expected = f"a number, or {len(weights)} of them, positive where weights are"
+        raise ValueError(message(owner, "num_verified", expected, num_verified))
+    return counts
+
+
+def _spread(weights, verified):
+    """Return the sum of `w_p^2 / n_p` over the classes that there are."""
+    there = weights > 0
+    return float((weights[there] ** 2 / verified[there]).sum())
+
+
+def _log_fisher(verified_share, num_verified, held_out_share, num_validation):
+    """Return the logarithm of a bound on Fisher's exact test."""
+    # Larger numbers lose digits below; fewer examples are less evidence.
+    n, m = (min(number, 10**9) for number in (num_verified, num_validation))
+    # Of estimates these are whole numbers; of others the cautious side counts.
+    verified_hits = min(math.ceil(verified_share * n - 1e-6), n)
+    hits = math.floor(held_out_share * m + 1e-6)
+    log_first = _log_choose(m, hits) + _log_choose(n, verified_hits)
+    log_first -= _log_choose(m + n, hits + verified_hits)
+    # The quotient of terms falls along the tail: a geometric series is larger.
+    ratio = (m - hits) * verified_hits / ((hits + 1) * (n - verified_hits + 1))
+    return min(log_first - math.log1p(-ratio), 0.0) if ratio < 1 else 0.0
+
+
+def _log_choose(n, k):
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _check_weights(owner, weights, num_classes):

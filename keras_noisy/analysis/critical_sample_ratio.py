@@ -8,9 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _gradients
+from keras_noisy import _arrays, _errors, _gradients, _predictions, _sample_ids
 from keras_noisy._errors import message
 from keras_noisy._typing import Data, Tensor
+from keras_noisy.analysis import _rows
+
+_OWNER = "critical_sample_ratio"
 
 
 def critical_sample_ratio(
@@ -73,8 +76,9 @@ def critical_sample_ratio(
         Eq. 4 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021;
         Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017.
     """
-    owner = "critical_sample_ratio"
+    owner = _OWNER
     x = _arrays.standard(x)
+    _predictions.check_finite(owner, x)
     radius = _check_positive(owner, "radius", radius)
     step_size = _default(owner, "step_size", step_size, radius * 5 / 6)
     noise_scale = _default(owner, "noise_scale", noise_scale, radius * 2 / 3)
@@ -104,9 +108,7 @@ class _Search:
         self.noise_scale, self.max_steps = noise_scale, max_steps
         self.low, self.high = bounds or (-np.inf, np.inf)
         if not self.low < self.high:
-            raise ValueError(
-                message("critical_sample_ratio", "bounds", "(lowest, highest)", bounds)
-            )
+            raise ValueError(message(_OWNER, "bounds", "(lowest, highest)", bounds))
 
         def score(x):
             is_model = isinstance(model, keras.Model)
@@ -126,7 +128,7 @@ class _Search:
         for _ in range(self.max_steps + 1):
             outputs, slope = self.gradient(ops.convert_to_tensor(at))
             outputs = ops.convert_to_numpy(outputs)
-            _check_outputs(outputs)
+            _rows.check_largest(_OWNER, "model(x)", outputs)
             predicted = outputs.argmax(axis=1)
             classes = predicted if classes is None else classes
             found |= predicted != classes
@@ -171,18 +173,9 @@ def _check_inputs(owner, batch):
 
 
 def _check_shape(outputs):
-    shape = tuple(outputs.shape)
+    shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-        expected = "a classifier with one output (batch, num_classes)"
-        raise ValueError(message("critical_sample_ratio", "model", expected, shape))
-
-
-def _check_outputs(outputs):
-    if np.isnan(outputs).any():
-        raise ValueError(
-            "critical_sample_ratio: `model` must predict numbers. Received NaN. The "
-            "training has diverged."
-        )
+        raise ValueError(_sample_ids.output_message(_OWNER, outputs))
 
 
 def _check_positive(owner, argument, value):

@@ -26,7 +26,8 @@ def wrong_label_fit(
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
-        ValueError: If lengths or shapes do not fit, or predictions hold NaN.
+        ValueError: If lengths or shapes do not fit, or predictions are not
+            finite.
 
     Example:
         >>> from keras_noisy import analysis
@@ -56,7 +57,8 @@ def semantic_correction(
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
-        ValueError: If lengths or shapes do not fit, or predictions hold NaN.
+        ValueError: If lengths or shapes do not fit, or predictions are not
+            finite.
 
     Example:
         >>> from keras_noisy import analysis
@@ -127,11 +129,7 @@ def _check(owner, predictions, noisy, clean):
     classes = np.empty(len(predictions), np.int64)
     for rows in _rows.chunks(predictions):
         part = predictions[rows]
-        if np.isnan(part).any():
-            raise ValueError(
-                f"{owner}: `predictions` must be numbers. Received NaN. The training "
-                "has diverged."
-            )
+        _rows.check_largest(owner, "predictions", part.reshape(len(part), -1))
         classes[rows] = part.argmax(axis=1) if part.ndim == 2 else part
         if part.ndim == 1 and (classes[rows] != part).any():
             expected = "(n, num_classes), or whole numbers, the classes predicted"

@@ -141,8 +141,7 @@ def _check(owner, y_true, y_pred):
 def _to_logits(owner, y_pred, from_logits):
     """Return some rows as float32 logits."""
     y_pred = np.asarray(y_pred, dtype="float32")
-    if np.isnan(y_pred).any():
-        raise ValueError(message(owner, "y_pred", "numbers", "NaN"))
+    _rows.check_largest(owner, "y_pred", y_pred)
     if from_logits:
         return y_pred
     return np.log(np.maximum(y_pred, np.finfo("float32").tiny))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import message
+from keras_noisy._errors import Described, message
 from keras_noisy._typing import ArrayLike, FloatArray, IntArray
 
 _CHUNK = 1 << 16
@@ -28,7 +28,8 @@ def label_distance(
         float64 `(n,)`; NaN where the given label is right.
 
     Raises:
-        ValueError: If shapes or lengths do not fit, or ids are out of range.
+        ValueError: If shapes or lengths do not fit, ids are out of range, or soft
+            labels are not finite.
 
     Example:
         >>> from keras_noisy import analysis
@@ -47,7 +48,7 @@ def label_distance(
         rows = start + np.flatnonzero(
             noisy[start : start + _CHUNK] != clean[start : start + _CHUNK]
         )
-        soft = np.asarray(soft_labels[rows], np.float64)
+        soft = _finite(owner, "soft_labels", np.asarray(soft_labels[rows], float))
         at_clean = np.take_along_axis(soft, clean[rows, None].astype(int), 1)[:, 0]
         # The other classes' distances are their values: the label there is zero.
         others = np.abs(soft).sum(axis=1) - np.abs(at_clean)
@@ -71,7 +72,8 @@ def correction_candidates(
         and int64 `(n,)`.
 
     Raises:
-        ValueError: If shapes or lengths do not fit, or ids are out of range.
+        ValueError: If shapes or lengths do not fit, ids are out of range, or soft
+            labels are not finite.
 
     Example:
         >>> from keras_noisy import analysis
@@ -81,14 +83,18 @@ def correction_candidates(
     Reference:
         Eq. 10 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
     """
-    owner = "correction_candidates"
+    return candidates("correction_candidates", "soft_labels", soft_labels, labels)
+
+
+def candidates(owner, argument, soft_labels, labels):
+    """Return what `correction_candidates` does, for another public function."""
     soft_labels = _check_soft(owner, soft_labels)
     labels = _check_ids(owner, "labels", labels, soft_labels)
     confidence = np.empty(len(labels), soft_labels.dtype)
     corrected = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        others = np.array(soft_labels[rows])
+        others = _finite(owner, argument, np.array(soft_labels[rows]))
         np.put_along_axis(others, labels[rows, None].astype(int), -np.inf, 1)
         corrected[rows] = others.argmax(axis=1)
         confidence[rows] = others.max(axis=1)
@@ -106,6 +112,14 @@ def _check_soft(owner, soft_labels):
     if soft_labels.dtype.kind != "f":
         soft_labels = soft_labels.astype(np.float64)
     return soft_labels
+
+
+def _finite(owner, argument, rows):
+    """Return some soft labels, or raise unless they are finite."""
+    if not np.isfinite(rows).all():
+        received = Described("NaN or infinity")
+        raise ValueError(message(owner, argument, "finite numbers", received))
+    return rows
 
 
 def _check_ids(owner, argument, labels, soft_labels):

@@ -29,12 +29,12 @@ def local_intrinsic_dimensionality(
 
     Returns:
         One float64 for each example, infinite where all neighbours are equally far
-        away. Rows that are equal tell nothing and do not count
-        as neighbours; NaN where fewer than two others are left.
+        away. Rows that are equal, up to the rounding of their dtype, tell nothing and
+        do not count as neighbours; NaN where fewer than two others are left.
 
     Raises:
-        ValueError: If `representations` is no matrix or not finite, or `k` out of
-            range.
+        ValueError: If `representations` is no matrix or not finite or holds numbers
+            from 1e150 on, or `k` is out of range.
 
     Example:
         >>> import numpy as np
@@ -48,16 +48,19 @@ def local_intrinsic_dimensionality(
         al., "Dimensionality-Driven Learning with Noisy Labels", ICML 2018, Eq. 3.
     """
     owner = "local_intrinsic_dimensionality"
-    points = np.asarray(representations, dtype="float64")
-    if points.ndim != 2 or not np.isfinite(points).all():
-        expected = "a finite matrix (n, d)"
+    points = np.asarray(representations)
+    dtype = points.dtype if points.dtype.kind == "f" else np.dtype("float64")
+    points = points.astype("float64")
+    # Squares of larger numbers overflow.
+    if points.ndim != 2 or not (np.abs(points) < 1e150).all():
+        expected = "a finite matrix (n, d) of numbers below 1e150"
         received = _errors.describe_array(points)
         raise ValueError(_errors.message(owner, "representations", expected, received))
     k = _errors.check_count(owner, "k", k, low=2)
     if k >= len(points):
         expected = f"less than {len(points)}, the number of rows"
         raise ValueError(_errors.message(owner, "k", expected, k))
-    distances = _distances(points)
+    distances = _distances(points, float(np.finfo(dtype).eps))
     nearest = np.partition(distances, k - 1, axis=1)[:, :k]
     nearest[np.isinf(nearest)] = np.nan
     # NaN where no neighbour is left.
@@ -70,14 +73,18 @@ def local_intrinsic_dimensionality(
         return np.where(count < 2, np.nan, count / (0 - total))
 
 
-def _distances(points):
+def _distances(points, precision):
     """Return Euclidean distances, infinite from each row to those equal to it."""
+    # Rounding of the rows that were given, of two equal ones each in its own way.
+    scale = np.sum(points * points, axis=1)
+    rounding = precision**2 * (scale[:, None] + scale)
     # Around the mean, where the differences of squares lose fewest digits.
-    points = points - points.mean(axis=0)
-    squares = np.sum(points * points, axis=1)
-    squared = squares[:, None] + squares - 2 * points @ points.T
-    scale = squares[:, None] + squares
-    # What is left of the digits is the rounding error of two equal rows.
-    squared = np.where(squared <= 1e-12 * scale, np.inf, squared)
+    centred = points - points.mean(axis=0)
+    squares = np.sum(centred * centred, axis=1)
+    squared = squares[:, None] + squares - 2 * centred @ centred.T
     np.fill_diagonal(squared, np.inf)
-    return np.sqrt(squared)
+    has_lost_digits = (squared < 1e-6 * (squares[:, None] + squares)).any(axis=1)
+    for row in np.flatnonzero(has_lost_digits):
+        squared[row] = np.sum((points - points[row]) ** 2, axis=1)
+    np.fill_diagonal(squared, np.inf)
+    return np.sqrt(np.where(squared <= rounding, np.inf, squared))

@@ -12,11 +12,17 @@ import numpy as np
 
 from keras_noisy import _files
 from keras_noisy._arrays import labels_of
-from keras_noisy._errors import Described, check_bool, check_choice, message
+from keras_noisy._errors import (
+    Described,
+    check_bool,
+    check_choice,
+    check_count,
+    message,
+)
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
-from keras_noisy.analysis.label_correction import correction_candidates
+from keras_noisy.analysis.label_correction import candidates
 
 COLUMNS = (
     "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
@@ -113,22 +119,22 @@ class Suspects:
 
         Returns:
             A dict: `precision` and `recall` of `is_suspect` (NaN over no example),
-            and `average_precision` of the order.
+            and `average_precision` of the order, as scikit-learn has it: labels that
+            are equally suspicious are found together.
         """
         truth = np.asarray(is_corrupted, bool)
         if truth.shape != self.sample_id.shape:
             expected = f"a mask of shape ({len(self)},)"
             raise ValueError(message("Suspects", "is_corrupted", expected, truth.shape))
         wrong = truth[self.sample_id]
-        hits = np.cumsum(wrong)
-        ranks = np.arange(1, len(wrong) + 1)
+        # Of equal ones the last stands for all.
+        last = np.searchsorted(-self.confidence, -self.confidence, side="right")
+        precision_there = np.append(0, np.cumsum(wrong))[last] / last
         found = int((wrong & self.is_suspect).sum())
         return {
             "precision": _share(found, int(self.is_suspect.sum())),
             "recall": _share(found, int(wrong.sum())),
-            "average_precision": _share(
-                float((hits / ranks)[wrong].sum()), wrong.sum()
-            ),
+            "average_precision": _share(precision_there[wrong].sum(), wrong.sum()),
         }
 
 
@@ -140,6 +146,7 @@ def find_suspects(
     mean_losses: ArrayLike | None = None,
     rank_by: RankBy = "margin",
     threshold: LossThreshold = "deviation",
+    iterations: int | None = None,
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
@@ -166,8 +173,9 @@ def find_suspects(
             The margin is the default because it was at least as good as Eq. 10 on
             every noise that we measured (`benchmarks/results/suspects.md`).
         threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
-            deviation; `"beta_mixture"`: more probably of the second distribution of
-            `beta_mixture`, that of wrong labels.
+            deviation of the finite ones; `"beta_mixture"`: more probably of the second
+            distribution of `beta_mixture`, that of wrong labels.
+        iterations: Of `beta_mixture`; by default None, to convergence.
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
@@ -208,14 +216,16 @@ def find_suspects(
         raise ValueError(message(owner, "labels", expected, received))
     check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
     check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
+    if iterations is not None:
+        iterations = check_count(owner, "iterations", iterations)
     judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
-        "mean_losses": functools.partial(_by_losses, threshold=threshold),
+        "mean_losses": functools.partial(
+            _by_losses, threshold=threshold, iterations=iterations
+        ),
     }[source]
     proposed, confidence, is_suspect = judge(owner, labels, values)
-    if np.isnan(confidence).any():
-        raise ValueError(message(owner, source, "numbers", "NaN"))
     # Stable, so that equal ones keep the order of the data on every machine.
     order = np.argsort(-confidence, kind="stable")
     return Suspects(
@@ -246,7 +256,7 @@ _RANKS = {
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = _rows.as_array(soft_labels)
-    of_other, proposed = correction_candidates(soft_labels, labels)
+    of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
     for rows in _rows.chunks(soft_labels):
@@ -266,7 +276,7 @@ def _by_cleanlab(owner, labels, predictions):
             "`pip install keras-noisy[cleanlab]`."
         ) from error
     predictions = np.asarray(predictions)
-    _, proposed = correction_candidates(predictions, labels)
+    _, proposed = candidates(owner, "predictions", predictions, labels)
     _check_probabilities(owner, "predictions", predictions)
     quality = get_label_quality_scores(labels.astype(int), predictions)
     # More jobs fork this process, whose backend has threads: that can deadlock.
@@ -274,22 +284,33 @@ def _by_cleanlab(owner, labels, predictions):
     return proposed, 1 - np.asarray(quality), np.asarray(is_suspect, bool)
 
 
-def _by_losses(owner, labels, mean_losses, threshold):
+def _by_losses(owner, labels, mean_losses, threshold, iterations):
     losses = np.asarray(mean_losses, dtype="float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
         raise ValueError(message(owner, "mean_losses", expected, losses.shape))
-    if np.isnan(losses).any():
-        raise ValueError(message(owner, "mean_losses", "numbers", "NaN"))
-    return labels, losses, _THRESHOLDS[threshold](losses)
+    # Minus infinity is no loss; infinity is that of a label of probability zero.
+    if not (losses > -np.inf).all():
+        received = Described("NaN or minus infinity")
+        raise ValueError(message(owner, "mean_losses", "numbers", received))
+    if len(losses) and np.isinf(losses).all():
+        received = Described("infinity alone")
+        raise ValueError(message(owner, "mean_losses", "finite for some", received))
+    return labels, losses, _THRESHOLDS[threshold](losses, iterations)
 
 
-def _far_above_the_mean(losses):
-    return losses > losses.mean() + losses.std() if len(losses) else losses > 0
+def _far_above_the_mean(losses, iterations):
+    """Whether each is above the mean plus a standard deviation of the finite ones."""
+    finite = losses[np.isfinite(losses)]
+    # A power of two changes no digit; squares of large losses would be infinite.
+    _, exponent = np.frexp(np.abs(finite).max(initial=0.0))
+    losses, finite = (np.ldexp(values, -exponent) for values in (losses, finite))
+    return losses > finite.mean() + finite.std() if len(losses) else losses > 0
 
 
-def _of_the_second_component(losses):
-    return beta_mixture(losses).wrong_label_probability(losses) > 0.5
+def _of_the_second_component(losses, iterations):
+    mixture = beta_mixture(losses, iterations=iterations)
+    return mixture.wrong_label_probability(losses) > 0.5
 
 
 _THRESHOLDS = {

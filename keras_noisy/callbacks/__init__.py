@@ -1,6 +1,7 @@
 """Callbacks: the training clock and what to watch while training."""
 
 from keras_noisy.callbacks.abstention_schedule import AbstentionSchedule
+from keras_noisy.callbacks.atomic_backup_and_restore import AtomicBackupAndRestore
 from keras_noisy.callbacks.dimensionality_schedule import DimensionalitySchedule
 from keras_noisy.callbacks.early_learning_targets import EarlyLearningTargets
 from keras_noisy.callbacks.global_trust import GlobalTrust
@@ -11,6 +12,7 @@ from keras_noisy.callbacks.seal import SEAL, SEALOnTheFly, with_sample_ids
 __all__ = [
     "SEAL",
     "AbstentionSchedule",
+    "AtomicBackupAndRestore",
     "DimensionalitySchedule",
     "EarlyLearningTargets",
     "GlobalTrust",

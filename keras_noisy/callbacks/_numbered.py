@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_noisy import _arrays, _errors, _sample_ids
+from keras_noisy import _arrays, _errors, _raw_inputs, _sample_ids
 from keras_noisy._errors import message
 from keras_noisy._typing import ArrayLike, Data, Logs
 
@@ -85,6 +85,7 @@ class Numbered(keras.callbacks.Callback):
             mend = "Call `model.compile` before `pipeline`."
             raise ValueError(message(self.owner, "model", expected, model, mend))
         x = _arrays.standard(x)
+        _raw_inputs.accept_batches(model)
         if _arrays.is_arrays(x):
             x = self._pipeline = _arrays.Batches(
                 self._entries("x", x),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from typing import Any
 
 import keras
+from keras import ops
 
-from keras_noisy import _errors, _state
+from keras_noisy import _clock, _errors, _state
 from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
@@ -14,27 +17,56 @@ ATTRIBUTE = "_keras_noisy_abstention"
 
 
 class Price(_state.State):
-    """The price of abstention.
+    """The price of abstention, and the data loss of an epoch, which it starts from.
 
     Attributes:
         alpha: The price; negative while the network warms up.
         start: The price right after the warm-up; negative before it is known.
+        total: Sum of the losses since `reset_loss`, and over the replicas.
+        count: How many examples they belong to.
     """
 
     def __init__(self, name="abstention_alpha"):
         super().__init__(name=name)
         self.alpha = self.add("alpha", -1.0)
         self.start = self.add("start", -1.0)
+        self.total, self.count = (
+            self.add_variable(
+                shape=(), initializer="zeros", aggregation="sum", name=name
+            )
+            for name in ("total", "count")
+        )
+
+    def saved(self):
+        """Return what a file keeps: of half an epoch, the loss is of no use."""
+        return [self.alpha, self.start]
+
+    def add_loss(self, total, count):
+        """Take the sum of the losses of `count` examples."""
+        self.total.assign_add(ops.cast(ops.stop_gradient(total), "float32"))
+        self.count.assign_add(ops.cast(count, "float32"))
+
+    def reset_loss(self):
+        """Forget the losses."""
+        self.total.assign(0.0)
+        self.count.assign(0.0)
+
+    def mean_loss(self):
+        """Return the mean over the examples, NaN where there was none."""
+        count = _number(self.count)
+        return _number(self.total) / count if count else math.nan
 
 
 class AbstentionSchedule(keras.callbacks.Callback):
     """Moves the price of abstention, as the deep abstaining classifier needs it.
 
     For `warmup_epochs` the loss is plain cross-entropy over all outputs. Then
-    abstention is made cheap, `alpha = loss / initial_factor` with the mean loss of
-    the last warm-up epoch, and `alpha` rises linearly to `final_alpha`, which it
-    would reach after the last epoch. The logs show `abstention_alpha`, NaN during
-    the warm-up.
+    abstention is made cheap, `alpha = loss / initial_factor` with the mean of the
+    `DeepAbstention` loss in the last warm-up epoch, and `alpha` rises linearly to
+    `final_alpha`, which it would reach after the last epoch. Regularisation and the
+    losses of other outputs are no part of that mean, though of the `loss` in the logs;
+    several outputs with a `DeepAbstention` have one price. The logs show
+    `abstention_alpha`, NaN during the warm-up.
 
     The price is state of the model: `BackupAndRestore` and `save_weights` take it
     along.
@@ -83,6 +115,11 @@ class AbstentionSchedule(keras.callbacks.Callback):
         self._price = _state.attach(
             type(self).__name__, model, DeepAbstention, ATTRIBUTE, Price
         )
+        # It knows training steps from those of an evaluation.
+        _clock.attach(model)
+        for loss in keras.tree.flatten(model.loss):
+            if isinstance(loss, DeepAbstention):
+                loss.tell(weakref.ref(self._price))
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Warn if no epoch will have a price."""
@@ -95,6 +132,7 @@ class AbstentionSchedule(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Set the price of the epoch."""
         if epoch < self.warmup_epochs:
+            self._price.reset_loss()
             self._price.alpha.assign(-1.0)
             self._price.start.assign(-1.0)
             return
@@ -114,13 +152,23 @@ class AbstentionSchedule(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Derive the first price, and log the present one."""
-        if logs is None:
-            return
         if epoch == self.warmup_epochs - 1:
-            self._price.start.assign(logs["loss"] / self.initial_factor)
+            self._price.start.assign(self._first_price(epoch))
         alpha = _number(self._price.alpha)
-        logs["abstention_alpha"] = alpha if alpha >= 0 else float("nan")
+        if logs is not None:
+            logs["abstention_alpha"] = alpha if alpha >= 0 else float("nan")
+
+    def _first_price(self, epoch):
+        loss = self._price.mean_loss()
+        if not math.isfinite(loss):
+            raise ValueError(
+                "AbstentionSchedule: the loss of the warm-up must be finite, because "
+                f"the first price is derived from it. Received: {loss} in epoch "
+                f"{epoch}. The training has diverged, or the model's `train_step` does "
+                "not call its loss."
+            )
+        return loss / self.initial_factor
 
 
 def _number(variable):
-    return float(keras.ops.convert_to_numpy(variable))
+    return float(ops.convert_to_numpy(variable))

@@ -8,13 +8,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _predictions, analysis
+from keras_noisy import _arrays, _batch_statistics, _errors, _predictions, analysis
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
 
 _NAN = float("nan")
 _OWNER = "LearningDynamics"
+_CURE = (
+    "Give the layers a lower momentum, or pass a `callbacks.SEAL` with "
+    "`recompute_statistics=True`, or a `callbacks.SEALOnTheFly`, as `x`."
+)
 
 
 class LearningDynamics(keras.callbacks.Callback):
@@ -100,6 +104,7 @@ class LearningDynamics(keras.callbacks.Callback):
         self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
         self.every = _errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
+        self._statistics = _batch_statistics.Statistics(_OWNER)
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
@@ -108,6 +113,19 @@ class LearningDynamics(keras.callbacks.Callback):
                 _errors.check_count(_OWNER, "num_examples", num_examples),
                 seed,
             )
+        self._check_length()
+
+    def _check_length(self):
+        """Raise if the number of predictions is known, and not that of labels."""
+        if self._is_listening:
+            size = self.x.num_examples
+        elif _arrays.is_arrays(self.x):
+            size = _arrays.length(_OWNER, "x", self.x)
+        else:
+            _predictions.check_data_set(_OWNER, self.x)
+            return
+        if size not in (None, len(self.noisy_labels)):
+            raise ValueError(self._length_message(size))
 
     def _keep_part(self, num_examples, seed):
         if self._is_listening or not _arrays.is_arrays(self.x):
@@ -131,6 +149,7 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
+        self._statistics.begin(self.model)
         is_last = epoch + 1 == self.params.get("epochs")
         self._sums = _Sums() if epoch % self.every == 0 or is_last else None
 
@@ -140,6 +159,9 @@ class LearningDynamics(keras.callbacks.Callback):
             if not self._is_listening:
                 self._predict(epoch)
             self._check_all_seen()
+            if not self._is_listening:
+                size = len(self.noisy_labels)
+                self._statistics.compare(self.model, self.x, size, self.from_logits)
         if logs is None:
             return
         if self.clean_labels is None:
@@ -147,10 +169,14 @@ class LearningDynamics(keras.callbacks.Callback):
         else:
             logs.update(self._with_truth(logs))
 
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Warn if batch normalisation has made predictions those of another network."""
+        self._statistics.warn(self.params.get("steps"), _CURE)
+
     def _predict(self, epoch):
         start = 0
         for outputs in _predictions.in_pieces(
-            self.model, self._order.read(self.x), batch_size=self.batch_size
+            _OWNER, self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
             rows = slice(start, start + len(outputs))
             start = rows.stop
@@ -167,23 +193,27 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def _check_all_seen(self):
         count, expected = self._sums.seen, len(self.noisy_labels)
-        if not count:
+        if not count and self._is_listening:
             raise ValueError(
                 f"{_OWNER}: `x` must stand before this callback in `fit`, "
                 f"because it is a {type(self.x).__name__}. Received no predictions."
             )
         # An example that SEAL on the fly has not seen is not counted.
-        if count > expected or (count < expected and not self._is_listening):
-            raise ValueError(
-                f"{_OWNER}: `noisy_labels` must be of shape (n,), with n the "
-                f"number of predictions, {count}. Received: "
-                f"noisy_labels.shape={self.noisy_labels.shape}."
-            )
+        if count < expected and not self._is_listening:
+            raise ValueError(self._length_message(count))
+
+    def _length_message(self, count):
+        return (
+            f"{_OWNER}: `noisy_labels` must be of shape (n,), with n the number of "
+            f"predictions, {count}. Received: "
+            f"noisy_labels.shape={self.noisy_labels.shape}."
+        )
 
     def _add(self, rows, p, logits=None):
         self._sums.seen += len(p)
+        # At once: a data set may have no end and not say so.
         if self._sums.seen > len(self.noisy_labels):
-            return
+            raise ValueError(self._length_message(f"{self._sums.seen} or more"))
         noisy = self.noisy_labels[rows]
         losses = self._losses(noisy, p, logits)
         classes = p.argmax(axis=1)

@@ -9,7 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _mean_predictions, _predictions, _sample_ids
+from keras_noisy import (
+    _arrays,
+    _batch_statistics,
+    _mean_predictions,
+    _predictions,
+    _sample_ids,
+)
 from keras_noisy._errors import check_bool, check_count, message
 from keras_noisy._typing import (
     Data,
@@ -22,6 +28,10 @@ from keras_noisy._typing import (
 from keras_noisy.callbacks import _numbered, _recorder
 
 _PASS_BATCH = 256
+_CURE = (
+    "Pass `recompute_statistics=True`, average on the fly, or give the layers a lower "
+    "momentum."
+)
 
 
 class _Averaging(keras.callbacks.Callback):
@@ -111,6 +121,12 @@ class SEAL(_Averaging):
     A second `fit` from epoch 0 starts again; one with `initial_epoch` where the last
     one ended continues.
 
+    With `keras.layers.BatchNormalization` and few steps, predictions in inference
+    mode can be worse than guesses for many epochs, because the moving statistics have
+    not settled. After each epoch up to 512 examples are predicted with the moving
+    statistics and with those of the examples; `fit` ends with a warning if by the
+    network's own probabilities the former are right more than 5 % less often.
+
     Args:
         x: The `n` training inputs in the order of the labels: an array or a tuple
             or dict of arrays, or a finite data set of batches of inputs (or of what
@@ -119,8 +135,12 @@ class SEAL(_Averaging):
             faster where memory allows.
         storage: Folder for the averages, made if it is missing. By default they are
             in memory, `8 n num_classes` bytes. A folder of another run is refused.
-            With `keras.callbacks.BackupAndRestore`, a fit that was killed continues.
+            With `AtomicBackupAndRestore`, a fit that was killed continues.
         from_logits: Whether outputs are logits. By default the model's loss says so.
+        recompute_statistics: Whether to predict with the statistics of up to 2048 of
+            the examples instead of the moving ones, which the model has back
+            afterwards. Without layers of batch normalisation it changes nothing. The
+            paper has no such step.
 
     Attributes:
         soft_labels: Mean predictions, float32 `(n, num_classes)`.
@@ -156,19 +176,32 @@ class SEAL(_Averaging):
         batch_size: int | None = None,
         storage: FilePath | None = None,
         from_logits: bool | None = None,
+        recompute_statistics: bool = False,
     ) -> None:
         super().__init__(storage, from_logits)
         x = self.x = _arrays.standard(x)
         self.batch_size = _check_batch_size("SEAL", batch_size)
+        self.recompute_statistics = check_bool(
+            "SEAL", "recompute_statistics", recompute_statistics
+        )
         if _arrays.is_arrays(x):
             self.num_examples = _arrays.length("SEAL", "x", x)
             self._data = _arrays.digest(x) if storage is not None else None
+        elif isinstance(x, (tuple, dict, str)):
+            # A data set is none of them; this raises.
+            _arrays.as_arrays("SEAL", "x", x)
         else:
+            _predictions.check_data_set(self.owner, x)
             self.num_examples = None
         self._order = _predictions.SameOrder(self.owner)
+        # What predictions rest on is worth more of them than a warning.
+        self._statistics = _batch_statistics.Statistics(
+            self.owner, 2048 if recompute_statistics else 512
+        )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or start again, at the first epoch of a fit."""
+        self._statistics.begin(self.model)
         if self._means is None and self.num_examples is not None:
             num_classes = _numbered.output_width(self.owner, self.model)
             if num_classes is not None:
@@ -179,6 +212,20 @@ class SEAL(_Averaging):
         """Predict all examples and add the predictions to the averages."""
         if self.num_examples is None:
             self.num_examples = _count_examples(self.owner, self.x)
+        network = (self.model, self.x, self.num_examples, self.from_logits)
+        if self.recompute_statistics:
+            with self._statistics.of_data(*network):
+                self._record(epoch)
+        else:
+            self._record(epoch)
+            self._statistics.compare(*network)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Warn if batch normalisation has made predictions those of another network."""
+        if not self.recompute_statistics:
+            self._statistics.warn(self.params.get("steps"), _CURE)
+
+    def _record(self, epoch):
         chunks = self._predict(epoch)
         if self._means is None:
             chunks = _Peeked(chunks)
@@ -189,10 +236,11 @@ class SEAL(_Averaging):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
         for outputs in _predictions.in_pieces(
-            self.model, self._order.read(self.x), batch_size=self.batch_size
+            self.owner,
+            self.model,
+            self._order.read(self.x),
+            batch_size=self.batch_size,
         ):
-            if not hasattr(outputs, "shape"):
-                raise ValueError(_sample_ids.output_message(self.owner, outputs))
             predictions = np.asarray(outputs, np.float32)
             if self.from_logits and predictions.ndim == 2:
                 predictions = _mean_predictions.softmax(np.array(predictions))
@@ -216,21 +264,13 @@ class _Peeked:
 
 def _count_examples(owner, data):
     """Return the number of examples of a data set of batches."""
-    try:
-        is_infinite = len(data) < 0
-    except TypeError:
-        # tf.data and PyDataset say so of endless and of unknown ones.
-        is_infinite = getattr(data, "num_batches", 0) is None
-        cardinality = getattr(data, "cardinality", None)
-        if cardinality is not None:
-            is_infinite = int(cardinality()) == -1
-    if is_infinite:
-        expected = "a finite data set"
-        raise ValueError(message(owner, "x", expected, data, "Leave out `repeat`."))
-    return sum(
+    count = sum(
         int(keras.tree.flatten(_predictions.inputs_of(batch))[0].shape[0])
         for batch in data
     )
+    if not count:
+        raise ValueError(message(owner, "x", "data of at least one example", data))
+    return count
 
 
 def _check_batch_size(owner, batch_size):

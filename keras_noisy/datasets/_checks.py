@@ -47,13 +47,31 @@ def as_class_ids(owner, argument, labels, num_classes=None):
         received = describe_array(labels)
         raise TypeError(message(owner, argument, expected, received, mend))
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if low < 0 or (num_classes is not None and high >= num_classes):
+    # Larger ones would wrap around below.
+    limit = 2**63 if num_classes is None else num_classes
+    if low < 0 or high >= limit:
         expected = "non-negative class ids"
         if num_classes is not None:
             expected = f"class ids in [0, {num_classes})"
         received = Described(f"array with values in [{low}, {high}]")
         raise ValueError(message(owner, argument, expected, received))
     return labels.astype(np.int64)
+
+
+def as_column(values):
+    """Return plain integers as int64 `(n,)`, with other numbers and texts as objects.
+
+    With anything else it is no column, and what it is is returned.
+    """
+    values = list(values)
+    for value in values:
+        if type(value) not in (int, float, str, bool, type(None)):
+            return f"a list with a {type(value).__name__} in it"
+    if all(type(value) is int and value.bit_length() < 64 for value in values):
+        return np.array(values, np.int64)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 def labels_for(owner, labels, size):

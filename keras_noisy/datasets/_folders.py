@@ -12,6 +12,7 @@ from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif")
 _TEST_FOLDERS = ("test", "val", "validation")
+_SPLITS = {"train", "training", "testing", "valid", "dev", "eval", *_TEST_FOLDERS}
 _CLOTHING1M_SPLITS = {
     "train": ("noisy_train_key_list.txt", "noisy_label_kv.txt"),
     "clean_train": ("clean_train_key_list.txt", "clean_label_kv.txt"),
@@ -54,12 +55,29 @@ class FileSplit:
         return dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def has_class_folders(folder):
-    """Whether there are training images in one folder per class."""
-    return (folder / "train").is_dir()
+def has_splits(folder):
+    """Whether there is a folder `train`, and it is not one of a class `train`."""
+    train = folder / "train"
+    return train.is_dir() and (bool(_subfolders(train)) or not _images(train))
 
 
-def load_class_folders(owner, name, folder):
+def load_flat(owner, name, folder):
+    """Return the data set of `folder/CLASS/*`, all of it as the split "train"."""
+    names = _subfolders(folder)
+    empty = [name for name in names if not _images(folder / name)]
+    are_splits = _SPLITS.issuperset(name.lower() for name in names)
+    if len(names) < 2 or empty or are_splits:
+        expected = (
+            "a folder with CLASS/IMAGE files for two classes or more, one with "
+            "train/CLASS/IMAGE and val/CLASS/IMAGE files, or one that TFDS prepared"
+        )
+        mend = f"There are no images in {empty[0]}." if empty else ""
+        raise ValueError(message(owner, "source", expected, str(folder), mend))
+    sources = {"train": _scan(owner, folder, names)}
+    return StreamedDataset(name, sources, tuple(names))
+
+
+def load_splits(owner, name, folder):
     """Return the data set of `folder/train/CLASS/*` and `folder/val/CLASS/*`."""
     train_folder = folder / "train"
     names = _subfolders(train_folder)
@@ -89,11 +107,20 @@ def _subfolders(folder):
         return sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
 
 
+def _images(folder):
+    files = sorted(os.listdir(folder))
+    return [f for f in files if f.lower().endswith(_SUFFIXES) and f[0] != "."]
+
+
 def _scan(owner, folder, names):
     paths, labels = [], []
     for class_id, name in enumerate(names):
-        files = sorted(os.listdir(folder / name))
-        files = [f for f in files if f.lower().endswith(_SUFFIXES) and f[0] != "."]
+        nested = _subfolders(folder / name)
+        if nested:
+            expected = f"a folder with images, and no folders, in {folder.name}/{name}"
+            mend = f"Move the images of {nested[0]} up, or it away."
+            raise ValueError(message(owner, "source", expected, str(folder), mend))
+        files = _images(folder / name)
         paths += [os.path.join(name, file) for file in files]
         labels += [class_id] * len(files)
     if not paths:

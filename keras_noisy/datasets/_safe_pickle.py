@@ -1,247 +1,246 @@
 """Published label files that are pickles, read without running what they say.
 
-A pickle is a program: loading one from the internet can do anything. CIFAR-N's labels
-are such files (`.npy` with an object array, `.pt` of `torch.save`). The unpickler here
-knows plain containers, numbers and NumPy arrays, and refuses every other name before
-anything is called. What it knows are functions of this file, not NumPy's, which rebuild
-arrays from what a file says without much checking.
+A pickle is a program that can do anything. Here its steps build lists, dicts and notes
+of what they would call, `_Call`; nothing is called, and a name that labels do not need
+is refused. `_Columns` reads the notes of arrays, whose sizes must be plain integers
+that fit the bytes in the file. Nothing is compared, hashed or shown before its type is
+known: a few bytes can nest lists a million times.
 """
 
+import dataclasses
 import io
-import math
-import pickle
+import operator
 import pickletools
 import re
 import zipfile
+from typing import Any
 
 import numpy as np
 
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+from keras_noisy import _npz
+from keras_noisy.datasets import _checks
+
+# Each takes up to 100 bytes and some microseconds.
+_MAX_STEPS = 1 << 24
+_ANY = [pickletools.anyobject]
+_encode = operator.methodcaller("encode", "latin1")
+_STORAGES = {"BoolStorage": "?", "ByteStorage": "u1", "CharStorage": "i1"}
+_STORAGES |= {"ShortStorage": "<i2", "IntStorage": "<i4", "LongStorage": "<i8"}
+_STORAGES |= {"FloatStorage": "<f4", "DoubleStorage": "<f8"}
+_NAMES = (
+    *("_codecs.encode", "collections.OrderedDict", "torch._utils._rebuild_tensor_v2"),
+    *("numpy.ndarray", "numpy.dtype", "numpy.core.numeric._frombuffer"),
+    *("numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar"),
+    *(f"torch.{name}" for name in _STORAGES),
+)
 
 
-class Refused(pickle.UnpicklingError):
+class Refused(ValueError):
     """A pickle names something that is not a plain array."""
 
 
+@dataclasses.dataclass(eq=False, repr=False, slots=True)
+class _Call:
+    """A name, with what a pickle would call it, and the state that it would set."""
+
+    name: str
+    args: Any = None
+    state: Any = None
+
+
 def read_npy(file):
-    """Return the array, or the object in the object array, of a `.npy` file.
+    """Return the array of a `.npy` file, or what its object array holds by name.
 
-    Args:
-        file: A binary file, open at its beginning.
-
-    Raises:
-        Refused: If it names anything but plain arrays.
-        Exception: Of half a dozen types, if the file is damaged.
+    Raises `Refused` for other than plain arrays, half a dozen others for damage.
     """
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(file)
-    else:
-        header = np.lib.format.read_array_header_2_0(file)
-    if not header[2].hasobject:
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-    content = _load(file)
-    is_scalar = isinstance(content, np.ndarray) and content.shape == ()
-    return content.item() if is_scalar else content
+    content = file.read()
+    shape, dtype, start = _npz.read_header(content)
+    if dtype.hasobject:
+        content = _parse(io.BytesIO(content[start:]))
+        # Without axes it holds one dict.
+        return _Columns().read(content if shape else content.state[4][0])
+    _npz.check_room(shape, dtype, len(content) - start)
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def read_torch(file):
-    """Return what `torch.save` wrote, with NumPy arrays in place of tensors.
+    """Return what `torch.save` wrote, arrays by name; raises as `read_npy`.
 
-    Both of torch's formats are read, without torch; tensors in the newer one only,
-    which is that of torch 1.6 and later.
-
-    Args:
-        file: A binary file, open at its beginning.
-
-    Raises:
-        Refused: If it names anything but plain arrays and tensors.
-        Exception: Of half a dozen types, if the file is damaged.
+    Without torch both of its formats are read; tensors in that of torch 1.6 and later.
     """
     if not zipfile.is_zipfile(file):
         file.seek(0)
-        if _load(file) != _TORCH_MAGIC:
-            raise ValueError("it is not a file of torch.save")
-        _load(file)  # The version of the format,
-        _load(file)  # and byte order and sizes of the writing machine.
-        return _load(file)
-    with zipfile.ZipFile(file) as archive:
+        content = io.BytesIO(file.read())
+        for _ in range(3):  # A magic number, a version, the sizes of a machine.
+            _parse(content)
+        return _Columns().read(_parse(content))
+    with _npz.open_zip(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("it is not a file of torch.save")
         folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != (
-            b"little"
-        ):
+        order = f"{folder}byteorder"
+        if order in names and _npz.read_member(archive, order) != b"little":
             raise ValueError("it was written by a big-endian machine")
-        return _load(io.BytesIO(archive.read(pickles[0])), archive, folder)
+        content = _parse(io.BytesIO(_npz.read_member(archive, pickles[0])))
+        return _Columns(archive, folder).read(content)
 
 
-def _load(file, archive=None, folder=""):
-    """Return what the pickle in a file holds, its arrays as NumPy's."""
-    start = file.tell()
-    _check_memo(file)
-    file.seek(start)
-    return _plain(_Unpickler(file, archive, folder).load())
+def _parse(file):
+    """Return what a pickle builds, with a `_Call` in the place of each call."""
+    stack, marks, memo = [], [], {}
+    for number, (step, argument, _) in enumerate(pickletools.genops(file)):
+        if number > _MAX_STEPS:
+            raise ValueError("its pickle has more steps than any file of labels")
+        first = len(stack) - len(step.stack_before)
+        if pickletools.stackslice in step.stack_before:
+            # What is above the mark, and the list or dict below it that it goes into.
+            first = marks.pop() - (step.stack_before[0] is not pickletools.markobject)
+        items = stack[first:]
+        del stack[first:]
+        match step.name, items:
+            # A number or a text that the step brings along.
+            case _, [] if step.arg and step.stack_after not in ([], _ANY):
+                stack.append(argument)
+            case "NONE" | "NEWTRUE" | "NEWFALSE", _:
+                stack.append({"NEWTRUE": True, "NEWFALSE": False}.get(step.name))
+            case "MARK", _:
+                marks.append(len(stack))
+            case "EMPTY_LIST" | "LIST", _:
+                stack.append(items)
+            case "EMPTY_TUPLE" | "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3", _:
+                stack.append(tuple(items))
+            case "EMPTY_DICT" | "DICT", _:
+                stack.append(_fill({}, items))
+            case "APPEND" | "APPENDS", [list() as target, *new]:
+                target.extend(new)
+                stack.append(target)
+            case "SETITEM" | "SETITEMS", [dict() as target, *new]:
+                stack.append(_fill(target, new))
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE", _:
+                stack += items
+                memo[len(memo) if argument is None else argument] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET", _:
+                stack.append(memo[argument])
+            case "GLOBAL" | "STACK_GLOBAL", _:
+                stack.append(_look_up(*(items or argument.split(" ", 1))))
+            case "REDUCE", [_Call("OrderedDict", None), ()]:
+                stack.append({})
+            case "REDUCE", [_Call(name, None), tuple() as args]:
+                stack.append(_Call(name, args))
+            case "BINPERSID", [("storage", _Call(), str(), _, int()) as key]:
+                stack.append(_Call("storage", key))
+            case "BINPERSID", _:
+                raise ValueError("it holds tensors in the format before torch 1.6")
+            case "BUILD", [_Call(_, tuple()) as call, tuple() as state]:
+                call.state = state
+                stack.append(call)
+            case "PROTO" | "FRAME" | "STOP", _:
+                stack += items
+            case _:
+                raise Refused(f"the step {step.name}")
+    return stack[-1]
 
 
-def _check_memo(file):
-    """Raise if a pickle is not whole, or would reserve memory that it does not fill.
-
-    Python keeps a table up to the greatest number that a pickle puts something under,
-    which four bytes of it can make as large as the machine's memory.
-    """
-    for opcode, argument, position in pickletools.genops(file):
-        if opcode.name.startswith("EXT"):
-            raise Refused(opcode.name)
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > position:
-            raise ValueError("it numbers more objects than it has")
+def _fill(target, items):
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        # As text: whoever writes a file can choose integers that share a hash.
+        if type(key) not in (str, int) or str(key) in target:
+            raise ValueError("it has a name twice, or one that is no text")
+        target[str(key)] = value
+    return target
 
 
-def _plain(content):
-    """Return `content` with arrays in place of what stands for them."""
-    if isinstance(content, _Array):
-        content = content.value
-    if isinstance(content, dict):
-        return {_plain(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
-    if isinstance(content, np.ndarray) and content.dtype.hasobject:
-        values = np.empty(content.size, object)
-        values[:] = [_plain(value) for value in content.reshape(-1)]
-        return values.reshape(content.shape)
-    return content
+def _look_up(module, name):
+    full = ".".join((module, name))
+    # NumPy 2 moved its functions.
+    if full.replace("numpy._core", "numpy.core") not in _NAMES:
+        raise Refused(full[:100])
+    return _Call(full.rpartition(".")[2])
 
 
-class _DType:
-    """Stands for a dtype while a file is read."""
+class _Columns:
+    """Reads labels out of what a pickle builds, and storages out of a zip file."""
 
-    def __init__(self, code, *_):
-        if not re.fullmatch(r"[iufSU]\d+|b1|O8?", code):
-            raise Refused(f"numpy.dtype({code!r})")
-        self.value = np.dtype(code)
-
-    def __setstate__(self, state):
-        self.value = self.value.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands for an array while a file is read.
-
-    Args:
-        data: Bytes; of objects, a list.
-        dtype: A `_DType`.
-        shape: Shape of the array.
-        order: "C" or "F".
-    """
-
-    value = None
-
-    def __init__(self, data=None, dtype=None, shape=None, order="C"):
-        if dtype is not None:
-            self.__setstate__((1, shape, dtype, order == "F", data))
-
-    def __setstate__(self, state):
-        _, shape, dtype, is_fortran, data = state
-        if dtype.value.hasobject:
-            array = np.empty(len(data), object)
-            array[:] = data
-        else:
-            # Python 2 wrote bytes as text.
-            data = data.encode("latin1") if isinstance(data, str) else data
-            array = np.frombuffer(data, dtype.value) if data else np.zeros(0, int)
-        self.value = array.reshape(shape, order="F" if is_fortran else "C")
-
-
-def _scalar(dtype, data):
-    """Return a NumPy scalar."""
-    return np.frombuffer(data, dtype.value)[0]
-
-
-def _encode(text, encoding):
-    """Return the bytes of `text`, as old pickles spell them."""
-    if encoding != "latin1":
-        raise Refused(f"_codecs.encode to {encoding!r}")
-    return text.encode(encoding)
-
-
-def _rebuild_tensor(storage, offset, size, stride, *_):
-    """Return a tensor as an array; its hooks and its gradient flag are left out."""
-    if math.prod(size) == 0:
-        return np.zeros(size, storage.dtype)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # Unchecked, a file could read memory that is not its own.
-    if offset < 0 or min(stride, default=0) < 0 or last >= len(storage):
-        raise ValueError("it holds a tensor that is larger than its storage")
-    steps = [step * storage.itemsize for step in stride]
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, steps)
-    return view.copy()
-
-
-_STORAGES = {
-    "ByteStorage": "u1",
-    "CharStorage": "i1",
-    "ShortStorage": "<i2",
-    "IntStorage": "<i4",
-    "LongStorage": "<i8",
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-}
-
-_FUNCTIONS = {
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): dict,
-    ("numpy", "dtype"): _DType,
-    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _Array,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-}
-
-
-class _Callable:
-    """A function that a pickle can call, and not change."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function):
-        self._function = function
-
-    def __call__(self, *args):
-        return self._function(*args)
-
-    def __setstate__(self, state):
-        raise Refused("a change of what it may call")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Loads plain containers, numbers, NumPy arrays and, from a zip file, tensors."""
-
-    def __init__(self, file, archive=None, folder=""):
-        # NumPy's pickles of Python 2 hold bytes in strings.
-        super().__init__(file, encoding="latin1")
+    def __init__(self, archive=None, folder=""):
         self._archive, self._folder = archive, folder
+        self._done = {}
 
-    def find_class(self, module, name):
-        """Return what a name that is known to be harmless stands for."""
-        # NumPy 2 moved its functions.
-        key = module.replace("numpy._core", "numpy.core"), name
-        if key in _FUNCTIONS:
-            return _Callable(_FUNCTIONS[key])
-        if key == ("numpy", "ndarray"):
-            return name
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        raise Refused(f"{module}.{name}")
+    def read(self, content):
+        """Return arrays `(n,)` or `()` by name; of other things what they are."""
+        columns = content if type(content) is dict else {"noisy": content}
+        return {name: self._column(value) for name, value in columns.items()}
 
-    def persistent_load(self, key):
-        """Return the storage of a tensor."""
-        if self._archive is None:
-            raise ValueError("it holds tensors in the format before torch 1.6")
-        kind, dtype, name, _, count = key
-        if kind != "storage" or dtype not in _STORAGES.values():
-            raise Refused(f"persistent {kind!r}")
-        content = self._archive.read(f"{self._folder}data/{name}")
-        return np.frombuffer(content, dtype, count=count)
+    def _column(self, value):
+        match value:
+            case list() | tuple():
+                return self._once(self._list, value)
+            case int() if value.bit_length() < 64:
+                return np.array(value)
+            case _Call("_reconstruct", _, (_, shape, dtype, _, data)):
+                return self._array(data, dtype, shape)
+            case _Call("_frombuffer", (data, dtype, shape, *_)):
+                return self._array(data, dtype, shape)
+            case _Call("scalar", (dtype, data)):
+                return self._array(data, dtype, ())
+            case _Call("_rebuild_tensor_v2", (_Call("storage", key), *layout)):
+                return self._tensor(key, *layout[:3])
+            case _Call():
+                raise Refused(f"{value.name} alone")
+        return f"a {type(value).__name__}"
+
+    def _once(self, read, value):
+        # What a file names a thousand times is read once.
+        key = read, value if type(value) is str else id(value)
+        if key not in self._done:
+            self._done[key] = read(value)
+        return self._done[key]
+
+    def _list(self, values):
+        scalars = (self._column(v).item() if type(v) is _Call else v for v in values)
+        return _checks.as_column(scalars)
+
+    def _array(self, data, dtype, shape):
+        dtype, size = _dtype(dtype), (*_sizes(shape), 1)[0]
+        if shape[1:] not in ((), (1,)):
+            return f"an array with {len(shape)} axes"
+        match data:
+            case list() if dtype.hasobject and len(data) == size:
+                return self._once(self._list, data)
+            # Old pickles spell bytes as text, and Python 2 did not tell them apart.
+            case _Call("encode", (str() as data, "latin1")) | (str() as data):
+                data = self._once(_encode, data)
+        return np.frombuffer(data, dtype, size).reshape(shape[:1])
+
+    def _tensor(self, storage, offset, size, stride):
+        """Return a part of a storage; without a copy, none can outgrow the file."""
+        (offset,), size, stride = _sizes((offset,)), _sizes(size), _sizes(stride)
+        if not size or size[1:] not in ((), (1,)):
+            return f"a tensor with {len(size)} axes"
+        _, kind, name, _, count = storage
+        content = self._once(self._storage, name)
+        array = np.frombuffer(content, _STORAGES[kind.name], *_sizes((count,)))
+        last = offset + (size[0] - 1) * stride[0]
+        if last >= len(array) or (size[0] > 1 and not stride[0]):
+            raise ValueError("it holds a tensor that is larger than its storage")
+        return array[offset : last + 1 : stride[0] or 1][: size[0]]
+
+    def _storage(self, name):
+        return _npz.read_member(self._archive, f"{self._folder}data/{name}")
+
+
+def _sizes(sizes):
+    """Return plain integers; NumPy's, and products of large ones, would wrap around."""
+    if type(sizes) is tuple and all(type(n) is int and 0 <= n < 1 << 40 for n in sizes):
+        return sizes
+    raise ValueError("it has an array with sizes that are no plain integers from 0")
+
+
+def _dtype(call):
+    """Return the dtype that a call stands for."""
+    match call:
+        case _Call("dtype", (str() as code, *_), None | (_, str(), *_) as state):
+            if re.fullmatch(r"[iuf][1248]|b1|O8?|[SU]\d{1,4}", code):
+                return np.dtype(code).newbyteorder(state[1] if state else "=")
+    raise Refused("a dtype that labels do not have")

@@ -33,6 +33,9 @@ def builder_for(owner, names, source):
         ValueError: If there is nothing prepared in the folder, or it has no images
             and labels.
     """
+    # First of all: whoever has another folder needs no TFDS.
+    is_folder = not is_builder(source) and source != "tfds"
+    prepared = _prepared(owner, names, source) if is_folder else None
     tfds = _checks.require(owner, "tensorflow_datasets", "this source")
     _checks.require(owner, "tensorflow", "this source")
     if is_builder(source):
@@ -41,7 +44,7 @@ def builder_for(owner, names, source):
         builder = tfds.builder(names[-1])
         builder.download_and_prepare()
     else:
-        builder = tfds.builder_from_directory(_prepared(owner, names, source))
+        builder = tfds.builder_from_directory(prepared)
     features = builder.info.features
     if not {"image", "label"} <= set(features):
         expected = "a data set with the features 'image' and 'label'"
@@ -55,7 +58,7 @@ def _prepared(owner, names, source):
     folder = pathlib.Path(source)
     prepared = [folder] if is_prepared(folder) else []
     for name in names:
-        prepared = prepared or _prepared_versions(folder / name)
+        prepared = prepared or prepared_versions(folder / name)
     if not prepared:
         expected = f"a folder with {' or '.join(names)} as TFDS prepares it"
         mend = f"Run tfds.builder({names[-1]!r}, data_dir=...).download_and_prepare()."
@@ -68,7 +71,7 @@ def is_prepared(folder):
     return (folder / "dataset_info.json").is_file()
 
 
-def _prepared_versions(folder):
+def prepared_versions(folder):
     """Return the prepared versions below a data set's folder, the newest last."""
     patterns = ("*/dataset_info.json", "*/*/dataset_info.json")
     found = [path.parent for pattern in patterns for path in folder.glob(pattern)]

@@ -7,12 +7,12 @@ import functools
 import hashlib
 import os
 import pathlib
-import zipfile
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_noisy import _npz
 from keras_noisy._errors import message
 from keras_noisy.datasets import _checks, _class_names, _folders, _tfds
 from keras_noisy.datasets.dataset import Dataset, check_images
@@ -107,7 +107,10 @@ def load(
         source: None; "tfds" for TensorFlow Datasets, or a builder of it; a `.npz` file
             with `x_train`, `y_train`, `x_test`, `y_test` and, if it likes,
             `class_names`; or a folder: a `data_dir` of TFDS, a data set that TFDS
-            prepared, images as `train/CLASS/*` and `val/CLASS/*`, or Clothing1M.
+            prepared, images as `train/CLASS/*` and `val/CLASS/*`, for "custom" also
+            as `CLASS/*`, or Clothing1M. All images of `CLASS/*` are the split
+            "train", in the order of `keras.utils.image_dataset_from_directory` with
+            `shuffle=False`; nothing is held out, and there is no split "test".
         label_file: A file with noisy labels of the training set, for
             `read_label_file`. For CIFAR-N None takes the labels of a builder of the
             same name, or else downloads the authors' file.
@@ -229,11 +232,15 @@ def _read_npz(name, path):
         expected = f"a folder for {name!r}"
         raise ValueError(message(_OWNER, "source", expected, str(path)))
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is not a zip file")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in _ARRAYS if key in archive}
-            names = archive.get("class_names")
+        with open(path, "rb") as file:
+            archive = _npz.Npz(file)
+            arrays = {key: archive[key] for key in _ARRAYS if key in archive.names}
+            names = archive["class_names"] if "class_names" in archive.names else None
+        if names is not None and names.ndim != 1:
+            raise ValueError(f"its 'class_names' have the shape {names.shape}")
+        scalars = [key for key, array in arrays.items() if array.ndim == 0]
+        if scalars:
+            raise ValueError(f"its {scalars[0]!r} is one number")
     except MemoryError:
         raise
     # zipfile, zlib and NumPy raise half a dozen types on damaged bytes.
@@ -264,9 +271,11 @@ def _digest(labels):
 def _read_folder(name, folder):
     if name == "clothing1m":
         return _folders.load_clothing1m(_OWNER, folder), {}
-    is_images = _folders.has_class_folders(folder) and not _tfds.is_prepared(folder)
-    if is_images and name in ("imagenet2012", _CUSTOM):
-        return _folders.load_class_folders(_OWNER, name, folder), {}
+    may_be_images = name in ("imagenet2012", _CUSTOM) and not _tfds.is_prepared(folder)
+    if may_be_images and _folders.has_splits(folder):
+        return _folders.load_splits(_OWNER, name, folder), {}
+    if may_be_images and name == _CUSTOM and not _tfds.prepared_versions(folder / name):
+        return _folders.load_flat(_OWNER, name, folder), {}
     if name == "digits":
         expected = "None or a .npz file for 'digits'"
         raise ValueError(message(_OWNER, "source", expected, str(folder)))

@@ -5,21 +5,26 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
-import zipfile
+import re
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_noisy import _npz
 from keras_noisy._errors import message
 from keras_noisy.datasets import _checks, _safe_pickle
 from keras_noisy.datasets.dataset import Dataset
-from keras_noisy.noise._checks import Described, check_sample_ids
+from keras_noisy.noise._checks import Described, check_num_classes, check_sample_ids
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "read_label_file"
-_CLEAN_NAMES = ("clean_label", "clean_labels", "clean", "label")
-_ID_NAMES = ("sample_id", "id", "index", "")
+_ID_NAME = re.compile(
+    r"(unnamed: ?0|row|((sample|example|image|img|row|instance|item|data|train)[\W_]*)?"
+    r"(ids?|idx|index|indices))?",
+    re.IGNORECASE,
+)
 _COARSE = "coarse"
+_MAX_COLUMNS = 1000
 # Short names of CIFAR-N's label sets, and what its files call them.
 LABEL_SETS = {
     "aggre": ("aggre_label",),
@@ -34,6 +39,8 @@ _SAME = "same"
 _TORCHVISION = "torchvision"
 # Below it chance agreement is not told apart from noise.
 _MIN_FOR_CHANCE = 1000
+# A wrong order passes for the right one with a probability of exp(-10).
+_CHANCE_EXPONENT = 10
 
 
 def read_label_file(
@@ -63,9 +70,11 @@ def read_label_file(
     - `.npz`, also as `"file.npz:key"`, and `.npy` with one array of labels;
     - `.npz` of `noise.NoisyLabels.save`.
 
-    Clean labels are found under `clean_label`, `clean_labels`, `clean` or `label` (for
-    CIFAR-100N's coarse labels `clean_coarse_label`), ids under `sample_id`, `id`,
-    `index` or without a name.
+    Clean labels are found under `label` and whatever has "clean" or "true" as a part
+    of its name, such as `clean_label` (for CIFAR-100N's coarse labels
+    `clean_coarse_label`); if there are several, all are compared. Ids are found under
+    `id`, `idx`, `index`, `sample_id`, `image_id` and the like, in small or capital
+    letters, or without a name.
 
     Args:
         path: The file.
@@ -91,8 +100,9 @@ def read_label_file(
         FileNotFoundError: If there is no such file.
         TypeError: If labels or ids are not integers.
         ValueError: If the file is damaged, in another format, or a pickle of anything
-            but plain arrays; lacks `key` or some ids; holds labels out of range; does
-            not agree with `clean_labels`; or nothing says what order it is in.
+            but plain arrays, or claims more bytes than it has; lacks `key` or some
+            ids; has a column twice; holds labels out of range; does not agree with
+            `clean_labels`; or nothing says what order it is in.
 
     Example:
         >>> import pathlib, tempfile
@@ -104,20 +114,26 @@ def read_label_file(
     """
     path, key = _split_key(path, key)
     clean, ids, num_classes, own_order = _describe(clean_labels, ids, num_classes)
+    _check_order_name(order)
     columns = _read(path)
     if num_classes is None:
-        num_classes = _file_num_classes(columns, clean)
-    key, noisy = _choose(path, columns, key)
-    file_clean = _clean_column(path, columns, key, len(noisy))
-    rows, ids = _rows(path, columns, len(noisy), ids, file_ids, len(clean))
+        num_classes = _file_num_classes(path, columns, clean)
+    key = _choose(path, columns, key)
+    noisy = _class_ids(columns, key)
+    clean_names = _clean_names(path, columns, key)
+    if file_ids is None:
+        file_ids = _named_ids(path, columns, bool(clean_names))
+        if file_ids is None and not clean_names:
+            _check_unknown_ids(path, columns, key, num_classes)
+    rows, ids = _rows(path, file_ids, len(noisy), ids, len(clean))
     noisy = noisy[rows]
-    if file_clean is None:
+    for name in clean_names:
+        _check_clean(path, name, _class_ids(columns, name)[rows], clean, ids)
+    if not clean_names:
         _check_order(path, order, own_order)
-        _check_range(path, key, noisy, num_classes)
+    _check_range(path, key, noisy, clean, num_classes)
+    if not clean_names:
         _check_agreement(path, noisy, clean)
-    else:
-        _check_clean(path, file_clean[rows], clean, ids)
-        _check_range(path, key, noisy, num_classes)
     return NoisyLabels(noisy, clean, num_classes)
 
 
@@ -128,6 +144,8 @@ def _split_key(path, key):
     """Return path and key; the path may hold both, as `file.npz:key`."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(message(_OWNER, "path", "a path", path))
+    if key is not None and not isinstance(key, str):
+        raise TypeError(message(_OWNER, "key", "a name in the file, or None", key))
     path = os.fspath(path)
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".npz") and not os.path.exists(path):
@@ -141,6 +159,8 @@ def _split_key(path, key):
 def _describe(clean_labels, ids, num_classes):
     """Return labels, ids, number of classes and order of the data set."""
     order = None
+    if num_classes is not None:
+        num_classes = check_num_classes(_OWNER, num_classes)
     if isinstance(clean_labels, Dataset):
         dataset, clean_labels = clean_labels, clean_labels.y_train
         order = dataset.order
@@ -182,6 +202,7 @@ def _read(path):
         raise FileNotFoundError(text)
     try:
         columns = readers[path.suffix](path)
+        _check_columns(columns)
     except MemoryError:
         raise
     except _safe_pickle.Refused as error:
@@ -198,30 +219,57 @@ def _read(path):
     return columns
 
 
+def _check_columns(columns):
+    if len(columns) > _MAX_COLUMNS:
+        raise ValueError(f"it has more than {_MAX_COLUMNS} columns")
+    if not any(map(_is_column, columns.values())):
+        found = [f"{name!r} is {_what(column)}" for name, column in columns.items()]
+        raise ValueError(f"it holds no labels: {', '.join(found[:5]) or 'nothing'}")
+
+
 def _read_csv(path):
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if not rows:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        _check_header(header)
+        rows = []
+        for row in filter(None, reader):
+            if len(row) != len(header):
+                extra = " A comma at the end adds one." if row[-1] == "" else ""
+                raise ValueError(
+                    f"line {reader.line_num} has {len(row)} of {len(header)} "
+                    f"values.{extra}"
+                )
+            rows.append(row)
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    if header[-1] == "" and not any(map(str.strip, columns[-1])):
+        raise ValueError("its lines end in a comma, which adds a column without values")
+    columns = zip(header, columns, strict=True)
+    return {name: _as_integers(texts) for name, texts in columns}
+
+
+def _check_header(header):
+    if not header:
         raise ValueError("it is empty")
-    header, *rows = rows
-    header = [name.strip() for name in header]
     if any(name.isdecimal() for name in header):
         raise ValueError("the first line must name the columns")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} of {len(header)} values")
-    columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    return {
-        name: _as_integers(column) for name, column in zip(header, columns, strict=True)
-    }
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and separator in header[0]:
+            raise ValueError(f"its values are separated by {name}, not by commas")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"it has more than one column {twice[0]!r}")
 
 
 def _as_integers(texts):
-    """Return the numbers in a column of text; of other text, the text."""
-    try:
-        return np.array([int(text) for text in texts], np.int64)
-    except ValueError:
-        return np.array(texts)
+    """Return the numbers in a column of text; with other text, objects."""
+    # Python's `int` takes more: "1_0", and digits of any script.
+    is_integer = re.compile(r"\s*[+-]?[0-9]{1,18}\s*").fullmatch
+    if all(map(is_integer, texts)):
+        return np.array(list(map(int, texts)), np.int64)
+    return _checks.as_column(
+        int(text) if is_integer(text) else text.strip() for text in texts
+    )
 
 
 def _read_npy(path):
@@ -231,40 +279,51 @@ def _read_npy(path):
 
 def _read_torch(path):
     with open(path, "rb") as file:
-        return _as_columns(_safe_pickle.read_torch(file))
+        return _safe_pickle.read_torch(file)
 
 
 def _read_npz(path):
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is not a zip file")
-    with np.load(path, allow_pickle=False) as archive:
-        names = archive.files
-        if {"format", "clean_digest"} <= set(names):
-            labels = NoisyLabels.load(path)
-            return {
-                "noisy": labels.noisy,
-                "clean": labels.clean,
-                "num_classes": np.array(labels.num_classes),
-            }
-        return {name: archive[name] for name in names}
+    with open(path, "rb") as file:
+        archive = _npz.Npz(file)
+        if not {"format", "clean_digest"} <= set(archive.names):
+            return {name: _read_member(archive, name) for name in archive.names}
+    labels = NoisyLabels.load(path)
+    num_classes = np.array(labels.num_classes)
+    return {"noisy": labels.noisy, "clean": labels.clean, "num_classes": num_classes}
+
+
+def _read_member(archive, name):
+    """Return what can be labels, `(n,)` or a number; of other things what they are."""
+    header = archive.header(name)
+    if header is None:
+        return "no array"
+    shape, dtype = header
+    if dtype.hasobject:
+        return "an array of Python objects, which are not read"
+    if len(shape) > 1 and shape[1:] != (1,):
+        return f"an array with {len(shape)} axes"
+    array = archive[name]
+    return array[:, 0] if array.ndim == 2 else array
 
 
 def _as_columns(content):
-    if isinstance(content, dict):
-        return {str(name): np.asarray(value) for name, value in content.items()}
-    return {"noisy": np.asarray(content)}
+    return content if isinstance(content, dict) else {"noisy": content}
 
 
 # --- which labels, in which rows
 
 
+def _is_clean(name):
+    """Whether labels of this name are clean ones, by convention."""
+    parts = re.split(r"[\W_]+", name.lower())
+    return name.lower() == "label" or not {"clean", "true"}.isdisjoint(parts)
+
+
 def _choose(path, columns, key):
-    """Return name and values of the label set that is asked for."""
-    names = [name for name, column in columns.items() if column.ndim == 1]
+    """Return the name of the label set that is asked for."""
+    names = [name for name, column in columns.items() if _is_column(column)]
     others = [
-        name
-        for name in names
-        if name not in (*_CLEAN_NAMES, *_ID_NAMES) and not name.startswith("clean_")
+        name for name in names if not (_is_clean(name) or _ID_NAME.fullmatch(name))
     ]
     if key is None and len(others) == 1:
         key = others[0]
@@ -273,44 +332,122 @@ def _choose(path, columns, key):
     if not found:
         expected = f"one of the label sets of the file, {', '.join(map(repr, others))}"
         mend = f"The file is {str(path)!r}."
+        wrong = [name for name in candidates if name in columns]
+        if wrong:
+            mend += f" Its {wrong[0]!r} is {_what(columns[wrong[0]])}."
         raise ValueError(message(_OWNER, "key", expected, key, mend))
-    noisy = _checks.as_class_ids(_OWNER, f"path[{found[0]!r}]", columns[found[0]])
-    return found[0], noisy
+    return found[0]
 
 
-def _clean_column(path, columns, key, size):
-    """Return the clean labels beside the label set `key`, or None."""
-    names = ("clean_coarse_label",) if _COARSE in key else _CLEAN_NAMES
-    found = [name for name in names if name in columns and name != key]
-    if not found:
-        return None
-    clean = _checks.as_class_ids(_OWNER, f"path[{found[0]!r}]", columns[found[0]])
-    if len(clean) != size:
-        expected = f"a file with as many labels under {found[0]!r} as under {key!r}"
-        mend = f"They are {len(clean)} and {size}."
+def _is_column(column):
+    return isinstance(column, np.ndarray) and column.ndim == 1
+
+
+def _what(column):
+    """Say what a column is that is not one of class ids."""
+    if isinstance(column, str):
+        return column
+    if column.ndim == 1 and column.dtype.hasobject:
+        wrong = (i for i, value in enumerate(column) if type(value) is not int)
+        row = next(wrong, 0)
+        return f"no column of integers: row {row} of {len(column)} is {column[row]!r}"
+    return f"an array of shape {column.shape} and dtype {column.dtype}"
+
+
+def _class_ids(columns, name):
+    """Return class ids, int64 `(n,)`, or raise that a column holds something else."""
+    column, argument = columns[name], f"path[{name!r}]"
+    if not _is_column(column) or column.dtype.hasobject:
+        expected = "class ids of an integer dtype"
+        received = Described(_what(column))
+        raise TypeError(message(_OWNER, argument, expected, received))
+    return _checks.as_class_ids(_OWNER, argument, column)
+
+
+def _clean_names(path, columns, key):
+    """Return the names of the clean labels beside the label set `key`."""
+    names = [
+        name
+        for name in columns
+        if _is_clean(name) and name != key and (_COARSE in name) == (_COARSE in key)
+    ]
+    # Names of classes may stand beside their ids.
+    ids = [n for n in names if _is_column(columns[n]) and columns[n].dtype.kind in "iu"]
+    size = len(columns[key])
+    for name in ids or names:
+        count = len(_class_ids(columns, name))
+        if count != size:
+            expected = f"a file with as many labels under {name!r} as under {key!r}"
+            mend = f"They are {count} and {size}."
+            raise ValueError(message(_OWNER, "path", expected, str(path), mend))
+    return ids
+
+
+def _file_num_classes(path, columns, clean):
+    found = columns.get("num_classes")
+    if found is None or _is_column(found):
+        return max(2, int(clean.max(initial=0)) + 1)
+    if isinstance(found, str) or found.dtype.kind not in "iu" or found.size != 1:
+        expected = "a file whose 'num_classes' is an integer"
+        mend = f"It is {_what(found)}. Pass `num_classes`."
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
-    return clean
+    return int(found)
 
 
-def _file_num_classes(columns, clean):
-    if "num_classes" in columns:
-        return int(columns["num_classes"])
-    return max(2, int(clean.max(initial=0)) + 1)
-
-
-def _check_range(path, key, noisy, num_classes):
+def _check_range(path, key, noisy, clean, num_classes):
     high = int(noisy.max(initial=0))
-    if high >= num_classes:
+    mend = f"It holds {high}. Pass `num_classes` if there are more classes."
+    count_from_one = False
+    if noisy.size and noisy.min() == 1 and clean.min() == 0 and high <= clean.max() + 1:
+        count_from_one = np.mean(noisy - 1 == clean) > np.mean(noisy == clean)
+        mend = (
+            "Its labels seem to count from 1: subtract 1." if count_from_one else mend
+        )
+    if high >= num_classes or count_from_one:
         expected = f"a file with class ids in [0, {num_classes}) under {key!r}"
-        mend = f"It holds {high}. Pass `num_classes` if there are more classes."
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
 
 
-def _rows(path, columns, size, ids, file_ids, num_examples):
+def _named_ids(path, columns, has_clean):
+    """Return the ids in a file, or None where it has none."""
+    names = sorted(filter(_ID_NAME.fullmatch, columns), key=len, reverse=True)
+    found = []
+    for name in names:
+        column = columns[name]
+        if _is_column(column) and column.dtype.kind in "iu":
+            found.append(name)
+        elif not has_clean:
+            expected = f"a file with integers under {name!r}"
+            mend = f"It is {_what(column)}. Pass `file_ids`, the ids of its rows."
+            raise TypeError(message(_OWNER, "path", expected, str(path), mend))
+    # Pandas writes the numbers of the rows without a name.
+    found = [name for name in found if name and name[:7] != "Unnamed"] or found
+    if any(not np.array_equal(columns[name], columns[found[0]]) for name in found):
+        expected = "a file with one column of ids"
+        mend = f"They differ under {', '.join(map(repr, found))}. Pass `file_ids`."
+        raise ValueError(message(_OWNER, "path", expected, str(path), mend))
+    return columns[found[0]] if found else None
+
+
+def _check_unknown_ids(path, columns, key, num_classes):
+    """Raise if a column can only be ids, and would be passed over."""
+    for name, column in columns.items():
+        is_other = name != key and _is_column(column) and column.dtype.kind in "iu"
+        # As many numbers as rows, more than there are classes.
+        if not is_other or len(np.unique(column)) < max(len(column), num_classes + 1):
+            continue
+        if (np.diff(column.astype(np.int64)) != 1).any():
+            expected = "a file whose ids have a known name, such as 'id'"
+            mend = (
+                f"{name!r} has another number in every row. Pass it as `file_ids` if "
+                "these are ids, or else the positions, np.arange(number of rows)."
+            )
+            raise ValueError(message(_OWNER, "path", expected, str(path), mend))
+
+
+def _rows(path, file_ids, size, ids, num_examples):
     """Return the row of the file for each example, and the ids that say so."""
-    if file_ids is None:
-        named = [columns[name] for name in _ID_NAMES if name in columns]
-        file_ids = named[0] if named else np.arange(size)
+    file_ids = np.arange(size) if file_ids is None else file_ids
     file_ids = _as_ids("file_ids", file_ids, size)
     if ids is None:
         if size != num_examples:
@@ -330,6 +467,8 @@ def _rows(path, columns, size, ids, file_ids, num_examples):
         missing = ids[~is_there]
         expected = "a file with a row for each id of the data set"
         mend = f"{len(missing)} of {len(ids)} ids have none, first {_first(missing)}."
+        if np.array_equal(np.sort(ids) + 1, ranked):
+            mend += " The file counts its rows from 1: pass `file_ids`, less by 1."
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
     return by_id[places], ids
 
@@ -341,19 +480,31 @@ def _first(ids):
 # --- whether the rows belong to the examples
 
 
-def _check_clean(path, file_clean, clean, ids):
+def _check_clean(path, name, file_clean, clean, ids):
     """Raise unless the clean labels of file and data set agree, example by example."""
     differs = file_clean != clean
     count = int(np.count_nonzero(differs))
     if count:
         expected = "a file whose clean labels agree with those of the data set"
-        mend = (
-            f"{count} of {len(clean)} differ, first at ids {_first(ids[differs])}. "
+        why = (
             "Mostly the order is another one: label files follow torchvision's, which "
             "is that of keras.datasets and not that of TFDS. Load the data set with "
             "`datasets.load`, or pass `ids`."
         )
+        if np.array_equal(file_clean - 1, clean):
+            why = "The labels of the file count from 1: subtract 1."
+        mend = (
+            f"{count} of {len(clean)} differ, first at ids {_first(ids[differs])}. "
+            f"{why} They are under {name!r}."
+        )
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
+
+
+def _check_order_name(order):
+    known = (*_checks.ORDERS, _TORCHVISION, _SAME)
+    if order is not None and not (isinstance(order, str) and order in known):
+        expected = f"one of {', '.join(map(repr, known))}"
+        raise ValueError(message(_OWNER, "order", expected, order))
 
 
 def _check_order(path, order, own_order):
@@ -366,10 +517,6 @@ def _check_order(path, order, own_order):
         )
         expected = "given for this file"
         raise ValueError(message(_OWNER, "order", expected, order, mend))
-    known = (*_checks.ORDERS, _TORCHVISION, _SAME)
-    if order not in known:
-        expected = f"one of {', '.join(map(repr, known))}"
-        raise ValueError(message(_OWNER, "order", expected, order))
     order = _checks.KERAS if order == _TORCHVISION else order
     if own_order is not None and order not in (_SAME, own_order):
         expected = f"that of the data set, {own_order!r}"
@@ -382,15 +529,43 @@ def _check_agreement(path, noisy, clean):
     size = len(clean)
     if size < _MIN_FOR_CHANCE:
         return
-    agreement = float(np.mean(noisy == clean))
-    length = int(max(noisy.max(), clean.max())) + 1
-    shares = (np.bincount(labels, minlength=length) / size for labels in (noisy, clean))
-    chance = float(np.dot(*shares))
-    if agreement < chance + 5 * np.sqrt(chance * (1 - chance) / size):
+    agree = int(np.count_nonzero(noisy == clean))
+    mean, variance = _chance_agreement(noisy, clean)
+    if _chance_exponent(agree - mean, variance) < _CHANCE_EXPONENT:
         expected = "a file with labels of this data set, in its order"
         mend = (
-            f"{agreement:.1%} agree with the clean labels, and {chance:.1%} would by "
+            f"{agree} of {size} agree with the clean labels, and {mean:.1f} would by "
             "chance. If they are right, noise.NoisyLabels(noisy, clean, num_classes) "
             "takes them."
         )
         raise ValueError(message(_OWNER, "path", expected, str(path), mend))
+
+
+def _chance_agreement(noisy, clean):
+    """Return mean and variance of the number that agree in a random order.
+
+    The sums over all pairs of Hoeffding, "A Combinatorial Central Limit Theorem",
+    Annals of Mathematical Statistics 1951, in counts of the classes.
+    """
+    size = len(clean)
+    length = int(max(noisy.max(), clean.max())) + 1
+    given, true = (
+        np.bincount(y, minlength=length).astype(float) for y in (noisy, clean)
+    )
+    pairs = given @ true
+    pairs_by_row = given @ true**2 + given**2 @ true
+    spread = pairs - pairs_by_row / size + (pairs / size) ** 2
+    return pairs / size, max(0.0, spread / (size - 1))
+
+
+def _chance_exponent(excess, variance):
+    """Return Bennett's bound `x`: by chance the excess has a probability of `exp(-x)`.
+
+    For many that agree it is that of a normal distribution, for few of a Poisson one.
+    """
+    if excess <= 0 or variance == 0:
+        return 0.0
+    # Two examples that change places change the number by up to two.
+    step = 2
+    u = step * excess / variance
+    return variance / step**2 * ((1 + u) * np.log1p(u) - u)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy import _clock
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import BoolArray, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _base, _loss, _replicas
 
 ALPHA = at_least_zero("`keras_noisy.callbacks.AbstentionSchedule` sets it.")
 
@@ -141,3 +144,30 @@ class DeepAbstention(_loss.ScheduledLoss):
 
     function = staticmethod(deep_abstention)
     checks = MappingProxyType({"alpha": ALPHA})
+    _find_watch: ClassVar[Callable[[], Any] | None] = None
+
+    def __call__(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        sample_weight: TensorLike | None = None,
+    ) -> Tensor:
+        """Return the reduced loss, as `keras.losses.Loss` does."""
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        watch = self._find_watch and self._find_watch()
+        if watch is not None and _clock.is_training():
+            # Only here is it alone: regularisation and other outputs are added later.
+            watch.add_loss(*self._total(loss, _base.as_tensor(y_pred)))
+        return loss
+
+    def _total(self, loss, y_pred):
+        """Return the sum of the losses of a batch, and their number."""
+        count = ops.cast(ops.size(y_pred) / y_pred.shape[-1], loss.dtype)
+        if self.reduction in (None, "none", "sum"):
+            return ops.sum(loss), count
+        # Keras adds up what the replicas return.
+        return loss * count * _replicas.num_replicas(), count
+
+    def tell(self, find_watch: Callable[[], Any]) -> None:
+        """Tell what `find_watch()` returns the loss of every training step."""
+        self._find_watch = find_watch

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_noisy import _clock, _errors
 from keras_noisy._checks.numbers import Interval
-from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy._typing import Self, Tensor, TensorLike
 from keras_noisy.losses import _base, _loss, _targets
 
 # What the arguments of global trust may be.
@@ -23,6 +23,9 @@ TRUST = MappingProxyType(
         "transit_time_ratio": _loss.WEIGHT,
     }
 )
+
+# Of the configuration; `_checkpoint.describe` leaves it out.
+_TIME = "saved_time"
 
 
 @_loss.arguments(**TRUST)
@@ -270,12 +273,34 @@ class ProSelfLC(_loss.NoisyLabelLoss):
             stacklevel=2,
         )
 
+    def _time(self):
+        """Return the iterations done and planned."""
+        clock = self._clock() if self._clock is not None else None
+        return self._saved_time if clock is None else clock.time()
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments, and the time once there is one.
+
+        Files of a whole model that end in `.h5` keep nothing else of a loss.
+        """
+        time = list(self._time())
+        return {**super().get_config(), **({_TIME: time} if any(time) else {})}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Return a loss from what `get_config` returned."""
+        arguments = {key: value for key, value in config.items() if key != _TIME}
+        loss = cls(**arguments)
+        done, planned = config.get(_TIME, (0, 0))
+        loss._saved_time = tuple(
+            _errors.check_count(cls.__name__, _TIME, number, low=0)
+            for number in (done, planned)
+        )
+        return loss
+
     def save_own_variables(self, store: Any) -> None:
         """Save the time, so that a loaded model evaluates to the same loss."""
-        clock = self._clock() if self._clock is not None else None
-        done, planned = self._saved_time if clock is None else clock.time()
-        store["iterations"] = done
-        store["total"] = planned
+        store["iterations"], store["total"] = self._time()
 
     def load_own_variables(self, store: Any) -> None:
         """Restore the time; a file that has none leaves it as it is."""

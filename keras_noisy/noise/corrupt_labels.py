@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def corrupt_labels(
     `floor(r_i * n_i + 1/2)` flip, where `r_i = 1 - T[i, i]`. They are shared among the
     other classes in proportion to `T[i, j]` by largest remainder; equal remainders are
     served in an order that the seed shuffles. The seed also decides which examples
-    flip; for the same seed, those of a lower rate are among those of a higher one.
+    flip; for the same seed, those of a lower rate are among those of a higher one. A
+    warning names classes so small that none of their labels flips, or all do.
 
     With `exact=False` every label is drawn from row `T[i]` on its own, so counts
     scatter as a binomial does. This is what `LabelNoise` does in a stream, and the
@@ -169,6 +171,7 @@ def _target_counts(matrix, sizes, seed):
     # The small term makes 1 - (1 - 0.15) times 10 the half that was meant.
     num_flips = np.floor(rates * sizes * (1 + 1e-12) + (0.5 + 1e-9)).astype(np.int64)
     num_flips = np.where(rates > 0, np.minimum(num_flips, sizes), 0)
+    _warn_of_rounding(rates, sizes, num_flips)
 
     scale = num_flips / np.where(flip_mass > 0, flip_mass, 1.0)
     quotas = off_diagonal * scale[:, None]
@@ -189,3 +192,18 @@ def _target_counts(matrix, sizes, seed):
     rows = np.broadcast_to(np.arange(num_classes)[:, None], served.shape)
     counts[rows[is_served], served[is_served]] += 1
     return counts
+
+
+def _warn_of_rounding(rates, sizes, num_flips):
+    """Warn of classes that rounding leaves without noise, or without a right label."""
+    is_meant = (rates > 0) & (rates < 1) & (sizes > 0)
+    rounded = np.flatnonzero(is_meant & ((num_flips == 0) | (num_flips == sizes)))
+    if rounded.size:
+        first = rounded[0]
+        warnings.warn(
+            f"{_OWNER}: exact=True rounds {rates[first] * sizes[first]:.3g} of the "
+            f"{sizes[first]} examples of class {first} to {num_flips[first]}, and "
+            f"{rounded.size} of {np.count_nonzero(sizes)} classes in all to none or to "
+            "all of their examples. Pass exact=False to draw every label by itself.",
+            stacklevel=4,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from keras_noisy import _matrices
@@ -28,10 +30,14 @@ def estimate_from_anchors(
         quantile: Which of the examples, ranked by the probability of the class, is the
             anchor, in (0, 1]: 1 takes the highest. The authors' code takes 0.97,
             because the highest few are outliers, and the highest on CIFAR-100.
+            Below the examples of a class there are those of others: of the class that
+            is predicted least often, the anchor is in the upper half at least. A
+            lower quantile is raised to that, with a warning.
 
     Returns:
         Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
-        `(num_classes, num_classes)` whose rows sum to one.
+        `(num_classes, num_classes)` whose rows sum to one. A warning names classes
+        whose largest entry is off the diagonal.
 
     Raises:
         ValueError: If `predictions` are not probabilities or `quantile` is outside
@@ -51,10 +57,29 @@ def estimate_from_anchors(
     quantile = check_number(
         owner, "quantile", quantile, low=0, high=1, without="low", mend="Try 0.97."
     )
-    highest = np.quantile(predictions, quantile, axis=0, method="lower")
+    index = _anchor_index(owner, predictions, quantile)
+    highest = np.partition(predictions, index, axis=0)[index]
     ranked = np.where(predictions <= highest, predictions, -1.0)
     rows = predictions[np.argmax(ranked, axis=0)]
-    return rows / rows.sum(axis=1, keepdims=True)
+    return _matrix_of(owner, np.where(highest[:, None] > 0, rows, 0))
+
+
+def _anchor_index(owner, predictions, quantile):
+    """Return the place of the anchors in the ascending order of each class."""
+    size = len(predictions)
+    index = int(quantile * (size - 1))
+    counts = np.bincount(predictions.argmax(axis=1))
+    fewest = int(counts[counts > 0].min())
+    lowest = size - (fewest + 1) // 2
+    if index < lowest:
+        warnings.warn(
+            f"{owner}: quantile={quantile:g} looks beyond the examples of class "
+            f"{int(np.flatnonzero(counts == fewest)[0])}, which is predicted for "
+            f"{fewest} of {size}. It is raised to {lowest / max(size - 1, 1):.6g}. "
+            "Pass a higher `quantile`, or 1.",
+            stacklevel=3,
+        )
+    return max(index, lowest)
 
 
 def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatArray:
@@ -74,7 +99,8 @@ def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatA
     Returns:
         Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
         `(num_classes, num_classes)` whose rows sum to one. The row of a class that
-        nothing is predicted as is that of the identity.
+        nothing is predicted as is that of the identity, with a warning, and another
+        warning names classes whose largest entry is off the diagonal.
 
     Raises:
         ValueError: If `predictions` are not probabilities, or do not fit `labels`.
@@ -94,10 +120,7 @@ def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatA
     counts = np.zeros((num_classes, num_classes))
     # A row for each label; adds without a matrix of one-hot rows.
     np.add.at(counts, labels, predictions)
-    totals = counts.sum(axis=0)
-    is_there = totals > 0
-    matrix = np.where(is_there, counts, np.eye(num_classes))
-    return (matrix / np.where(is_there, totals, 1)).T
+    return _matrix_of(owner, counts.T)
 
 
 def keep_structure(transition_matrix: ArrayLike, structure: ArrayLike) -> FloatArray:
@@ -156,7 +179,9 @@ def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatAr
 
     Returns:
         Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
-        `(num_classes, num_classes)` whose rows sum to one.
+        `(num_classes, num_classes)` whose rows sum to one. The row of a class that no
+        example has is that of the identity, with a warning, and another warning names
+        classes whose largest entry is off the diagonal.
 
     Raises:
         ImportError: If cleanlab is not installed.
@@ -182,8 +207,37 @@ def estimate_with_cleanlab(labels: ArrayLike, predictions: ArrayLike) -> FloatAr
     _, matrix, _, _ = count.estimate_py_and_noise_matrices_from_probabilities(
         labels, predictions
     )
-    matrix = np.asarray(matrix, "float64").T
-    return matrix / matrix.sum(axis=1, keepdims=True)
+    return _matrix_of(owner, np.asarray(matrix, "float64").T)
+
+
+def _matrix_of(owner, rows):
+    """Return rows divided by their sums, and warn of those that are no estimate."""
+    sums = rows.sum(axis=1, keepdims=True)
+    is_known = sums > 0
+    matrix = np.where(is_known, rows, np.eye(len(rows))) / np.where(is_known, sums, 1)
+    unknown = np.flatnonzero(~is_known)
+    if unknown.size:
+        warnings.warn(
+            f"{owner}: nothing is known of classes {_listed(unknown)}, which never "
+            "occur; their labels are taken for right.",
+            stacklevel=3,
+        )
+    largest = matrix.max(axis=1)
+    odd = np.flatnonzero(np.diag(matrix) < largest)
+    if odd.size:
+        warnings.warn(
+            f"{owner}: the largest entry is off the diagonal in rows {_listed(odd)}: "
+            "most labels of these classes would be wrong. More likely the network "
+            "does not know them; look at its predictions, or train it for longer.",
+            stacklevel=3,
+        )
+    return matrix
+
+
+def _listed(classes):
+    """Return the first class ids as words."""
+    rest = len(classes) - 10
+    return ", ".join(map(str, classes[:10])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_pair(owner, labels, predictions):

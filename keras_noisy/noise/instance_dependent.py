@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def instance_dependent(
 
     Ties: of examples with equal `N` those of lower index flip first, and of classes
     with equal `S` the lowest is taken. So the flips of a lower rate are among those of
-    a higher one, and rate 0 flips nothing.
+    a higher one, and rate 0 flips nothing. A warning says where another rate does not
+    either, for want of examples.
 
     Args:
         mean_predictions: `S`, distributions `(n, num_classes)`, such as `soft_labels`
@@ -62,7 +64,14 @@ def instance_dependent(
     _check_predictions(mean_predictions)
     labels = _check_labels(labels, mean_predictions)
     score, other = analysis.correction_candidates(mean_predictions, labels)
-    flipped = np.argsort(-score, kind="stable")[: math.floor(rate * len(labels) + 0.5)]
+    count = math.floor(rate * len(labels) + 0.5)
+    if rate and len(labels) and not count:
+        warnings.warn(
+            f"{_OWNER}: rate={rate:g} rounds {rate * len(labels):.3g} of {len(labels)} "
+            "examples to none: no label flips. Pass a higher `rate`.",
+            stacklevel=2,
+        )
+    flipped = np.argsort(-score, kind="stable")[:count]
     noisy = labels.copy()
     noisy[flipped] = other[flipped]
     return NoisyLabels(noisy, labels, mean_predictions.shape[1])

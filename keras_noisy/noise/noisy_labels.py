@@ -6,15 +6,18 @@ import dataclasses
 import functools
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
-from keras_noisy import _files
+from keras_noisy import _files, _npz
 from keras_noisy._errors import message
 from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
 from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
 
-_FORMAT = "keras_noisy.NoisyLabels/1"
+_FORMAT = "keras_noisy.NoisyLabels/2"
+# Its files have no digest of everything.
+_OLD_FORMAT = "keras_noisy.NoisyLabels/1"
 _CHUNK = 1 << 20
 
 
@@ -119,22 +122,35 @@ class NoisyLabels:
         """Write everything to `path`, a compressed `.npz` file without pickles.
 
         The file appears under its name only when it is complete: what was there
-        before survives an interruption.
+        before survives an interruption. Labels of more than 128 MiB are not compressed.
         """
+        # So that `load`, which unpacks no file without a limit, reads all of them.
+        is_large = self.noisy.nbytes + self.clean.nbytes > _npz.FREE_BYTES // 2
+        write = np.savez if is_large else np.savez_compressed
+        content: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "noisy": self.noisy,
+            "clean": self.clean,
+            "num_classes": np.array(self.num_classes),
+            **self._digests(),
+        }
         with _files.atomic_writer(path) as file:
-            np.savez_compressed(
-                file,
-                format=np.array(_FORMAT),
-                noisy=self.noisy,
-                clean=self.clean,
-                num_classes=np.array(self.num_classes),
-                digest=np.array(self.digest),
-                clean_digest=np.array(_digest(self.clean)),
-            )
+            write(file, **content)
+
+    def _digests(self):
+        """Return the digests in a file by name, the last one of all that it holds."""
+        digests = {"digest": self.digest, "clean_digest": _digest(self.clean)}
+        parts = (_FORMAT, self.num_classes, self.noisy.dtype.str, self.clean.dtype.str)
+        content = " ".join(map(str, (*parts, *digests.values())))
+        digests["file_digest"] = hashlib.sha256(content.encode()).hexdigest()
+        return digests
 
     @classmethod
     def load(cls, path: FilePath) -> Self:
-        """Read what `save` wrote, and verify its digests.
+        """Read what `save` wrote, and verify its digests, which cover all that is read.
+
+        Files of version 0.1 are read too. Their digests cover the labels and not
+        `num_classes`; save them again to have that covered.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -143,17 +159,16 @@ class NoisyLabels:
         path = os.fspath(path)
         with open(path, "rb") as file:
             try:
-                with np.load(file, allow_pickle=False) as archive:
-                    if str(archive["format"]) != _FORMAT:
-                        raise ValueError(f"its format is {str(archive['format'])!r}")
-                    result = cls(
-                        archive["noisy"],
-                        archive["clean"],
-                        int(archive["num_classes"]),
-                    )
-                    digests = (str(archive["digest"]), str(archive["clean_digest"]))
-                if digests != (result.digest, _digest(result.clean)):
-                    raise ValueError("its labels do not match its digest")
+                archive = _npz.Npz(file)
+                form = str(archive["format"])
+                if form not in (_FORMAT, _OLD_FORMAT):
+                    raise ValueError(f"its format is {form!r}")
+                labels = archive["noisy"], archive["clean"]
+                result = cls(*labels, archive["num_classes"][()])
+                for name, digest in result._digests().items():
+                    is_old = name == "file_digest" and form == _OLD_FORMAT
+                    if not is_old and str(archive[name]) != digest:
+                        raise ValueError(f"what it holds does not match its {name!r}")
             except MemoryError:
                 raise
             # zipfile, zlib and NumPy raise half a dozen types on damaged bytes.

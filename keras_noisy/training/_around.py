@@ -35,6 +35,13 @@ class AroundNetworks(keras.Model):
         # There is nothing else to build, which `BackupAndRestore` asks for.
         self.built = all(network.built for network in networks)
 
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Export `network`, which makes the predictions, as `keras.Model.export` does.
+
+        Keras cannot export this model: it was not built by inputs of its own.
+        """
+        self.network.export(*args, **kwargs)
+
     def get_config(self) -> dict[str, Any]:
         """Return the networks, as constructor arguments."""
         networks = {

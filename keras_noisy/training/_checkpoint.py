@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_noisy import _files
+from keras_noisy import _files, _npz
 
 
 def state_of(model):
@@ -47,8 +47,9 @@ def save(path, model):
 
 def load(path):
     """Return what `save` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
-        return [archive[name] for name in sorted(archive.files)]
+    with open(path, "rb") as file:
+        archive = _npz.Npz(file)
+        return [archive[name] for name in sorted(archive.names)]
 
 
 def describe(model):
@@ -73,9 +74,18 @@ def describe(model):
 
 
 def _without_names(content):
-    """Leave out the names that Keras numbers, `dense_3`, and what refers to them."""
+    """Leave out the names that Keras numbers, `dense_3`, and what refers to them.
+
+    And the time of a loss that several models share, which no program sets.
+    """
     if isinstance(content, dict):
-        skipped = ("name", "inbound_nodes", "input_layers", "output_layers")
+        skipped = (
+            "name",
+            "inbound_nodes",
+            "input_layers",
+            "output_layers",
+            "saved_time",
+        )
         return {
             str(key): _without_names(value)
             for key, value in content.items()

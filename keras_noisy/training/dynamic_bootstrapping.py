@@ -10,7 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _predictions, _sample_ids
+from keras_noisy import (
+    _arrays,
+    _batch_statistics,
+    _errors,
+    _predictions,
+    _sample_ids,
+)
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _base, _prior, _replicas
@@ -28,6 +34,7 @@ _OWN_ARGUMENTS = (
     "bootstrap_delay",
     "annealing_epochs",
     "prior_weight",
+    "iterations",
     "seed",
 )
 # As little is a label wrong, or right, at least.
@@ -88,6 +95,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
         prior_weight: Weight of the divergence from the prior, at least 0 and finite.
         prior: How often each class occurs, `(num_classes,)`, summing to one; by default
             all alike.
+        iterations: Steps in which the mixture is fitted, from the start anew in every
+            epoch; the paper's ten by default. None fits to convergence.
         seed: Seed of the pairs and shares, which follow from it and the number of the
             epoch; by default a random one.
         **kwargs: `name`, `trainable` and `dtype`, as in `keras.Model`.
@@ -140,6 +149,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         annealing_epochs: int = 90,
         prior_weight: float = 1.0,
         prior: ArrayLike | None = None,
+        iterations: int | None = 10,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -160,6 +170,9 @@ class DynamicBootstrapping(_around.AroundNetworks):
             without="high",
         )
         self.prior = _prior.check(_OWNER, "prior", prior)
+        if iterations is not None:
+            iterations = count(_OWNER, "iterations", iterations)
+        self.iterations = iterations
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
@@ -317,6 +330,7 @@ class _Schedule(_callbacks.SetEpoch):
             mend = "The losses of all examples are looked at before every epoch."
             raise ValueError(_errors.message(_OWNER, "x", expected, x, mend))
         self.x, self.y, self.steps = x, y, steps
+        self._statistics = _batch_statistics.Statistics(_OWNER)
 
     @classmethod
     def of(cls, arguments):
@@ -344,9 +358,20 @@ class _Schedule(_callbacks.SetEpoch):
         model = self.model
         if epoch >= model.warmup_epochs:
             losses = np.concatenate(list(_losses(model, self.x, self.y, self.steps)))
-            low, high = loss_range(losses)
+            low, high = loss_range(losses, model.iterations)
             # With equal losses nothing says that a label is wrong.
-            model.set_mixture(beta_mixture(losses) if high > low else None)
+            differ = high > low
+            iterations = model.iterations
+            model.set_mixture(
+                beta_mixture(losses, iterations=iterations) if differ else None
+            )
+            from_logits = _takes_logits(model.loss)
+            self._statistics.compare(model, self.x, len(losses), from_logits)
+        self._statistics.begin(model)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        cure = "Pass more `warmup_epochs`, or give the layers a lower momentum."
+        self._statistics.warn(self.params.get("steps"), cure)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         mixture = self.model.mixture
@@ -373,7 +398,7 @@ def _losses(model, x, y, steps):
 
     if y is not None:
         start = 0
-        for outputs in _predictions.in_pieces(model, x):
+        for outputs in _predictions.in_pieces(_OWNER, model, x):
             stop = start + len(outputs)
             yield losses_of(_arrays.to_numpy(y[start:stop]), outputs)
             start = stop
@@ -382,7 +407,7 @@ def _losses(model, x, y, steps):
     for batch in itertools.islice(x, steps):
         batch = _arrays.of_backend(tuple(batch))
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        outputs = ops.convert_to_numpy(model.predict_on_batch(inputs))
+        outputs = _predictions.on_batch(_OWNER, model, inputs)
         yield losses_of(_arrays.to_numpy(labels), outputs)
 
 

@@ -31,6 +31,7 @@ def generate_instance_dependent_noise(
     collect: Collect = ...,
     seed: int = ...,
     from_logits: bool | None = ...,
+    recompute_statistics: bool = ...,
     return_mean_predictions: Literal[False] = ...,
     **fit_arguments: Any,
 ) -> NoisyLabels: ...
@@ -49,6 +50,7 @@ def generate_instance_dependent_noise(
     collect: Collect = ...,
     seed: int = ...,
     from_logits: bool | None = ...,
+    recompute_statistics: bool = ...,
     return_mean_predictions: Literal[True],
     **fit_arguments: Any,
 ) -> tuple[NoisyLabels, FloatArray]: ...
@@ -66,6 +68,7 @@ def generate_instance_dependent_noise(
     collect: Collect = "pass",
     seed: int = 0,
     from_logits: bool | None = None,
+    recompute_statistics: bool = False,
     return_mean_predictions: bool = False,
     **fit_arguments: Any,
 ) -> NoisyLabels | tuple[NoisyLabels, FloatArray]:
@@ -88,6 +91,7 @@ def generate_instance_dependent_noise(
         collect: `"pass"` or `"on_the_fly"`, as for `SelfEvolution`.
         seed: Integer that initial weights and the order of examples follow from.
         from_logits: Whether outputs are logits. By default the model's loss says so.
+        recompute_statistics: As for `SelfEvolution`.
         return_mean_predictions: Whether to return the average as well.
         **fit_arguments: Passed to `SelfEvolution.fit`.
 
@@ -128,6 +132,7 @@ def generate_instance_dependent_noise(
         collect=collect,
         seed=seed,
         from_logits=from_logits,
+        recompute_statistics=recompute_statistics,
     )
     evolution.fit(x, labels, epochs=epochs, batch_size=batch_size, **fit_arguments)
     result = noise.instance_dependent(evolution.soft_labels, labels, rate)

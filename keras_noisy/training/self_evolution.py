@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, _files, _mean_predictions, _predictions, analysis
+from keras_noisy import (
+    _arrays,
+    _files,
+    _mean_predictions,
+    _predictions,
+    _raw_inputs,
+    analysis,
+)
 from keras_noisy._errors import (
     check_bool,
     check_choice,
@@ -36,6 +43,9 @@ from keras_noisy.training import _callbacks, _checkpoint, _random
 
 _OWNER = "SelfEvolution"
 _FORMAT = "keras_noisy.self_evolution/1"
+# The files of a run, beside folders of averages.
+_STATE_FILE = r"run\.json"
+_FILES = r"(checkpoint|best)-\d+-\d+\.npz|soft_labels-\d+\.npy"
 # What `run.json` holds of a run, besides what identifies it.
 _STATE = (
     "round",
@@ -97,6 +107,8 @@ class SelfEvolution:
             is the paper.
         seed: Integer that initial weights and the order of examples follow from.
         from_logits: Whether outputs are logits. By default the model's loss says so.
+        recompute_statistics: Whether a pass predicts with statistics of batch
+            normalisation that are computed on the data, as in `callbacks.SEAL`.
 
     Attributes:
         model: Network of the last round.
@@ -145,6 +157,7 @@ class SelfEvolution:
         temperature: float = 1.0,
         seed: int = 0,
         from_logits: bool | None = None,
+        recompute_statistics: bool = False,
     ) -> None:
         _check_callable("build_model", build_model)
         if first_build_model is not None:
@@ -163,6 +176,12 @@ class SelfEvolution:
         )
         self.seed = check_count(_OWNER, "seed", seed, low=0)
         self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
+        self.recompute_statistics = check_bool(
+            _OWNER, "recompute_statistics", recompute_statistics
+        )
+        if recompute_statistics and collect == "on_the_fly":
+            expected = "False with collect='on_the_fly', which predicts by batches"
+            raise ValueError(message(_OWNER, "recompute_statistics", expected, True))
         self.model: keras.Model = None
         # None before `fit`, which nobody who reads them has to think of.
         self.soft_labels: FloatArray = None  # type: ignore[assignment]
@@ -276,7 +295,12 @@ class SelfEvolution:
         if self.collect == "on_the_fly":
             seal = seal_callbacks.SEALOnTheFly(data.num_examples, **common)
         else:
-            seal = seal_callbacks.SEAL(data.x, batch_size=predict_batch_size, **common)
+            seal = seal_callbacks.SEAL(
+                data.x,
+                batch_size=predict_batch_size,
+                recompute_statistics=self.recompute_statistics,
+                **common,
+            )
         # The run has checked that the data is its own.
         seal._data = None
         return seal
@@ -355,6 +379,8 @@ class _Run:
             "temperature": evolution.temperature,
             "seed": evolution.seed,
             "from_logits": evolution.from_logits,
+            # None as in folders of versions that did not have it.
+            "recompute_statistics": evolution.recompute_statistics or None,
             "x": _arrays.digest(data.x),
             "y": _arrays.digest(data.y),
             "sample_weight": None if weight is None else _arrays.digest(weight),
@@ -362,18 +388,18 @@ class _Run:
         }
 
     def _open(self, resume):
-        os.makedirs(self.storage, exist_ok=True)
         state = _files.read_json(self.path("run.json"))
         self._check_folder(state)
         if state is not None and not resume:
-            self._delete()
+            delete(self.storage)
             state = None
-        _files.remove_leftovers(self.storage)
+        os.makedirs(self.storage, exist_ok=True)
+        _files.remove_leftovers(self.storage, f"{_STATE_FILE}|{_FILES}")
         self.identity = self._identity()
         if state is None:
             return self._write()
         for key, expected in self.identity.items():
-            self._check_same(key, state["identity"].get(key), expected)
+            self._check_same(key, _files.identity_in(state).get(key), expected)
         for name in _STATE:
             setattr(self, name, state[name])
         if self.round > self.evolution.rounds:
@@ -387,14 +413,19 @@ class _Run:
                     mend,
                 )
             )
-        self._remove_averages()
+        _remove_averages(self.storage, range(self.round))
         if self.round:
             self.soft_labels = np.load(self._labels_path(), mmap_mode="r")
 
     def _check_folder(self, state):
-        if state is None and any(
-            not name.endswith(".tmp") for name in os.listdir(self.storage)
-        ):
+        if state is None:
+            is_strange = os.path.isdir(self.storage) and any(
+                not name.endswith(".tmp") for name in os.listdir(self.storage)
+            )
+        else:
+            name = str(_files.identity_in(state).get("format"))
+            is_strange = name.split("/")[0] != _FORMAT.split("/")[0]
+        if is_strange:
             expected = "empty or of a run of SelfEvolution"
             mend = "Choose another folder."
             raise ValueError(message(_OWNER, "storage", expected, self.storage, mend))
@@ -408,15 +439,6 @@ class _Run:
             raise ValueError(
                 message(_OWNER, "storage", "a folder of this run", self.storage, mend)
             )
-
-    def _delete(self):
-        """Delete the run in the folder; its state first, which makes it one."""
-        os.remove(self.path("run.json"))
-        for name in os.listdir(self.storage):
-            if name.startswith("round-"):
-                shutil.rmtree(self.path(name))
-            elif name.startswith(("checkpoint-", "best-", "soft_labels-")):
-                os.remove(self.path(name))
 
     def _write(self):
         if self.storage is not None:
@@ -451,14 +473,15 @@ class _Run:
             expected = "a function that returns a compiled keras.Model"
             raise TypeError(message(_OWNER, name, expected, model, mend))
         _check_loss(name, model)
+        _raw_inputs.accept_batches(model)
         # Weights exist only after the model has seen an input, in some models.
-        model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
+        one = _arrays.batch_of(self.data.x, slice(0, 1))
+        outputs = _predictions.on_batch(_OWNER, model, one)
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = _numbered.output_width(_OWNER, model)
         if self.num_classes is None:
-            outputs = model.predict_on_batch(_arrays.batch_of(self.data.x, slice(0, 1)))
             self.num_classes = int(np.shape(outputs)[-1])
         _check_classes(self.data, self.num_classes)
         if self.storage is not None:
@@ -518,7 +541,7 @@ class _Run:
             self.best = best
         self._write()
         for path in old:
-            _remove(path)
+            _files.remove(path)
 
     def _is_best(self, epoch):
         """Whether the last epoch in the logs is the best one so far."""
@@ -550,13 +573,14 @@ class _Run:
         self.round, self.epoch, self.stopped, self.logs = self.round + 1, 0, False, {}
         self._write()
         if self.storage is not None:
-            self._remove_averages()
+            # Their means are kept.
+            _remove_averages(self.storage, range(self.round))
 
-    def _remove_averages(self):
-        """Delete the averages of rounds that are over; their means are kept."""
+    def _remove_averages(self, rounds):
         for name in os.listdir(self.storage):
-            if name.startswith("round-") and name != f"round-{self.round}":
-                shutil.rmtree(self.path(name))
+            number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
+            if number and int(number[1]) in rounds:
+                _mean_predictions.delete(self.path(name))
 
     def _keep_labels(self, seal):
         if self.storage is None:
@@ -598,6 +622,25 @@ class _Run:
         _checkpoint.restore(self.model, _checkpoint.load(self._last_checkpoint()))
 
 
+def delete(folder):
+    """Delete the run in a folder; killed halfway, it is one to delete still."""
+    path = os.path.join(folder, "run.json")
+    rounds = (_files.read_json(path) or {}).get("round", 0)
+    # But none to continue: that would average fewer epochs without a word.
+    _files.write_json(path, {"identity": {"format": _FORMAT}, "round": rounds})
+    _remove_averages(folder, range(rounds + 1))
+    _files.remove_run(folder, _FILES)
+    _files.remove_run(folder, _STATE_FILE)
+
+
+def _remove_averages(folder, rounds):
+    """Delete the averages of some rounds."""
+    for name in os.listdir(folder):
+        number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
+        if number and int(number[1]) in rounds:
+            _mean_predictions.delete(os.path.join(folder, name))
+
+
 class _EpochEnd(keras.callbacks.Callback):
     """Tells the run that an epoch is over."""
 
@@ -632,11 +675,6 @@ def _sentence(report, num_examples):
             f"ones to the truth {report['label_distance']:.4f}"
         )
     return text
-
-
-def _remove(path):
-    if os.path.exists(path):
-        os.remove(path)
 
 
 def _check_callable(argument, value):

@@ -62,6 +62,15 @@ def test_tf_data():
     assert ratio == pytest.approx(EXPECTED.mean())
 
 
+class Endless(keras.utils.PyDataset):
+    """Batches without an end, as a data set with `repeat` is."""
+
+    num_batches = None
+
+    def __getitem__(self, index):
+        return X
+
+
 def test_search_stays_in_bounds():
     def model(x):
         return ops.stack([x[:, 0], -x[:, 0]], axis=1)
@@ -109,8 +118,12 @@ def test_progress_bar(capsys):
         ({"bounds": (1, 0)}, ValueError, "`bounds` must be"),
         ({"x": X.astype("uint8")}, TypeError, "`x` must be floating-point"),
         ({"x": X[:0]}, ValueError, "`x` must be at least one example"),
-        ({"x": X * np.nan}, ValueError, "`model` must predict numbers"),
+        ({"x": X * np.nan}, ValueError, r"`model\(x\)` must be numbers, with a"),
         ({"model": lambda x: x[:, 0]}, ValueError, "`model` must be a classifier"),
+        ({"model": lambda x: [x, x]}, ValueError, "`model` must be a classifier"),
+        ({"model": lambda x: {"a": x}}, ValueError, "`model` must be a classifier"),
+        ({"model": lambda x: x + np.inf}, ValueError, r"`model\(x\)` must be numbers"),
+        ({"x": Endless()}, ValueError, "`x` must be a finite data set"),
     ],
 )
 def test_errors(arguments, error, text):

@@ -55,6 +55,8 @@ def test_no_corrupted_example_is_nan(share):
         (PREDICTIONS[None], NOISY, CLEAN, r"`predictions` must have shape"),
         (PREDICTIONS * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),
         (CLASSES * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),
+        (PREDICTIONS + np.inf, NOISY, CLEAN, "`predictions` must be numbers"),
+        (CLASSES + np.inf, NOISY, CLEAN, "`predictions` must be numbers"),
     ],
 )
 def test_errors_of_shares(share, predictions, noisy, clean, text):

@@ -69,6 +69,7 @@ def test_density_integrates_to_one_and_empty_bins_are_nan():
         (LABELS[:0], P[:0], "`y_pred.shape` must be"),
         (LABELS[:4], P[:4, :1], "`y_pred.shape` must be"),
         (LABELS[:4], P[:4] * np.nan, "`y_pred` must be numbers"),
+        (LABELS[:4], P[:4] + np.inf, "`y_pred` must be numbers"),
     ],
 )
 def test_errors(y_true, y_pred, text):

@@ -45,6 +45,18 @@ def test_parts_agree(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_soft_labels_of_a_diverged_network(value):
+    bad = np.where(np.arange(N)[:, None] == 3, value, S)
+    noisy = (CLEAN + 1) % CLASSES
+    for call in (
+        lambda: label_distance(bad, noisy, CLEAN),
+        lambda: correction_candidates(bad, noisy),
+    ):
+        with pytest.raises(ValueError, match="`soft_labels` must be finite numbers"):
+            call()
+
+
 def test_soft_labels_are_not_changed():
     before = S.copy()
     correction_candidates(S, NOISY)

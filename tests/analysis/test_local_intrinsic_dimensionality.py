@@ -61,6 +61,32 @@ def test_equal_rows_are_no_neighbours():
     np.testing.assert_allclose(found, expected * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("huge", [1e3, 1e8, 1e16, 1e140])
+def test_a_huge_row_changes_no_other(huge):
+    points = np.random.default_rng(0).normal(size=(40, 4))
+    expected = by_loop(points, 8)
+    found = local_intrinsic_dimensionality(np.append(points, [[huge] * 4], 0), k=8)
+    np.testing.assert_allclose(found[:-1], expected, rtol=1e-9)
+    # From there all others are equally far, up to their own distances.
+    assert found[-1] > 100
+
+
+def test_groups_that_are_far_from_each_other():
+    points = np.random.default_rng(0).normal(size=(60, 4))
+    far = points + 1e9 * (np.arange(60) % 3)[:, None]
+    np.testing.assert_allclose(
+        local_intrinsic_dimensionality(far, k=8), by_loop(far, 8), rtol=1e-5
+    )
+
+
+def test_rows_that_differ_by_rounding_are_equal():
+    points = np.random.default_rng(0).normal(size=(30, 3)).astype("float32")
+    again = np.nextafter(points, np.float32(np.inf))
+    found = local_intrinsic_dimensionality(np.concatenate([points, again]), k=8)
+    expected = local_intrinsic_dimensionality(np.concatenate([points, points]), k=8)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
 def test_too_few_different_rows_give_nan():
     points = np.array([[0.0], [0.0], [0.0], [1.0]])
     found = local_intrinsic_dimensionality(points, k=2)
@@ -68,7 +94,9 @@ def test_too_few_different_rows_give_nan():
     assert np.isnan(local_intrinsic_dimensionality(np.zeros((5, 2)), k=3)).all()
 
 
-@pytest.mark.parametrize("points", [[1.0, 2.0], [[np.nan], [1.0], [2.0]]])
+@pytest.mark.parametrize(
+    "points", [[1.0, 2.0], [[np.nan], [1.0], [2.0]], [[1e200], [1.0], [2.0]]]
+)
 def test_representations_must_be_a_finite_matrix(points):
     with pytest.raises(ValueError, match="`representations` must be a finite matrix"):
         local_intrinsic_dimensionality(points, k=2)

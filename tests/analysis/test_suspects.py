@@ -142,6 +142,24 @@ def test_mean_losses():
     assert suspects.cleaned_labels().tolist() == LABELS.tolist()
 
 
+def test_infinite_losses_are_suspects_beside_others():
+    """Mean and deviation are those of the finite ones."""
+    rng = np.random.default_rng(0)
+    finite = rng.gamma(1.0, 0.2, 100)
+    threshold = finite.mean() + finite.std()
+    expected = np.append(finite > threshold, True)
+    losses = np.append(finite, np.inf)
+    labels = np.zeros(101, int)
+    suspects = find_suspects(labels, mean_losses=losses)
+    assert sorted(suspects.sample_id[suspects.is_suspect]) == [*expected.nonzero()[0]]
+    # Their squares are infinite.
+    suspects = find_suspects(labels, mean_losses=losses * 1e200)
+    assert sorted(suspects.sample_id[suspects.is_suspect]) == [*expected.nonzero()[0]]
+    for bad, text in ((-np.inf, "numbers"), (np.inf, "finite for some")):
+        with pytest.raises(ValueError, match="`mean_losses` must be " + text):
+            find_suspects(labels, mean_losses=np.full(101, bad))
+
+
 def test_cleanlab():
     pytest.importorskip("cleanlab")
     generator = np.random.default_rng(0)
@@ -174,6 +192,44 @@ def test_precision_and_recall():
     assert np.isnan(nothing["average_precision"])
 
 
+def test_average_precision_does_not_depend_on_the_order_of_ties():
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    losses = generator.integers(0, 5, 200)
+    truth = generator.uniform(size=200) < losses / 6
+    expected = metrics.average_precision_score(truth, losses)
+    labels = np.zeros(200, int)
+    for order in (np.arange(200), np.arange(200)[::-1], generator.permutation(200)):
+        suspects = find_suspects(labels, mean_losses=losses[order])
+        found = suspects.precision_and_recall(truth[order])["average_precision"]
+        assert found == pytest.approx(expected)
+    # All equal: the share of wrong labels.
+    tied = find_suspects(labels, mean_losses=np.ones(200))
+    found = tied.precision_and_recall(truth)["average_precision"]
+    assert found == pytest.approx(truth.mean())
+    empty = find_suspects(labels[:0], mean_losses=[]).precision_and_recall([])
+    assert np.isnan(empty["average_precision"])
+
+
+def test_iterations_of_the_mixture():
+    generator = np.random.default_rng(0)
+    losses = np.append(generator.beta(2, 8, 950), generator.beta(8, 2, 50))
+    labels = np.zeros(1000, int)
+    for iterations in (None, 1, 10):
+        mixture = analysis.beta_mixture(losses, iterations=iterations)
+        suspects = find_suspects(
+            labels,
+            mean_losses=losses,
+            threshold="beta_mixture",
+            iterations=iterations,
+        )
+        expected = mixture.wrong_label_probability(losses) > 0.5
+        np.testing.assert_array_equal(suspects.cleaned_labels(), labels)
+        assert suspects.is_suspect.sum() == expected.sum()
+    with pytest.raises(ValueError, match=r"^find_suspects: `iterations` must be"):
+        find_suspects(labels, mean_losses=losses, iterations=0)
+
+
 def test_average_precision_agrees_with_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)
@@ -195,7 +251,7 @@ def test_average_precision_agrees_with_scikit_learn():
         ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
-        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be numbers"),
+        ({"soft_labels": SOFT * np.nan}, "`soft_labels` must be finite numbers"),
         ({"mean_losses": [0.1] * 4, "threshold": "mixture"}, "`threshold` must be one"),
         (
             {"mean_losses": [0.1, 0.2, np.nan, 1], "threshold": "beta_mixture"},

@@ -1,9 +1,12 @@
 """A data set and a recipe that train in a moment."""
 
+import contextlib
 import pathlib
 
 import numpy as np
 import pytest
+
+from keras_noisy import _files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Everything else must be the same in a run that was continued.
@@ -57,6 +60,7 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
+callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 by_noise."symmetric 0.4" = { exp_base = 16.0 }
 
@@ -77,47 +81,55 @@ learning_rate = 0.01
 [methods.ELR]
 loss = "EarlyLearningRegularization"
 preset = "cifar10"
+callback = { name = "EarlyLearningTargets", num_examples = "examples" }
 
 [methods.DAC]
 loss = "DeepAbstention"
-warmup_epochs = 2
+extra_outputs = 1
+callback = { name = "AbstentionSchedule", warmup_epochs = 2 }
 
 [methods.M-DYR-H]
 loss = "SparseCategoricalCrossentropy"
-dynamic_bootstrapping = { warmup_epochs = 2 }
+model = { name = "DynamicBootstrapping", warmup_epochs = 2 }
 
 [methods.S-adaptation]
 loss = "SparseCategoricalCrossentropy"
-noise_adaptation = true
-estimate = { epochs = 2 }
+model.name = "NoiseAdaptation"
+model.transition_matrix = "estimated"
+model.from_logits = true
+estimate = { epochs = 2, keep_weights = true }
 
 [methods.Masking]
 loss = "SparseCategoricalCrossentropy"
-masking = true
-estimate = { epochs = 2, keep_structure = true }
+model.name = "Masking"
+model.transition_matrix = "estimated"
+model.structure = "true transitions"
+model.from_logits = true
+estimate = { epochs = 2, keep_weights = true, keep_structure = true }
 
 [methods.Joint]
 loss = "JointOptimization"
 epochs = 3
-warmup_epochs = 2
-window = 2
 second = { epochs = 4, learning_rate = 0.05 }
+callback.name = "JointOptimizationLabels"
+callback.num_examples = "examples"
+callback.warmup_epochs = 2
+callback.window = 2
 
 [methods.Co-teaching]
 loss = "SparseCategoricalCrossentropy"
-co_teaching = { forget_rate = "rate", num_gradual = 2 }
+model = { name = "CoTeaching", peer = "network", forget_rate = "rate", num_gradual = 2 }
 
 [methods.SEAL]
 loss = "CategoricalCrossentropy"
-rounds = 2
+self_evolution = { rounds = 2 }
 
 [methods."SEAL (DMI)"]
 loss = "CategoricalCrossentropy"
 start = { loss = "SparseCategoricalCrossentropy", epochs = 2 }
 first_loss = "DeterminantMutualInformation"
 learning_rate = 0.01
-rounds = 2
-warm_start = "last"
+self_evolution = { rounds = 2, warm_start = "last" }
 
 [[expected]]
 source = "Table 0"
@@ -127,6 +139,35 @@ epoch = "last"
 figures.CE = [50.0]
 spreads.CE = [0.5]
 """
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL, which costs a process and that process its start."""
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Return a context, in which the run dies before it writes its state the nth time.
+
+    A checkpoint is written before the state that names it, so it is there by then.
+    """
+
+    @contextlib.contextmanager
+    def context(when):
+        write, count = _files.write_json, 0
+
+        def write_or_die(path, content):
+            nonlocal count
+            count += path.endswith(("state.json", "run.json"))
+            if count == when:
+                raise Killed
+            write(path, content)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(_files, "write_json", write_or_die)
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,10 @@
 """Epochs as one call of the device: the numbers of `fit`, resuming, what it refuses."""
 
-import os
-import signal
-import subprocess
-import sys
-
 import keras
 import pytest
 
 from benchmarks import _records, run
-from tests.benchmarks.conftest import ROOT, stable, write_recipe
+from tests.benchmarks.conftest import stable, write_recipe
 
 needs_jax = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="it is `jax.lax.scan` and `jax.vmap`"
@@ -45,6 +40,7 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
+callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 
 """
@@ -107,44 +103,16 @@ def test_what_cannot_run_on_the_device_is_trained_by_fit(tiny, tmp_path, capsys)
     assert "CE, symmetric 40%, seed 0: done before" in capsys.readouterr().out
 
 
-KILL = """
-import os, signal, sys
-from benchmarks import _on_device, run
-from keras_noisy import _files
-
-_on_device.SECONDS_BETWEEN_CHECKPOINTS = 0
-write, count = _files.write_json, 0
-
-def write_or_die(path, content):
-    global count
-    count += path.endswith("state.json")
-    if count == 3:
-        # After the state of an epoch and before the file that names it.
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, content)
-
-_files.write_json = write_or_die
-run.main(sys.argv[1:])
-"""
-
-
 @needs_jax
-def test_a_killed_program_ends_with_the_same_lines(tiny, tmp_path):
+def test_a_killed_program_ends_with_the_same_lines(tiny, tmp_path, die_at, monkeypatch):
+    from benchmarks import _on_device
+
     some = ["--noise", "symmetric", "--seeds", "1", "--method", "CE", "ProSelfLC"]
     some += ["--together", "4", "--verbose"]
     whole = start(tiny, tmp_path / "whole", *some)
-    arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path / "killed", *some]
-    process = subprocess.run(
-        [sys.executable, "-c", KILL, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    assert "epoch 3/4" in process.stdout
+    monkeypatch.setattr(_on_device, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with die_at(3):
+        start(tiny, tmp_path / "killed", *some)
     (kept,) = (tmp_path / "killed" / "state").rglob("state-2.npz")
     assert not (tmp_path / "killed" / run.RUNS).exists()
     found = start(tiny, tmp_path / "killed", *some)

@@ -20,7 +20,15 @@ ALL = recipes.names()
 OF_PAPERS = [name for name in ALL if name.partition("/")[0] in TEXTS]
 each_recipe = pytest.mark.parametrize("name", ALL)
 
-MATRICES = {"true": np.eye(10) * 0.6 + 0.04, "estimated": np.eye(10) * 0.6 + 0.04}
+MATRIX = np.eye(10) * 0.6 + 0.04
+WORDS = {
+    "true": MATRIX,
+    "true transitions": MATRIX > 0,
+    "estimated": MATRIX,
+    "examples": 1280,
+    "inputs": np.zeros((1280, 2)),
+    "network": lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(10)]),
+}
 
 
 def test_there_are_recipes_for_each_paper():
@@ -29,15 +37,23 @@ def test_there_are_recipes_for_each_paper():
 
 
 @each_recipe
-def test_every_loss_can_be_made(name):
+def test_all_that_a_method_names_can_be_made(name):
     recipe = recipes.load(name)
     for method in recipe.methods.values():
         for noise, entry in recipe.noise.items():
             for rate in entry.get("rates", [None]):
-                loss = _methods.make_loss(method, noise, rate, MATRICES)
+                words = {**WORDS, "rate": rate}
+                loss = _methods.make_loss(method, noise, words)
                 assert isinstance(loss, keras.losses.Loss)
                 if method.arguments.get("epsilon") == "rate":
                     assert loss.epsilon == rate
+        made = _methods.make_callbacks(method, words, 100, 1.0)
+        assert [type(each).__name__ for each in made] == (
+            [method.callback["name"]] if method.callback else []
+        )
+        model = _methods.make_model(method, WORDS["network"](), words, 1.0)
+        expected = (method.model or {"name": "Sequential"})["name"]
+        assert type(model).__name__ == expected
         if method.first_loss:
             _methods.loss_by_name(method.first_loss)
         if method.start:
@@ -65,6 +81,26 @@ def test_network_and_optimizer_exist(name):
     assert isinstance(optimizer, keras.optimizers.Optimizer)
     rate = float(optimizer.learning_rate)
     assert rate == pytest.approx(recipe.training.optimizer["learning_rate"])
+
+
+def test_words_stand_for_what_a_run_has_and_epochs_follow_the_budget():
+    methods = recipes.load("digits/losses").methods
+    words = {**WORDS, "rate": 0.4}
+    network = WORDS["network"]()
+    model = _methods.make_model(methods["Co-teaching"], network, words, 0.5)
+    assert (model.forget_rate, model.num_gradual) == (0.4, 3)
+    assert model.network is network and model.peer is not network
+    (elr,) = _methods.make_callbacks(methods["ELR(3, 0.7)"], words, 30, 1.0)
+    assert elr.num_examples == 1280
+    # Six of 30 epochs, but never all of them.
+    for epochs, budget, warmup in ((15, 0.5, 3), (1, 0.03, 1), (2, 1.0, 1)):
+        (dac,) = _methods.make_callbacks(methods["DAC"], words, epochs, budget)
+        assert dac.warmup_epochs == warmup
+    words["true"] = None
+    with pytest.raises(
+        ValueError, match="ForwardCorrection: 'true', the matrix that t"
+    ):
+        _methods.make_loss(methods["Forward(true T)"], "symmetric", words)
 
 
 def test_digits_has_every_loss():
@@ -146,11 +182,21 @@ def test_cut_flip_takes_windows_of_the_image(training):
         (("SGD", "SGD"), None),
         (('"symmetric"\nrates', '"uniform"\nrates'), "Unknown kind of noise 'uniform'"),
         (
-            ('ProSelfLC"\na', 'ProSelfL"\na'),
+            ('"ProSelfLC"', '"ProSelfL"'),
             "Unknown loss 'ProSelfL'. Known: .*ProSelfLC",
         ),
         (("\nepochs = 4", "\n"), "needs epochs or iterations"),
-        (("rounds = 2", "round = 2"), "unexpected keyword argument 'round'"),
+        (("{ rounds = 2 }", "{ round = 2 }"), "unexpected keyword argument 'round'"),
+        (
+            ("extra_outputs = 1", "extra_outputs = 0"),
+            "of DAC must be 1 with the loss D",
+        ),
+        (("second = {", "seconds = {"), "unexpected keyword argument 'seconds'"),
+        (('Schedule", warmup', 'Schedule", warm_up'), "argument 'warm_up_epochs'"),
+        (
+            ('"GlobalTrust"', '"GlobalTrus"'),
+            "Unknown keras_noisy.callbacks 'GlobalTrus'",
+        ),
         (('noise = "symmetric"', 'noise = "pairs"'), "Unknown noise 'pairs'"),
         (("[50.0]", "[50.0, 40.0]"), "CE has 2 figures for 1 rates"),
         (("figures.CE", "figures.CCE"), "Unknown method 'CCE'"),

@@ -145,7 +145,7 @@ D2L = (
     + """
 [methods.D2L]
 loss = "DimensionalityDriven"
-warmup_epochs = 1
+callback = { name = "DimensionalitySchedule", x = "inputs", warmup_epochs = 1 }
 """
 )
 
@@ -207,28 +207,40 @@ run.main(sys.argv[2:])
 """
 
 
-def test_a_killed_run_ends_with_the_same_line(tiny, tmp_path, records):
-    # The writes of DMI and Masking: two epochs of the start, its end, then epochs;
-    # of joint optimisation: three, the end, then epochs; those of ELR, DAC and
-    # co-teaching: epochs; those of SEAL: its own and the rounds'.
-    killed = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
-    killed += [("Joint", 3), ("Joint", 6), ("Masking", 5), ("M-DYR-H", 3)]
-    processes = []
-    for method, when in killed:
-        out = tmp_path / f"{method}-{when}"
-        arguments = [tiny[0], "--source", tiny[1], "--out", out]
-        arguments += [*SYMMETRIC, "--method", method]
-        processes.append((method, out, in_subprocess(KILL, when, *arguments)))
-    outputs = [output_of(process) for _, _, process in processes]
-    for (method, out, process), output in zip(processes, outputs, strict=True):
-        assert process.returncode == -signal.SIGKILL, output
-        assert not (out / run.RUNS).exists()
-        folder = next((out / "state").rglob(f"{method}-*-0-*[!k]"))
-        state = json.loads((folder / "state.json").read_text())
-        assert state["curves"] or (folder / "rounds" / "run.json").exists()
-        (record,) = start(tiny, out, *SYMMETRIC, "--method", method)
-        (whole,) = (r for r in records if r["method"] == method)
-        assert stable(record) == stable(whole)
+# The writes of DMI and Masking: two epochs of the start, its end, then epochs; of joint
+# optimisation: three, the end, then epochs; those of ELR, DAC and co-teaching: epochs;
+# those of SEAL: its own and the rounds'.
+KILLED = [("DMI", 5), ("ELR", 3), ("DAC", 4), ("Co-teaching", 3), ("SEAL", 13)]
+KILLED += [("Joint", 3), ("Joint", 6), ("Masking", 5), ("M-DYR-H", 3)]
+
+
+@pytest.mark.parametrize(("method", "when"), KILLED)
+def test_a_killed_run_ends_with_the_same_line(
+    tiny, tmp_path, records, die_at, method, when
+):
+    some = [*SYMMETRIC, "--method", method]
+    with die_at(when):
+        start(tiny, tmp_path, *some)
+    check_continued(tiny, tmp_path, records, method)
+
+
+def test_a_process_that_is_killed_leaves_as_much(tiny, tmp_path, records):
+    arguments = [tiny[0], "--source", tiny[1], "--out", tmp_path]
+    process = in_subprocess(KILL, 5, *arguments, *SYMMETRIC, "--method", "DMI")
+    output = output_of(process)
+    assert process.returncode == -signal.SIGKILL, output
+    check_continued(tiny, tmp_path, records, "DMI")
+
+
+def check_continued(tiny, out, records, method):
+    """Compare what becomes of a run that was killed with the whole run."""
+    assert not (out / run.RUNS).exists()
+    folder = next((out / "state").rglob(f"{method}-*-0-*[!k]"))
+    state = json.loads((folder / "state.json").read_text())
+    assert state["curves"] or (folder / "rounds" / "run.json").exists()
+    (record,) = start(tiny, out, *SYMMETRIC, "--method", method)
+    (whole,) = (r for r in records if r["method"] == method)
+    assert stable(record) == stable(whole)
 
 
 TWO_DEVICES = "import sys; from benchmarks import run; run.main(sys.argv[1:])"

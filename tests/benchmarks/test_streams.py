@@ -31,8 +31,7 @@ kind = "as_given"
 
 [methods.SEAL]
 loss = "CategoricalCrossentropy"
-rounds = 2
-warm_start = "best"
+self_evolution = { rounds = 2, warm_start = "best" }
 """
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from benchmarks import _records, tables
+from tests.benchmarks.conftest import ROOT
 
 RECORD = {
     "recipe": "seal/table1",
@@ -162,3 +163,16 @@ def test_a_line_after_one_that_was_cut_off_is_on_its_own(tmp_path, capsys):
     _records.append(path, record("b"))
     assert [r["settings_digest"] for r in _records.read(path)] == ["a", "b"]
     assert "left out line 1" in capsys.readouterr().out
+
+
+LINES = sorted((ROOT / "benchmarks" / "results").glob("*/runs.jsonl"))
+
+
+@pytest.mark.parametrize("path", LINES, ids=lambda path: path.parent.name)
+def test_pages_hold_the_tables_of_their_lines(path):
+    page = path.parent.with_suffix(".md").read_text(encoding="utf-8")
+    # A page may have a title of its own.
+    parts = tables.render(_records.read(path)).rstrip("\n").split("\n\n")
+    parts = [part for part in parts if not part.startswith("# ")]
+    assert len(parts) >= 4
+    assert [part for part in parts if part not in page] == []

@@ -34,6 +34,147 @@ if keras.backend.backend() != "torch":  # torch.compile needs a C++ toolchain.
     MODES.append({"jit_compile": True})
 
 
+def cross_entropy(z, y):
+    """Mean over the examples, over all outputs, in float64."""
+    z = np.asarray(z, "float64")
+    return float(np.mean(np.log(np.exp(z).sum(axis=-1)) - z[range(len(y)), y]))
+
+
+class Evaluate(keras.callbacks.Callback):
+    """Evaluates other labels in the middle of an epoch, and at its end."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.evaluate(X, 1 - Y, verbose=0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.evaluate(X, 1 - Y, verbose=0)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Penalty(keras.layers.Layer):
+    """Adds a loss of its own."""
+
+    def call(self, inputs):
+        self.add_loss(0 * ops.sum(inputs) + 0.7)
+        return inputs
+
+
+def first_price(model, data, targets, *more, warmup=2, **kwargs):
+    """Return the first price of a training, times its factor."""
+    schedule = callbacks.AbstentionSchedule(warmup, initial_factor=4.0)
+    history = model.fit(
+        data, targets, epochs=warmup + 1, shuffle=False, verbose=0,
+        callbacks=[*more, schedule], **{"batch_size": 5, **kwargs},
+    ).history  # fmt: skip
+    return 4 * history["abstention_alpha"][-1], history
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_regularisation_is_no_part_of_the_first_price(mode):
+    """Batches of 5, 5 and 2; weights that do not move, so that each step has them."""
+    layer = keras.layers.Dense(
+        3, use_bias=False, kernel_regularizer="l2", activity_regularizer="l1"
+    )
+    model = keras.Sequential([keras.Input((3,)), layer, Penalty()])
+    model.set_weights([KERNEL])
+    loss = losses.DeepAbstention(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss, **mode)
+    price, history = first_price(
+        model, X, Y, *([Evaluate()] if "run_eagerly" in mode else []),
+        validation_data=(X, 1 - Y), batch_size=5,
+    )  # fmt: skip
+    expected = cross_entropy(X @ KERNEL, Y)
+    assert price == pytest.approx(expected, rel=1e-5)
+    assert min(history["loss"][:2]) > expected + 0.7
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
+def test_the_first_price_is_a_mean_over_examples(reduction):
+    model = make_model()
+    loss = losses.DeepAbstention(from_logits=True, reduction=reduction)
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    price, _ = first_price(model, X, Y)
+    assert price == pytest.approx(cross_entropy(X @ KERNEL, Y), rel=1e-5)
+
+
+def test_the_first_price_of_sequences_with_a_mask():
+    """A step that is masked is no example; a batch counts by its length."""
+    x = rng.normal(size=(4, 2, 3)).astype("float32")
+    y = rng.integers(0, 2, (4, 2))
+    x[:, 1] = 0
+    layer = keras.layers.Dense(3, use_bias=False, kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((2, 3)), keras.layers.Masking(), layer])
+    model.set_weights([KERNEL])
+    loss = losses.DeepAbstention(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    price, _ = first_price(model, x, y)
+    assert price == pytest.approx(cross_entropy(x[:, 0] @ KERNEL, y[:, 0]), rel=1e-5)
+
+
+def test_first_price_of_several_outputs():
+    """Those with an abstention count alike, whatever their weights; others do not."""
+    inputs = keras.Input((3,))
+    layers = [keras.layers.Dense(3, use_bias=False, name=name) for name in "abc"]
+    model = keras.Model(inputs, {layer.name: layer(inputs) for layer in layers})
+    model.set_weights([KERNEL, 2 * KERNEL, KERNEL])
+    model.compile(
+        keras.optimizers.SGD(0.0),
+        {
+            "a": losses.DeepAbstention(from_logits=True),
+            "b": losses.DeepAbstention(from_logits=True),
+            "c": "mse",
+        },
+        loss_weights={"a": 0.3, "b": 2.0, "c": 1.0},
+    )
+    price, _ = first_price(model, X, {"a": Y, "b": 1 - Y, "c": np.ones((12, 3))})
+    parts = cross_entropy(X @ KERNEL, Y), cross_entropy(X @ KERNEL * 2, 1 - Y)
+    assert price == pytest.approx(np.mean(parts), rel=1e-5)
+
+
+def test_the_first_price_is_that_of_the_last_warm_up_epoch():
+    """A network that learns: the losses of the steps, each before its update."""
+    kernel, expected = KERNEL.astype("float64"), []
+    for _ in range(3):
+        expected.append(0.0)
+        for rows in (slice(0, 6), slice(6, 12)):
+            x, y = X[rows].astype("float64"), Y[rows]
+            expected[-1] += cross_entropy(x @ kernel, y) / 2
+            p = np.exp(x @ kernel)
+            p /= p.sum(axis=-1, keepdims=True)
+            gradient = x.T @ (p - np.eye(3)[y]) / 6
+            kernel -= 0.5 * (gradient + 2 * 0.01 * kernel)
+    layer = keras.layers.Dense(3, use_bias=False, kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.set_weights([KERNEL])
+    loss = losses.DeepAbstention(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.5), loss)
+    price, _ = first_price(model, X, Y, warmup=3, batch_size=6)
+    assert price == pytest.approx(expected[-1], rel=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's strategies"
+)
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
+def test_first_price_on_two_replicas(reduction):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        layer = keras.layers.Dense(3, use_bias=False, kernel_regularizer="l2")
+        model = keras.Sequential([keras.Input((3,)), layer])
+        model.set_weights([KERNEL])
+        loss = losses.DeepAbstention(from_logits=True, reduction=reduction)
+        model.compile(keras.optimizers.SGD(0.0), loss)
+    price, _ = first_price(model, X, Y, batch_size=4)
+    assert price == pytest.approx(cross_entropy(X @ KERNEL, Y), rel=1e-5)
+
+
+def test_a_warm_up_that_diverges_is_said():
+    with pytest.raises(ValueError, match="the loss of the warm-up must be finite"):
+        first_price(make_model(), np.full_like(X, np.nan), Y)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_price_of_every_epoch(mode):
     history = fit(make_model(**mode))

@@ -310,11 +310,13 @@ def test_save_and_load(tmp_path):
     assert_trained(loaded, train_by_hand())
 
 
-def test_loaded_twice_keeps_the_time(tmp_path):
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_loaded_twice_keeps_the_time(tmp_path, suffix):
     model = make_model()
     fit(model, callbacks=[StopAfterEpoch(1)])
     value = model.evaluate(X, Y, verbose=0)
-    for name in ("first.keras", "second.keras"):
+    for name in (f"first.{suffix}", f"second.{suffix}"):
         model.save(tmp_path / name)
         model = keras.saving.load_model(tmp_path / name)
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(value, rel=1e-6)

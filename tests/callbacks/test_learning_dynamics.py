@@ -144,6 +144,94 @@ def test_inputs_of_another_length():
         fit(build_model(), callbacks.LearningDynamics(X[1:], NOISY, CLEAN))
 
 
+@pytest.mark.tf_data
+def test_endless_tf_data():
+    import tensorflow as tf
+
+    endless = tf.data.Dataset.from_tensor_slices((X, NOISY)).batch(5).repeat()
+    with pytest.raises(ValueError, match=r"^LearningDynamics: `x` must be a finite"):
+        callbacks.LearningDynamics(endless, NOISY, CLEAN)
+    # It does not say that it has no end.
+    filtered = endless.filter(lambda x, y: True)
+    assert int(filtered.cardinality()) == -2
+    with pytest.raises(ValueError, match="the number of predictions, 25 or more"):
+        fit(build_model(), callbacks.LearningDynamics(filtered, NOISY, CLEAN))
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return X, NOISY
+
+
+class WithoutALength(keras.utils.PyDataset):
+    def __getitem__(self, index):
+        return X, NOISY
+
+
+class EndlessInSilence:
+    """Iterates for ever, and nothing says so."""
+
+    def __iter__(self):
+        while True:
+            yield X, NOISY
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "text"),
+    [
+        (Endless(), ValueError, "a finite data set.* Leave out `repeat`"),
+        (WithoutALength(), ValueError, "a finite data set.*a `__len__`"),
+        (((X, NOISY) for _ in range(2)), TypeError, "arrays, or a data set.*PyDataset"),
+        (3, TypeError, "arrays, or a data set of batches"),
+        (None, TypeError, "arrays, or a data set of batches"),
+    ],
+)
+@pytest.mark.parametrize("watch", ["LearningDynamics", "SEAL"])
+def test_data_that_cannot_be_read_in_every_epoch(watch, x, error, text):
+    labels = (NOISY,) if watch == "LearningDynamics" else ()
+    with pytest.raises(error, match=f"^{watch}: `x` must be {text}"):
+        getattr(callbacks, watch)(x, *labels)
+
+
+def test_an_endless_data_set_that_does_not_say_so():
+    with pytest.raises(ValueError, match="the number of predictions, 40 or more"):
+        fit(build_model(), callbacks.LearningDynamics(EndlessInSilence(), NOISY))
+
+
+@pytest.mark.parametrize("names", [None, ("a", "b")])
+def test_several_outputs(names):
+    """Two outputs of the labels' length are no classes of two examples."""
+    inputs = keras.Input((4,))
+    heads = [keras.layers.Dense(NUM_CLASSES, "softmax")(inputs) for _ in range(2)]
+    outputs = dict(zip(names, heads, strict=True)) if names else heads
+    model = keras.Model(inputs, outputs)
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", dict.fromkeys(names, loss) if names else [loss] * 2)
+    y = dict.fromkeys(names, NOISY) if names else [NOISY, NOISY]
+    for x in (X, Pieces()):
+        watch = callbacks.LearningDynamics(x, NOISY, CLEAN, from_logits=False)
+        with pytest.raises(
+            ValueError,
+            match=r"^LearningDynamics: `model` must be a classifier with one output",
+        ):
+            model.fit(X, y, epochs=1, verbose=0, callbacks=[watch])
+
+
+class Pieces(keras.utils.PyDataset):
+    num_batches = 2
+
+    def __getitem__(self, index):
+        return X[10 * index : 10 * index + 10], NOISY[10 * index : 10 * index + 10]
+
+
+def test_seal_with_another_number_of_examples():
+    for seal in (callbacks.SEAL(X[1:]), callbacks.SEALOnTheFly(19)):
+        with pytest.raises(ValueError, match="with n the number of predictions, 19"):
+            callbacks.LearningDynamics(seal, NOISY, CLEAN)
+
+
 def test_losses_per_subset():
     model = build_model()
     history = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))

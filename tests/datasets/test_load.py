@@ -211,6 +211,24 @@ def test_damaged_npz(damage, tmp_path):
         datasets.load("mnist", source=path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"class_names": "cat"}, r"its 'class_names' have the shape \(\)"),
+        (
+            {"class_names": [["cat"], ["dog"]]},
+            r"its 'class_names' have the shape \(2, 1",
+        ),
+        ({"x_train": 5}, "its 'x_train' is one number"),
+        ({"y_test": 5}, "its 'y_test' is one number"),
+    ],
+)
+def test_npz_of_other_shapes(changes, text, tmp_path):
+    np.savez(tmp_path / "data.npz", **make_arrays((8, 8, 1), 2) | changes)
+    with pytest.raises(ValueError, match=f"`source` must be an undamaged.*{text}"):
+        datasets.load("custom", source=tmp_path / "data.npz")
+
+
 def test_source_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"load: `source` must be .*existing"):
         datasets.load("mnist", source=tmp_path / "missing.npz")

@@ -250,6 +250,94 @@ def test_to_arrays_refuses(tmp_path):
         datasets.load("custom", source=root).to_arrays(folder, image_size=4)
 
 
+def write_flat(root, classes=("bus", "car", "train"), each=4):
+    """Write images in class folders, their grey 7 times the id; the layout of Keras."""
+    for c, name in enumerate(classes):
+        for i in range(each):
+            write_image(root / name / f"image_{i}.png", 7 * (c * each + i))
+    return root
+
+
+@needs_pillow
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ("bus", "car", "train")])
+def test_flat_class_folders(classes, tmp_path):
+    """All images are the split "train", even where a class has that name."""
+    write_flat(tmp_path, classes)
+    (tmp_path / "LICENSE.txt").write_text("free")
+    (tmp_path / ".cache").mkdir()
+    data = datasets.load("custom", source=tmp_path)
+    assert isinstance(data, StreamedDataset)
+    assert data.splits == ("train",) and data.class_names == classes
+    np.testing.assert_array_equal(data.y_train, np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(data.train_ids, np.arange(12))
+    assert data.y_test is None and data.num_classes == 3
+    with pytest.raises(ValueError, match="`split` must be one of 'train'"):
+        data.pipeline("test")
+    assert repr(data) == (
+        "StreamedDataset('custom', train=12, num_classes=3, order='file')"
+    )
+
+
+@needs_pillow
+@pytest.mark.tf_data
+def test_flat_class_folders_are_those_of_keras(tmp_path):
+    """The same classes, files and order as `image_dataset_from_directory`."""
+    write_flat(tmp_path, ("b", "a", "C"), each=11)
+    write_image(tmp_path / "a" / "UPPER.PNG", 0)
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    data = datasets.load("custom", source=tmp_path)
+    theirs = keras.utils.image_dataset_from_directory(
+        tmp_path, shuffle=False, image_size=(6, 4), verbose=False
+    )
+    assert list(data.class_names) == theirs.class_names
+    assert list(data.paths()) == theirs.file_paths
+    images, labels = data.to_arrays(tmp_path / ".arrays", image_size=(6, 4))["train"]
+    np.testing.assert_array_equal(labels, np.concatenate([y for _, y in theirs]))
+    np.testing.assert_array_equal(images, np.concatenate([x for x, _ in theirs]))
+
+
+@needs_pillow
+def test_flat_class_folders_refuse(tmp_path):
+    def refuse(text, name="custom"):
+        with pytest.raises(ValueError, match=text):
+            datasets.load(name, source=tmp_path)
+
+    layouts = (
+        "`source` must be a folder with CLASS/IMAGE files for two classes or more, "
+        "one with train/CLASS/IMAGE and val/CLASS/IMAGE files, or one that TFDS prep"
+    )
+    refuse(layouts)
+    write_image(tmp_path / "image.png", 0)
+    refuse(layouts)
+    write_image(tmp_path / "cat" / "a.png", 0)
+    refuse(layouts)
+    (tmp_path / "dog").mkdir()
+    refuse(f"{layouts}.*There are no images in dog")
+    write_image(tmp_path / "dog" / "young" / "a.png", 0)
+    refuse(f"{layouts}.*There are no images in dog")
+    write_image(tmp_path / "dog" / "b.png", 0)
+    refuse(
+        "images, and no folders, in .*/dog.* Move the images of young up, or it away"
+    )
+    (tmp_path / "dog" / "young" / "a.png").rename(tmp_path / "dog" / "a.png")
+    (tmp_path / "dog" / "young").rmdir()
+    assert datasets.load("custom", source=tmp_path).num_examples() == 3
+    refuse("a folder with imagenet2012 as TFDS prepares it", "imagenet2012")
+    # Images that nobody sorted are not classes named after splits.
+    for name, split in (("cat", "Training"), ("dog", "test")):
+        (tmp_path / name).rename(tmp_path / split)
+    refuse(layouts)
+
+
+@needs_pillow
+def test_images_below_a_class_folder_are_not_passed_over(tmp_path):
+    write_class_folders(tmp_path)
+    write_image(tmp_path / "train" / "n02" / "more" / "a.png", 0)
+    text = "images, and no folders, in train/n02.* Move the images of more up"
+    with pytest.raises(ValueError, match=text):
+        datasets.load("imagenet2012", source=tmp_path)
+
+
 @needs_pillow
 def test_class_folders_refuse(tmp_path):
     (tmp_path / "train").mkdir()

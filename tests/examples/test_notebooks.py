@@ -132,9 +132,17 @@ def test_which_warnings_are_ours():
     assert warnings_in("\n  code\n".join([*ours, *others])) == ours
 
 
-def run(path, folder):
+EPOCHS = re.compile(r"^EPOCHS = \d+$", re.MULTILINE)
+# Enough for every cell to do its work; with all epochs they take minutes.
+FEW = "EPOCHS = 2"
+
+
+def run(path, folder, *, is_full):
     """Run a notebook in a process of its own, and return it with its outputs."""
     notebook = read(path)
+    if not is_full:
+        for cell in notebook.cells:
+            cell.source = EPOCHS.sub(FEW, cell.source)
     packages = str(pathlib.Path(keras_noisy.__file__).parents[1])
     environment = {**os.environ, "PYTHONWARNINGS": "default"}
     environment["PYTHONPATH"] = os.pathsep.join(
@@ -152,6 +160,12 @@ def run(path, folder):
     return notebook
 
 
+@each_notebook
+def test_epochs_are_said_once(path):
+    sources = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    assert len(EPOCHS.findall("\n".join(sources))) == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -163,10 +177,11 @@ def run(path, folder):
         for path in NOTEBOOKS
     ],
 )
-def test_runs(path, tmp_path):
+def test_runs(path, tmp_path, pytestconfig):
+    is_full = pytestconfig.getoption("full")
     outputs = [
         output
-        for cell in run(path, tmp_path).cells
+        for cell in run(path, tmp_path, is_full=is_full).cells
         if cell.cell_type == "code"
         for output in cell.outputs
     ]

@@ -110,8 +110,22 @@ def test_seeds_are_independent(exact):
     ],
 )
 def test_rounding(rate, size, flips):
-    result = noise.corrupt_labels(np.zeros(size, int), noise.symmetric(4, rate), seed=0)
+    arguments = np.zeros(size, int), noise.symmetric(4, rate)
+    if 0 < rate < 1 and flips in (0, size):
+        text = f"rounds {rate * size:.3g} of the {size} examples of class 0 to {flips},"
+        with pytest.warns(UserWarning, match=text):
+            result = noise.corrupt_labels(*arguments, seed=0)
+    else:
+        result = noise.corrupt_labels(*arguments, seed=0)
     assert result.is_corrupted.sum() == flips
+
+
+def test_rounding_names_how_many_classes_are_left_without_noise():
+    # Classes of 100, 2, 1 and no example.
+    labels = np.repeat([0, 1, 2], [100, 2, 1])
+    with pytest.warns(UserWarning, match="class 1 to 0, and 2 of 3 classes in all"):
+        noise.corrupt_labels(labels, noise.symmetric(4, 0.2), seed=0)
+    noise.corrupt_labels(labels, noise.symmetric(4, 0.2), seed=0, exact=False)
 
 
 def test_equal_remainders_favour_no_class():

@@ -98,7 +98,8 @@ def test_save_and_load(labels, tmp_path, name):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "uint64"])
 def test_save_keeps_the_dtype(tmp_path, dtype):
-    result = noise.corrupt_labels(CLEAN.astype(dtype), noise.symmetric(4, 0.5), seed=0)
+    clean = CLEAN.astype(dtype)
+    result = noise.corrupt_labels(clean, noise.symmetric(4, 0.5), seed=0, exact=False)
     result.save(tmp_path / "labels.npz")
     loaded = noise.NoisyLabels.load(tmp_path / "labels.npz")
     assert loaded.noisy.dtype == loaded.clean.dtype == dtype
@@ -152,22 +153,87 @@ def test_load_never_returns_wrong_labels_from_a_damaged_file(labels, tmp_path):
             np.testing.assert_array_equal(loaded.clean, CLEAN)
 
 
-@pytest.mark.parametrize("changed", ["noisy", "clean", "num_classes", "format"])
-def test_load_edited_labels(labels, tmp_path, changed):
+EDITS = {
+    "noisy": [CLEAN, NOISY.astype("int32"), NOISY[:, None], NOISY[:6], NOISY * 1.0],
+    "clean": [NOISY, CLEAN.astype("uint8")],
+    # A transition matrix of the last but one would be of 7 TiB.
+    "num_classes": [3, 5, 1_000_000, 4.0, -4, True, [4], "4"],
+    "format": ["something else", "keras_noisy.NoisyLabels/3", [1, 2]],
+    "digest": ["", "0" * 64],
+    "clean_digest": ["0" * 64],
+    "file_digest": ["0" * 64],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"), [(k, v) for k, values in EDITS.items() for v in values]
+)
+def test_load_edited_labels(labels, tmp_path, changed, value):
     path = tmp_path / "labels.npz"
     labels.save(path)
     with np.load(path) as archive:
         arrays = dict(archive)
-    replacement = {
-        "noisy": CLEAN,
-        "clean": NOISY,
-        "num_classes": np.array(3),
-        "format": np.array("something else"),
-    }
-    arrays[changed] = replacement[changed]
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays | {changed: np.array(value)})
     with pytest.raises(ValueError, match=r"undamaged file.* Received: path='.*Error: "):
         noise.NoisyLabels.load(path)
+
+
+@pytest.mark.parametrize("missing", EDITS)
+def test_load_a_file_that_lacks_something(labels, tmp_path, missing):
+    path = tmp_path / "labels.npz"
+    labels.save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    del arrays[missing]
+    np.savez_compressed(path, **arrays)
+    with pytest.raises(ValueError, match=f"undamaged file.*KeyError: '{missing}'"):
+        noise.NoisyLabels.load(path)
+
+
+def old_file(path, labels, **changes):
+    """Write what version 0.1 wrote: without a digest of all."""
+
+    def digest(array):
+        text = str(array.shape).encode() + array.astype("<i8").tobytes()
+        return np.array(hashlib.sha256(text).hexdigest())
+
+    arrays = {
+        "format": np.array("keras_noisy.NoisyLabels/1"),
+        "noisy": labels.noisy,
+        "clean": labels.clean,
+        "num_classes": np.array(labels.num_classes),
+        "digest": digest(labels.noisy),
+        "clean_digest": digest(labels.clean),
+    }
+    np.savez_compressed(path, **arrays | changes)
+
+
+def test_files_of_version_0_1(labels, tmp_path):
+    path = tmp_path / "labels.npz"
+    old_file(path, labels)
+    loaded = noise.NoisyLabels.load(path)
+    assert loaded.digest == labels.digest and loaded.num_classes == 4
+    np.testing.assert_array_equal(loaded.clean, CLEAN)
+    # Saved again, it is protected as the others are.
+    loaded.save(path)
+    with np.load(path) as archive:
+        assert str(archive["format"]) == "keras_noisy.NoisyLabels/2"
+    for changes in ({"noisy": CLEAN}, {"clean": NOISY}, {"num_classes": 4.5}):
+        old_file(path, labels, **changes)
+        with pytest.raises(ValueError, match="undamaged file"):
+            noise.NoisyLabels.load(path)
+
+
+def test_the_digest_of_the_file_is_of_all_that_is_read(labels, tmp_path):
+    labels.save(tmp_path / "labels.npz")
+    with np.load(tmp_path / "labels.npz") as archive:
+        arrays = dict(archive)
+    parts = ("keras_noisy.NoisyLabels/2", "4", "<i8", "<i8")
+    parts += (str(arrays["digest"]), str(arrays["clean_digest"]))
+    content = " ".join(parts).encode()
+    assert str(arrays["file_digest"]) == hashlib.sha256(content).hexdigest()
+    # The one that papers quote is that of the noisy labels, as before.
+    assert str(arrays["digest"]) == labels.digest
 
 
 def test_load_other_files(tmp_path):

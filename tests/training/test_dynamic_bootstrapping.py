@@ -68,7 +68,7 @@ class Pairs:
 
 def train_by_hand(
     bootstrap="hard", mixup="static", delay=0, annealing=90, prior_weight=1.0,
-    epochs=EPOCHS, alpha=32,
+    epochs=EPOCHS, alpha=32, iterations=10,
 ):  # fmt: skip
     """Train the softmax regression in float64 NumPy, with the derived gradient.
 
@@ -82,7 +82,9 @@ def train_by_hand(
         pairs.set_epoch(epoch)
         if since >= 0:
             p = softmax(X @ kernel)
-            mixture = analysis.beta_mixture(-np.log(p[np.arange(N), Y]))
+            mixture = analysis.beta_mixture(
+                -np.log(p[np.arange(N), Y]), iterations=iterations
+            )
         shares.append(mixture.weights[1] if mixture else np.nan)
         moves = since >= delay
         temperature = 1 + (1e-3 - 1) * min(max(since - delay, 0) / annealing, 1)
@@ -137,6 +139,7 @@ WAYS = {
     },
     "DY-H": {"mixup": "none", "prior_weight": 0.0},
     "DY-S": {"mixup": "none", "prior_weight": 0.0, "bootstrap": "soft"},
+    "converged": {"iterations": None},
     "few mixed, no prior": {"mixup_alpha": 1, "prior_weight": 0.0},
 }
 BY_HAND = {
@@ -427,11 +430,12 @@ def test_backup_and_restore(tmp_path):
 
 def test_config_round_trip():
     arguments = WAYS["MD-DYR-SH"]
-    model = build(**arguments, mixup_alpha=5, prior_weight=0.5)
+    model = build(**arguments, mixup_alpha=5, prior_weight=0.5, iterations=25)
+    assert build().iterations == 10
     config = json.loads(json.dumps(model.get_config()))
     other = DynamicBootstrapping.from_config(config)
-    names = [*arguments, "mixup_alpha", "prior_weight", "warmup_epochs", "seed", "name"]
-    for name in names:
+    names = "mixup_alpha", "prior_weight", "iterations", "warmup_epochs", "seed", "name"
+    for name in (*arguments, *names):
         assert getattr(other, name) == getattr(model, name)
     assert other.prior.tolist() == PRIOR.tolist()
 
@@ -452,6 +456,7 @@ def test_arguments_out_of_range():
         "bootstrap_delay": [-1, 0.5, None],
         "annealing_epochs": [0, None],
         "prior_weight": [-1, float("nan"), float("inf"), "1", None],
+        "iterations": [0, 1.5, "ten"],
         "bootstrap": ["Hard", None, 1],
         "mixup": ["off", None],
         "seed": [-1, 0.5],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_noisy import _arrays, _mean_predictions, callbacks, losses
-from keras_noisy.training import SelfEvolution, _checkpoint, _random
+from keras_noisy.training import SelfEvolution, _checkpoint, _random, self_evolution
 from keras_noisy.training.self_evolution import _sharpened
 from tests.helpers import softmax
 
@@ -358,6 +358,99 @@ def test_folder_with_other_files_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+OF_THE_USER = (
+    "notes.tmp",
+    "draft.tmp",
+    f"notes.{'0a' * 16}.tmp",
+    "round-mine/notes.txt",
+    "round-1-copy/state.json",
+    "round-00/state.json",
+    "round-7/state.json",
+    "round-0/notes.tmp",
+    "checkpoint-mine.npz",
+    "checkpoint-0-1.npz.bak",
+    "best-model.keras",
+    "best-0-mine.npz",
+    "soft_labels-old.npy",
+    "run.json.bak",
+)
+
+
+def put(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def all_files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_files_of_the_user_stay(tmp_path, one_round):
+    shutil.copytree(one_round, tmp_path, dirs_exist_ok=True)
+    put(tmp_path, OF_THE_USER)
+    unfinished = [f"run.json.{'0a' * 16}.tmp", f"soft_labels-0.npy.{'0a' * 16}.tmp"]
+    put(tmp_path, unfinished)
+    evolve(tmp_path, rounds=2)
+    own = [f"checkpoint-1-{EPOCHS}.npz", "run.json"]
+    own += ["soft_labels-0.npy", "soft_labels-1.npy"]
+    assert all_files(tmp_path) == sorted([*OF_THE_USER, *own])
+    evolve(tmp_path, rounds=1, fit={"resume": False})
+    own = [f"checkpoint-0-{EPOCHS}.npz", "run.json", "soft_labels-0.npy"]
+    assert all_files(tmp_path) == sorted([*OF_THE_USER, *own])
+    self_evolution.delete(tmp_path)
+    assert all_files(tmp_path) == sorted(OF_THE_USER)
+    assert all((tmp_path / name).read_text() == name for name in OF_THE_USER)
+
+
+@pytest.mark.parametrize("content", ["my settings", '{"rounds": 2}', "[]", "null"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_another_run_file_is_refused_and_stays(tmp_path, content, resume):
+    put(tmp_path, ["round-0/state.json", "checkpoint-0-1.npz"])
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"`storage` must be empty or of a run"):
+        evolve(tmp_path, fit={"resume": resume})
+    files = ["checkpoint-0-1.npz", "round-0/state.json", "run.json"]
+    assert all_files(tmp_path) == files
+    assert (tmp_path / "run.json").read_text() == content
+
+
+def test_a_deletion_that_is_killed_is_never_continued_as_a_run(tmp_path, monkeypatch):
+    """Averages of fewer epochs would be the consequence, without a word."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    whole = tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        evolve(whole, fit={"callbacks": [Stop()]})
+    reference = evolve(tmp_path / "reference", rounds=1)
+    count = len(all_files(whole))
+    for moment in range(count):
+        folder = tmp_path / f"killed-{moment}"
+        shutil.copytree(whole, folder)
+        left = [moment]
+        remove = os.remove
+
+        def killed(path, left=left, remove=remove):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            remove(path)
+
+        with monkeypatch.context() as context:
+            context.setattr(os, "remove", killed)
+            with pytest.raises(KeyboardInterrupt):
+                self_evolution.delete(folder)
+        with pytest.raises(ValueError, match=r"pass resume=False to delete that run"):
+            evolve(folder, rounds=1)
+    # One is enough to see that the way out works.
+    again = evolve(tmp_path / "killed-1", rounds=1, fit={"resume": False})
+    np.testing.assert_array_equal(again.soft_labels, reference.soft_labels)
+
+
 # --- crashes
 
 
@@ -394,7 +487,7 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
     with monkeypatch.context():
         watch(os, "replace", before=True)
         watch(os, "remove")
-        watch(shutil, "rmtree")
+        watch(os, "rmdir")
         watch(_mean_predictions._FileTable, "write")
         reference = evolve(folder, fit=fit, **arguments)
         monkeypatch.undo()
