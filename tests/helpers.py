@@ -1,8 +1,19 @@
 """What tests of several files do alike."""
 
+import pkgutil
+
 import keras
 import numpy as np
 import pytest
+
+import keras_noisy
+
+# Names of the packages that users import from.
+PUBLIC = [
+    module.name
+    for module in pkgutil.iter_modules(keras_noisy.__path__)
+    if module.ispkg and not module.name.startswith("_")
+]
 
 
 class Crash(keras.callbacks.Callback):

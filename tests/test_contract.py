@@ -29,6 +29,7 @@ from keras import ops
 import keras_noisy
 from keras_noisy import callbacks, losses
 
+from .helpers import PUBLIC
 from .losses import reference as ref
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -405,12 +406,7 @@ def import_or_skip(name):
         pytest.skip(f"{name} needs TensorFlow")
 
 
-SUBPACKAGES = [
-    module.name for module in pkgutil.iter_modules(keras_noisy.__path__) if module.ispkg
-]
-
-
-@pytest.mark.parametrize("package", SUBPACKAGES)
+@pytest.mark.parametrize("package", PUBLIC)
 def test_every_public_name_is_tested(package):
     module = import_or_skip(f"keras_noisy.{package}")
     for name in module.__all__:
@@ -425,7 +421,7 @@ def test_every_public_name_is_tested(package):
         assert name in tests.read_text(), f"{tests} does not test {name}"
 
 
-@pytest.mark.parametrize("package", SUBPACKAGES)
+@pytest.mark.parametrize("package", PUBLIC)
 def test_all_is_sorted_and_holds_every_import(package):
     module = import_or_skip(f"keras_noisy.{package}")
     imported = {
@@ -473,9 +469,12 @@ def test_function_and_class_have_one_name(name):
 
 @every_class
 def test_class_docstring(name):
+    """It points to the function, which describes the arguments that both have."""
+    function = CLASSES[name].function
     text = inspect.getdoc(getattr(losses, name))
-    assert f"`keras_noisy.losses.{CLASSES[name].function}`" in text
-    for argument in (*CLASSES[name].arguments, "**kwargs"):
+    assert f"`keras_noisy.losses.{function}`" in text
+    text += inspect.getdoc(getattr(losses, function))
+    for argument in CLASSES[name].arguments:
         assert f"\n    {argument}: " in text
 
 

@@ -6,16 +6,15 @@ entry in the table.
 
 import inspect
 import math
-import pkgutil
 
 import keras
 import numpy as np
 import pytest
 
-import keras_noisy
 from keras_noisy import analysis, callbacks, losses, noise, training
 
 from . import test_contract as contract
+from .helpers import PUBLIC
 from .losses import reference as ref
 
 BAD = ["no", "", 1, 0, 1.0, math.nan, [], np.True_, np.array(True)]
@@ -189,15 +188,13 @@ def callables(public, value):
 
 def flags():
     """Names of all arguments that are annotated as flags, Keras's own left out."""
-    for package in pkgutil.iter_modules(keras_noisy.__path__):
-        if not package.ispkg:
-            continue
-        module = contract.import_or_skip(f"keras_noisy.{package.name}")
+    for package in PUBLIC:
+        module = contract.import_or_skip(f"keras_noisy.{package}")
         for name in module.__all__:
             value = getattr(module, name)
             if not callable(value):
                 continue
-            for public, function in callables(f"{package.name}.{name}", value):
+            for public, function in callables(f"{package}.{name}", value):
                 for argument, kind in inspect.get_annotations(function).items():
                     if "bool" in str(kind) and argument not in ("training", "return"):
                         yield f"{public}: {argument}"

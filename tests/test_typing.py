@@ -4,7 +4,6 @@ import importlib.util
 import inspect
 import os
 import pathlib
-import pkgutil
 import subprocess
 import sys
 import typing
@@ -13,23 +12,23 @@ import pytest
 
 import keras_noisy
 
+from .helpers import PUBLIC
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = pathlib.Path(keras_noisy.__file__).parent
 
 
 def public_functions():
     """Yield a name and a function for all functions and methods that are public."""
-    for package in pkgutil.iter_modules([str(PACKAGE)]):
-        if not package.ispkg:
-            continue
-        module = importlib.import_module(f"keras_noisy.{package.name}")
+    for package in PUBLIC:
+        module = importlib.import_module(f"keras_noisy.{package}")
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value):
-                yield f"{package.name}.{name}", value
+                yield f"{package}.{name}", value
             elif inspect.isclass(value):
                 for method, function in methods(value):
-                    yield f"{package.name}.{name}.{method}", function
+                    yield f"{package}.{name}.{method}", function
 
 
 def methods(cls):

@@ -1,6 +1,6 @@
 """Losses for noisy labels: a function and a Keras class for each."""
 
-from keras_noisy.losses._base import NoisyLabelLoss
+from keras_noisy.losses._loss import NoisyLabelLoss
 from keras_noisy.losses.active_negative import ActiveNegative, active_negative
 from keras_noisy.losses.active_passive import ActivePassive, active_passive
 from keras_noisy.losses.asymmetric_exponential import (

@@ -1,4 +1,4 @@
-"""What every loss shares: labels, log-probabilities and the `Loss` class.
+"""What every formula shares: labels and log-probabilities.
 
 A loss of this package is a formula in a label distribution `q` and a
 `Prediction` `p`. `per_example` turns what users pass (class ids or
@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy import _errors
-from keras_noisy._typing import DType, LossArguments, Self, Tensor, TensorLike, Unpack
 
 HALF_PRECISION = ("float16", "bfloat16")
 
@@ -482,178 +478,3 @@ def _concrete(x):
         x = x.detach()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     return x.numpy() if hasattr(x, "numpy") else None
-
-
-class NoisyLabelLoss(keras.losses.Loss):
-    """Base of the loss classes: a pure function and the arguments to call it with.
-
-    A subclass sets `function` and `hyperparameters`, and stores each
-    hyperparameter as an attribute of that name in its constructor.
-
-    Attributes:
-        function: The pure function, called with the hyperparameters.
-        hyperparameters: Names of the arguments that are the method's own.
-        presets: The values of the method's authors, by data set; its card says which.
-
-    Args:
-        from_logits: Whether `y_pred` holds logits instead of probabilities.
-        reduction: As in `keras.losses.Loss`.
-        name: Name of the loss; by default that of the function.
-        dtype: As in `keras.losses.Loss`. With float16 or bfloat16 the loss is
-            nevertheless computed, and reduced, in float32: class ids and sums
-            over a batch do not fit into half precision.
-    """
-
-    function: ClassVar[Callable[..., Tensor]]
-    hyperparameters: ClassVar[tuple[str, ...]] = ()
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
-
-    def __init__(
-        self,
-        *,
-        from_logits: bool = False,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-        dtype: DType = None,
-    ) -> None:
-        policy = keras.dtype_policies.get(dtype or keras.config.floatx())
-        is_half = policy.compute_dtype in HALF_PRECISION
-        super().__init__(
-            name=name or type(self).function.__name__,
-            reduction=reduction,
-            dtype="float32" if is_half else policy,
-        )
-        self.from_logits = _errors.check_bool(
-            type(self).__name__, "from_logits", from_logits
-        )
-        self._requested_dtype = dtype
-
-    @classmethod
-    def from_preset(cls, preset: str, **kwargs: Any) -> Self:
-        """Return the loss with the values that its paper gives for a data set.
-
-        Args:
-            preset: A key of the class's `presets`.
-            **kwargs: Other arguments; they go before the preset's.
-
-        Raises:
-            ValueError: If there is no such preset.
-        """
-        if preset not in cls.presets:
-            names = ", ".join(repr(name) for name in sorted(cls.presets))
-            raise ValueError(
-                _errors.message(
-                    cls.__name__,
-                    "preset",
-                    f"one of {names}" if names else "left away: there are none",
-                    preset,
-                )
-            )
-        return cls(**{**cls.presets[preset], **kwargs})
-
-    def __call__(
-        self,
-        y_true: TensorLike,
-        y_pred: TensorLike,
-        sample_weight: TensorLike | None = None,
-    ) -> Tensor:
-        """Return the reduced loss, as `keras.losses.Loss` does."""
-        return super().__call__(
-            y_true, self._cast_keeping_logits(y_pred), sample_weight
-        )
-
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        return self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
-
-    def without_reduction(
-        self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
-    ) -> Tensor:
-        """Return one loss per example of predictions of either kind."""
-        return type(self).function(
-            y_true, y_pred, from_logits=from_logits, **self._own_config()
-        )
-
-    def _own_config(self):
-        return {name: getattr(self, name) for name in self.hyperparameters}
-
-    def _cast_keeping_logits(self, y_pred):
-        """Cast to the loss's dtype without losing what Keras hung on the tensor.
-
-        `Loss.__call__` casts too. It would drop the softmax's logits, and under
-        mixed precision a saturated output would then look like a clipped one.
-        Without logits the cast is left to it, because it reads the mask first,
-        which in a traced JAX array is no attribute that could be copied.
-        """
-        y_pred = as_tensor(y_pred)
-        logits = getattr(y_pred, "_keras_logits", None)
-        is_cast = keras.backend.standardize_dtype(y_pred.dtype) == self.dtype
-        if logits is None or is_cast:
-            return y_pred
-        cast = ops.cast(y_pred, self.dtype)
-        cast._keras_logits = logits
-        mask = getattr(y_pred, "_keras_mask", None)
-        if mask is not None:
-            cast._keras_mask = mask
-        return cast
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments."""
-        dtype = self._requested_dtype
-        if isinstance(dtype, keras.DTypePolicy):
-            dtype = keras.dtype_policies.serialize(dtype)
-        elif dtype is not None and not isinstance(dtype, (str, dict)):
-            # Such as `np.float32`, which JSON cannot hold.
-            dtype = keras.backend.standardize_dtype(dtype)
-        return {
-            **super().get_config(),
-            "from_logits": self.from_logits,
-            "dtype": dtype,
-            **self._own_config(),
-        }
-
-
-class EpsilonLoss(NoisyLabelLoss):
-    """Base of the losses whose one hyperparameter is a weight in [0, 1].
-
-    Args:
-        epsilon: The weight, in [0, 1]; each loss says of what.
-        **kwargs: `from_logits`, `reduction`, `name`, `dtype`.
-    """
-
-    hyperparameters = ("epsilon",)
-
-    def __init__(self, *, epsilon: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = check_epsilon(type(self).__name__, epsilon)
-
-
-class ScheduledLoss(NoisyLabelLoss):
-    """Base of the losses whose hyperparameter `alpha` a callback moves.
-
-    Attributes:
-        alpha: Its value as long as no callback does.
-    """
-
-    hyperparameters = ("alpha",)
-    alpha: float
-    _find_alpha: Callable[[], Any] | None = None
-
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        alpha = self._find_alpha and self._find_alpha()
-        return type(self).function(
-            y_true,
-            y_pred,
-            alpha=self.alpha if alpha is None else alpha.value,
-            from_logits=self.from_logits,
-        )
-
-    def follow(self, find_alpha: Callable[[], Any]) -> None:
-        """Take `alpha` from the variable that `find_alpha()` returns, while it does."""
-        self._find_alpha = find_alpha
-
-
-def check_epsilon(owner: str, epsilon: float) -> float:
-    """Return the weight `epsilon` as a float, or raise unless it is in [0, 1]."""
-    return _errors.check_number(owner, "epsilon", epsilon, low=0, high=1)

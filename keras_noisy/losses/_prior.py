@@ -10,7 +10,7 @@ from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.losses import _replicas
 
 
-def check(owner: str, prior: ArrayLike | None) -> FloatArray | None:
+def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | None:
     """Return `prior` as a float64 array, or raise unless it is a distribution."""
     if prior is None:
         return None
@@ -18,14 +18,14 @@ def check(owner: str, prior: ArrayLike | None) -> FloatArray | None:
     try:
         array = np.array(prior, "float64")
     except (TypeError, ValueError):
-        raise TypeError(_errors.message(owner, "prior", expected, prior)) from None
+        raise TypeError(_errors.message(owner, argument, expected, prior)) from None
     if array.ndim != 1 or len(array) < 2:
         received = _errors.describe_array(array)
-        raise ValueError(_errors.message(owner, "prior", expected, received))
+        raise ValueError(_errors.message(owner, argument, expected, received))
     # NaN fails both comparisons.
     if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
         mend = "Shares of the classes: divide counts by their sum."
-        raise ValueError(_errors.message(owner, "prior", expected, array, mend))
+        raise ValueError(_errors.message(owner, argument, expected, array, mend))
     return array
 
 

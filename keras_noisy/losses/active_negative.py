@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 from keras_noisy.losses.normalized_negative_cross_entropy import (
-    check_min_probability,
+    MIN_PROBABILITY,
     normalized_negative_cross_entropy_formula,
 )
 
+_MEND = "The paper uses alpha=5, beta=5 on CIFAR-10."
 
+
+@_loss.arguments(
+    alpha=at_least_zero(_MEND),
+    beta=at_least_zero(_MEND),
+    min_probability=MIN_PROBABILITY,
+)
 def active_negative(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -68,9 +74,6 @@ def active_negative(
         Ye et al., "Active Negative Loss Functions for Learning with Noisy Labels",
         NeurIPS 2023.
     """
-    alpha, beta, min_probability = _check(
-        "active_negative", alpha, beta, min_probability
-    )
     negative = normalized_negative_cross_entropy_formula(min_probability)
 
     def formula(q, p):
@@ -80,41 +83,17 @@ def active_negative(
     return _base.per_example("active_negative", y_true, y_pred, from_logits, formula)
 
 
-def _check(
-    owner: str, alpha: float, beta: float, min_probability: float
-) -> tuple[float, float, float]:
-    mend = "The paper uses alpha=5, beta=5 on CIFAR-10."
-    return (
-        _errors.check_number(
-            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
-        ),
-        check_min_probability(owner, min_probability),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ActiveNegative(_base.NoisyLabelLoss):
+class ActiveNegative(_loss.NoisyLabelLoss):
     """Normalized cross-entropy and normalized negative cross-entropy together (ANL-CE).
 
     See `keras_noisy.losses.active_negative` for the formula and the label forms.
-
-    Args:
-        alpha: Weight of normalized cross-entropy, at least 0 and finite.
-        beta: Weight of normalized negative cross-entropy, at least 0 and finite.
-        min_probability: Where the log-probabilities are cut off, in (0, 1).
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(active_negative)
-    hyperparameters = (
-        "alpha",
-        "beta",
-        "min_probability",
-    )
+    alpha: float
+    beta: float
+    min_probability: float = 1e-07
     presets = MappingProxyType(
         {
             "mnist": {"alpha": 1.0, "beta": 1.0},
@@ -123,16 +102,3 @@ class ActiveNegative(_base.NoisyLabelLoss):
             "webvision": {"alpha": 20.0, "beta": 1.0},
         }
     )
-
-    def __init__(
-        self,
-        *,
-        alpha: float,
-        beta: float,
-        min_probability: float = 1e-07,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        self.alpha, self.beta, self.min_probability = _check(
-            type(self).__name__, alpha, beta, min_probability
-        )

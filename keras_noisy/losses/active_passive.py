@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import Any
 
 import keras
 
 from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 from keras_noisy.losses.asymmetric_exponential import AsymmetricExponential
 from keras_noisy.losses.asymmetric_generalized_cross_entropy import (
     AsymmetricGeneralizedCrossEntropy,
@@ -21,13 +21,31 @@ from keras_noisy.losses.normalized_cross_entropy import NormalizedCrossEntropy
 from keras_noisy.losses.normalized_focal import NormalizedFocal
 from keras_noisy.losses.reverse_cross_entropy import ReverseCrossEntropy
 
+_MEND = "The paper uses 1, 1 on CIFAR-10."
 
+
+def _plain_loss(owner, argument, loss):
+    """Return a loss that needs no callback, or raise."""
+    base = _loss.NoisyLabelLoss
+    if isinstance(loss, base) and type(loss).call is base.call:
+        return loss
+    expected = "a loss object of keras_noisy.losses that needs no callback"
+    mend = "Pass for example losses.NormalizedCrossEntropy()."
+    raise TypeError(_errors.message(owner, argument, expected, loss, mend))
+
+
+@_loss.arguments(
+    active=_plain_loss,
+    passive=_plain_loss,
+    alpha=at_least_zero(_MEND),
+    beta=at_least_zero(_MEND),
+)
 def active_passive(
     y_true: TensorLike,
     y_pred: TensorLike,
     *,
-    active: _base.NoisyLabelLoss,
-    passive: _base.NoisyLabelLoss,
+    active: _loss.NoisyLabelLoss,
+    passive: _loss.NoisyLabelLoss,
     alpha: float,
     beta: float,
     from_logits: bool = False,
@@ -80,9 +98,6 @@ def active_passive(
         2020; the pairs with asymmetric losses from Zhou et al., "Asymmetric Loss
         Functions for Learning with Noisy Labels", ICML 2021.
     """
-    active, passive, alpha, beta = _check(
-        "active_passive", active, passive, alpha, beta
-    )
     # Here, so that an error names this loss and not one of the two.
     _base.check_arguments("active_passive", y_true, y_pred, from_logits)
     terms = [
@@ -92,41 +107,6 @@ def active_passive(
         if weight or alpha == beta
     ]
     return sum(terms)
-
-
-def _check(
-    owner: str,
-    active: _base.NoisyLabelLoss,
-    passive: _base.NoisyLabelLoss,
-    alpha: float,
-    beta: float,
-) -> tuple[_base.NoisyLabelLoss, _base.NoisyLabelLoss, float, float]:
-    for argument, loss in (("active", active), ("passive", passive)):
-        is_plain = (
-            isinstance(loss, _base.NoisyLabelLoss)
-            and type(loss).call is _base.NoisyLabelLoss.call
-        )
-        if not is_plain:
-            raise TypeError(
-                _errors.message(
-                    owner,
-                    argument,
-                    "a loss object of keras_noisy.losses that needs no callback",
-                    loss,
-                    "Pass for example losses.NormalizedCrossEntropy().",
-                )
-            )
-    mend = "The paper uses 1, 1 on CIFAR-10."
-    return (
-        active,
-        passive,
-        _errors.check_number(
-            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
-        ),
-    )
 
 
 def _pair(active, passive, alpha, beta):
@@ -145,28 +125,17 @@ _AEL = AsymmetricExponential.from_preset
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ActivePassive(_base.NoisyLabelLoss):
+class ActivePassive(_loss.NoisyLabelLoss):
     """Weighted sum of a loss that learns and a loss that resists.
 
     See `keras_noisy.losses.active_passive` for the formula and the label forms.
-
-    Args:
-        active: A loss of this package, for example `NormalizedCrossEntropy()`. Its own
-            `from_logits`, `reduction` and `dtype` do not count.
-        passive: A loss of this package, for example `MeanAbsoluteError()`.
-        alpha: Weight of the active loss, at least 0 and finite.
-        beta: Weight of the passive loss, at least 0 and finite.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(active_passive)
-    hyperparameters = (
-        "active",
-        "passive",
-        "alpha",
-        "beta",
-    )
+    active: _loss.NoisyLabelLoss
+    passive: _loss.NoisyLabelLoss
+    alpha: float
+    beta: float
     presets = MappingProxyType(
         {
             "nce+mae, mnist": _pair(_NCE, _MAE, 1.0, 5.0),
@@ -196,33 +165,3 @@ class ActivePassive(_base.NoisyLabelLoss):
             },
         }
     )
-
-    def __init__(
-        self,
-        *,
-        active: _base.NoisyLabelLoss,
-        passive: _base.NoisyLabelLoss,
-        alpha: float,
-        beta: float,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        self.active, self.passive, self.alpha, self.beta = _check(
-            type(self).__name__, active, passive, alpha, beta
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, the two losses serialized."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "active": serialize(self.active),
-            "passive": serialize(self.passive),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the loss that `get_config` describes."""
-        deserialize = keras.saving.deserialize_keras_object
-        losses = {key: deserialize(config[key]) for key in ("active", "passive")}
-        return cls(**{**config, **losses})

@@ -8,11 +8,14 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 
 
+@_loss.arguments(
+    a=Interval(1e-6, math.inf, mend="The paper uses a=2.5 on CIFAR-10."),
+)
 def asymmetric_exponential(
     y_true: TensorLike, y_pred: TensorLike, *, a: float, from_logits: bool = False
 ) -> Tensor:
@@ -51,7 +54,6 @@ def asymmetric_exponential(
         Zhou et al., "Asymmetric Loss Functions for Learning with Noisy Labels", ICML
         2021.
     """
-    a = _check("asymmetric_exponential", a)
 
     def formula(q, p):
         return ops.sum(q * ops.exp(-p.probabilities / a), axis=-1)
@@ -61,32 +63,15 @@ def asymmetric_exponential(
     )
 
 
-def _check(owner: str, a: float) -> float:
-    return _errors.check_number(
-        owner,
-        "a",
-        a,
-        low=1e-6,
-        high=math.inf,
-        without="high",
-        mend="The paper uses a=2.5 on CIFAR-10.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class AsymmetricExponential(_base.NoisyLabelLoss):
+class AsymmetricExponential(_loss.NoisyLabelLoss):
     """Exponential of the labelled probability (AEL).
 
     See `keras_noisy.losses.asymmetric_exponential` for the formula and the label forms.
-
-    Args:
-        a: Scale, at least 1e-6 and finite.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(asymmetric_exponential)
-    hyperparameters = ("a",)
+    a: float
     presets = MappingProxyType(
         {
             "mnist": {"a": 3.5},
@@ -96,7 +81,3 @@ class AsymmetricExponential(_base.NoisyLabelLoss):
             "nce+ael, cifar100": {"a": 1.5},
         }
     )
-
-    def __init__(self, *, a: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.a = _check(type(self).__name__, a)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import positive
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+_MEND = "The paper uses a=0.6, q=0.6 on CIFAR-10."
 
 
+@_loss.arguments(
+    a=positive(_MEND),
+    q=positive(_MEND),
+)
 def asymmetric_generalized_cross_entropy(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -61,7 +66,6 @@ def asymmetric_generalized_cross_entropy(
         Zhou et al., "Asymmetric Loss Functions for Learning with Noisy Labels", ICML
         2021.
     """
-    a, q = _check("asymmetric_generalized_cross_entropy", a, q)
 
     def formula(labels, p):
         return ops.sum(labels * _terms(p.probabilities, a, q), axis=-1)
@@ -78,37 +82,17 @@ def _terms(p, a, q):
     return -((a + 1) ** q) / q * ops.expm1(q * ops.log1p((p - 1) / (a + 1)))
 
 
-def _check(owner: str, a: float, q: float) -> tuple[float, float]:
-    mend = "The paper uses a=0.6, q=0.6 on CIFAR-10."
-    return (
-        _errors.check_number(
-            owner, "a", a, low=0, high=math.inf, without="low high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "q", q, low=0, high=math.inf, without="low high", mend=mend
-        ),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class AsymmetricGeneralizedCrossEntropy(_base.NoisyLabelLoss):
+class AsymmetricGeneralizedCrossEntropy(_loss.NoisyLabelLoss):
     """Generalized cross-entropy on a probability that is lifted by a constant (AGCE).
 
     See `keras_noisy.losses.asymmetric_generalized_cross_entropy` for the formula and
     the label forms.
-
-    Args:
-        a: Lift, positive and finite.
-        q: Exponent, positive and finite.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(asymmetric_generalized_cross_entropy)
-    hyperparameters = (
-        "a",
-        "q",
-    )
+    a: float
+    q: float
     presets = MappingProxyType(
         {
             "mnist": {"a": 4.0, "q": 0.2},
@@ -120,7 +104,3 @@ class AsymmetricGeneralizedCrossEntropy(_base.NoisyLabelLoss):
             "nce+agce, webvision": {"a": 2.5, "q": 3.0},
         }
     )
-
-    def __init__(self, *, a: float, q: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.a, self.q = _check(type(self).__name__, a, q)

@@ -8,11 +8,17 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval, positive
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+_MEND = "The paper uses a=5.5, q=3.0 on CIFAR-10."
 
 
+@_loss.arguments(
+    a=Interval(1, math.inf, "neither", _MEND),
+    q=positive(_MEND),
+)
 def asymmetric_unhinged(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -59,7 +65,6 @@ def asymmetric_unhinged(
         Zhou et al., "Asymmetric Loss Functions for Learning with Noisy Labels", ICML
         2021.
     """
-    a, q = _check("asymmetric_unhinged", a, q)
 
     def formula(labels, p):
         return ops.sum(labels * _terms(p.probabilities, a, q), axis=-1)
@@ -88,36 +93,16 @@ def _expansion(x, rest, q):
     return sum(math.comb(q, k) * rest ** (q - k) * x**k for k in range(1, q + 1))
 
 
-def _check(owner: str, a: float, q: float) -> tuple[float, float]:
-    mend = "The paper uses a=5.5, q=3.0 on CIFAR-10."
-    return (
-        _errors.check_number(
-            owner, "a", a, low=1, high=math.inf, without="low high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "q", q, low=0, high=math.inf, without="low high", mend=mend
-        ),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class AsymmetricUnhinged(_base.NoisyLabelLoss):
+class AsymmetricUnhinged(_loss.NoisyLabelLoss):
     """Power of the distance of the labelled probability from a constant (AUL).
 
     See `keras_noisy.losses.asymmetric_unhinged` for the formula and the label forms.
-
-    Args:
-        a: The constant, above 1 and finite.
-        q: Exponent, positive and finite; the paper names it `p`.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(asymmetric_unhinged)
-    hyperparameters = (
-        "a",
-        "q",
-    )
+    a: float
+    q: float
     presets = MappingProxyType(
         {
             "mnist": {"a": 3.0, "q": 0.1},
@@ -127,7 +112,3 @@ class AsymmetricUnhinged(_base.NoisyLabelLoss):
             "nce+aul, cifar100": {"a": 6.0, "q": 3.0},
         }
     )
-
-    def __init__(self, *, a: float, q: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.a, self.q = _check(type(self).__name__, a, q)

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._errors import Described
+from keras_noisy._errors import Described, message
 from keras_noisy._matrices import check_transition_matrix
 from keras_noisy._typing import (
     ArrayLike,
-    FloatArray,
-    LossArguments,
     Tensor,
     TensorLike,
-    Unpack,
 )
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _loss
+
+LARGEST_CONDITION = 1e6
 
 
+def _invertible(owner, argument, value):
+    """Return a transition matrix whose inverse can be computed, or raise."""
+    matrix = check_transition_matrix(owner, value)
+    condition = np.linalg.cond(matrix)
+    if condition < LARGEST_CONDITION:
+        return matrix
+    received = Described(f"array with condition number {condition:.3g}")
+    mend = (
+        "Its rows must differ: a singular matrix mixes classes beyond recovery. "
+        "`ForwardCorrection` takes it."
+    )
+    raise ValueError(message(owner, argument, "invertible", received, mend))
+
+
+@_loss.arguments(
+    transition_matrix=_invertible,
+)
 def backward_correction(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -72,12 +85,11 @@ def backward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "backward_correction"
-    matrix = _check(owner, transition_matrix)
     y_pred = _base.as_tensor(y_pred)
 
     def formula(q, p):
-        check_transition_matrix(owner, matrix, p.num_classes)
-        inverse = ops.convert_to_tensor(_inverse(matrix), dtype=p.exp.dtype)
+        check_transition_matrix(owner, transition_matrix, p.num_classes)
+        inverse = ops.convert_to_tensor(_inverse(transition_matrix), dtype=p.exp.dtype)
 
         def rows(ids):
             # Cheaper than the product with one-hot rows, which is the same.
@@ -102,51 +114,14 @@ def _inverse(matrix):
 # What rounding leaves of a zero in the inverse of a matrix of `LARGEST_CONDITION`.
 SMALLEST_ENTRY = 1e-10
 # float32 has seven digits; of an inverse any worse, nothing would be left.
-LARGEST_CONDITION = 1e6
-
-
-def _check(owner: str, transition_matrix: ArrayLike) -> FloatArray:
-    matrix = check_transition_matrix(owner, transition_matrix)
-    condition = np.linalg.cond(matrix)
-    if not condition < LARGEST_CONDITION:
-        raise ValueError(
-            _errors.message(
-                owner,
-                "transition_matrix",
-                "invertible",
-                Described(f"array with condition number {condition:.3g}"),
-                "Its rows must differ: a singular matrix mixes classes beyond "
-                "recovery. `ForwardCorrection` takes it.",
-            )
-        )
-    return matrix
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BackwardCorrection(_base.NoisyLabelLoss):
+class BackwardCorrection(_loss.NoisyLabelLoss):
     """Cross-entropies to all classes, weighted so that the noise averages out.
 
     See `keras_noisy.losses.backward_correction` for the formula and the label forms.
-
-    Args:
-        transition_matrix: `T`, invertible array `(num_classes, num_classes)` whose rows
-            sum to one.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(backward_correction)
-    hyperparameters = ("transition_matrix",)
-
-    def __init__(
-        self, *, transition_matrix: ArrayLike, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.transition_matrix = _check(type(self).__name__, transition_matrix)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, the matrix as nested lists."""
-        return {
-            **super().get_config(),
-            "transition_matrix": self.transition_matrix.tolist(),
-        }
+    transition_matrix: ArrayLike

@@ -8,11 +8,17 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+_MEND = "Start from t1=0.8, t2=1.2."
 
 
+@_loss.arguments(
+    t1=Interval(0, 1, mend=_MEND),
+    t2=Interval(1, 10, mend=_MEND),
+)
 def bi_tempered_logistic(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -67,7 +73,6 @@ def bi_tempered_logistic(
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences",
         NeurIPS 2019.
     """
-    t1, t2 = _check("bi_tempered_logistic", t1, t2)
     return _base.per_example(
         "bi_tempered_logistic", y_true, y_pred, from_logits, _formula(t1, t2)
     )
@@ -199,40 +204,18 @@ def _between(low, high, tail):
     return ops.expm1(middle) / tail
 
 
-def _check(owner: str, t1: float, t2: float) -> tuple[float, float]:
-    mend = "Start from t1=0.8, t2=1.2."
-    return (
-        _errors.check_number(owner, "t1", t1, low=0, high=1, mend=mend),
-        _errors.check_number(owner, "t2", t2, low=1, high=10, mend=mend),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BiTemperedLogistic(_base.NoisyLabelLoss):
+class BiTemperedLogistic(_loss.NoisyLabelLoss):
     """Logistic loss with a bounded logarithm and a heavy-tailed softmax.
 
     See `keras_noisy.losses.bi_tempered_logistic` for the formula and the label forms.
-
-    Args:
-        t1: Temperature of the logarithm, in [0, 1].
-        t2: Temperature of the softmax, in [1, 10].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(bi_tempered_logistic)
-    hyperparameters = (
-        "t1",
-        "t2",
-    )
+    t1: float
+    t2: float
     presets = MappingProxyType(
         {
             "cifar100, symmetric 0.4": {"t1": 0.8, "t2": 1.2},
         }
     )
-
-    def __init__(
-        self, *, t1: float, t2: float, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.t1, self.t2 = _check(type(self).__name__, t1, t2)

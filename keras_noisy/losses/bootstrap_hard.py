@@ -7,9 +7,12 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _targets
+from keras_noisy.losses import _base, _loss, _targets
 
 
+@_loss.arguments(
+    epsilon=_loss.WEIGHT,
+)
 def bootstrap_hard(
     y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
 ) -> Tensor:
@@ -50,7 +53,6 @@ def bootstrap_hard(
         Reed et al., "Training Deep Neural Networks on Noisy Labels with
         Bootstrapping", 2015.
     """
-    epsilon = _base.check_epsilon("bootstrap_hard", epsilon)
     return _base.per_example(
         "bootstrap_hard",
         y_true,
@@ -61,15 +63,10 @@ def bootstrap_hard(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BootstrapHard(_base.EpsilonLoss):
+class BootstrapHard(_loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the predicted class.
 
     See `keras_noisy.losses.bootstrap_hard` for the formula and the label forms.
-
-    Args:
-        epsilon: Weight of the predicted class, in [0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(bootstrap_hard)

@@ -7,9 +7,12 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _targets
+from keras_noisy.losses import _base, _loss, _targets
 
 
+@_loss.arguments(
+    epsilon=_loss.WEIGHT,
+)
 def bootstrap_soft(
     y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
 ) -> Tensor:
@@ -51,7 +54,6 @@ def bootstrap_soft(
         Bootstrapping", 2015; as label correction in
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    epsilon = _base.check_epsilon("bootstrap_soft", epsilon)
     return _base.per_example(
         "bootstrap_soft",
         y_true,
@@ -62,15 +64,10 @@ def bootstrap_soft(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BootstrapSoft(_base.EpsilonLoss):
+class BootstrapSoft(_loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the prediction.
 
     See `keras_noisy.losses.bootstrap_soft` for the formula and the label forms.
-
-    Args:
-        epsilon: Weight of the prediction, in [0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(bootstrap_soft)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _targets
+from keras_noisy.losses import _base, _loss, _targets
 
 
+@_loss.arguments(
+    epsilon=_loss.WEIGHT,
+)
 def confidence_penalty(
     y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
 ) -> Tensor:
@@ -44,7 +47,6 @@ def confidence_penalty(
         Output Distributions", 2017; as in
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    epsilon = _base.check_epsilon("confidence_penalty", epsilon)
     return _base.per_example(
         "confidence_penalty",
         y_true,
@@ -55,15 +57,10 @@ def confidence_penalty(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ConfidencePenalty(_base.EpsilonLoss):
+class ConfidencePenalty(_loss.EpsilonLoss):
     """Cross-entropy less a reward for the entropy of the prediction.
 
     See `keras_noisy.losses.confidence_penalty` for the formula and the label forms.
-
-    Args:
-        epsilon: Weight of the entropy, in [0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(confidence_penalty)

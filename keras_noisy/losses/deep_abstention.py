@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _clock, _errors
-from keras_noisy._typing import BoolArray, LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _replicas
+from keras_noisy import _clock
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import BoolArray, Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _replicas
+
+ALPHA = at_least_zero("`keras_noisy.callbacks.AbstentionSchedule` sets it.")
 
 
+@_loss.arguments(
+    alpha=_loss.unless_tensor(ALPHA),
+)
 def deep_abstention(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -64,8 +70,6 @@ def deep_abstention(
     """
     owner = "deep_abstention"
     is_tensor = ops.is_tensor(alpha)
-    if not is_tensor:
-        alpha = _check_alpha(owner, alpha)
     y_pred = _base.as_tensor(y_pred)
     _base.check_prediction_shape(owner, y_pred)
     _check_outputs(owner, y_true, y_pred)
@@ -130,39 +134,18 @@ def _missing_output(owner, shape):
     )
 
 
-def _check_alpha(owner, alpha):
-    return _errors.check_number(
-        owner,
-        "alpha",
-        alpha,
-        low=0,
-        high=math.inf,
-        without="high",
-        mend="`keras_noisy.callbacks.AbstentionSchedule` sets it.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DeepAbstention(_base.ScheduledLoss):
+class DeepAbstention(_loss.ScheduledLoss):
     """Cross-entropy of a network that may decline to answer, at a price.
 
     See `keras_noisy.losses.deep_abstention` for the formula and the label forms. The
     last layer needs `num_classes + 1` units. Accuracy counts an abstention as an
     error.
-
-    Args:
-        alpha: Price of abstention, at least 0 and finite, as long as no
-            `keras_noisy.callbacks.AbstentionSchedule` sets another.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(deep_abstention)
-    _find_watch: Callable[[], Any] | None = None
-
-    def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.alpha = _check_alpha(type(self).__name__, alpha)
+    checks = MappingProxyType({"alpha": ALPHA})
+    _find_watch: ClassVar[Callable[[], Any] | None] = None
 
     def __call__(
         self,

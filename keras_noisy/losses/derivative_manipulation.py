@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _replicas
+from keras_noisy._checks.numbers import Interval, at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _replicas
+
+# Above 50 the weights of a batch do not fit into float32.
+LARGE_WEIGHT = Interval(0, 50, mend="Try 8.")
 
 
+@_loss.arguments(
+    beta=LARGE_WEIGHT,
+    lambda_=at_least_zero("Try 0.5."),
+)
 def derivative_manipulation(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -67,7 +73,6 @@ def derivative_manipulation(
     Reference:
         Wang et al., "Derivative Manipulation for General Example Weighting", 2019.
     """
-    beta, lambda_ = _check("derivative_manipulation", beta, lambda_)
     return _base.per_example(
         "derivative_manipulation",
         y_true,
@@ -104,42 +109,17 @@ def _global_mean(owner, weight):
     return total / count
 
 
-def _check(owner: str, beta: float, lambda_: float) -> tuple[float, float]:
-    return (
-        # Above 50 the weights of a batch do not fit into float32.
-        _errors.check_number(owner, "beta", beta, low=0, high=50, mend="Try 8."),
-        _errors.check_number(
-            owner,
-            "lambda_",
-            lambda_,
-            low=0,
-            high=math.inf,
-            without="high",
-            mend="Try 0.5.",
-        ),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DerivativeManipulation(_base.NoisyLabelLoss):
+class DerivativeManipulation(_loss.NoisyLabelLoss):
     """Cross-entropy with the size of every example's derivative set directly (DM).
 
     See `keras_noisy.losses.derivative_manipulation` for the formula and the label
     forms.
-
-    Args:
-        beta: How much the weights differ, in [0, 50]; 0 makes all alike.
-        lambda_: Which examples count most, at least 0 and finite: those with `p_y =
-            lambda_ / (lambda_ + 1)`.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(derivative_manipulation)
-    hyperparameters = (
-        "beta",
-        "lambda_",
-    )
+    beta: float
+    lambda_: float
     presets = MappingProxyType(
         {
             "cifar100, clean": {"beta": 6.0, "lambda_": 0.5},
@@ -148,9 +128,3 @@ class DerivativeManipulation(_base.NoisyLabelLoss):
             "cifar100, symmetric 0.6": {"beta": 8.0, "lambda_": 0.5},
         }
     )
-
-    def __init__(
-        self, *, beta: float, lambda_: float, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.beta, self.lambda_ = _check(type(self).__name__, beta, lambda_)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _replicas
+from keras_noisy.losses import _base, _loss, _replicas
 
 # Singular values of a matrix of float32 probabilities below it are rounding errors.
 SMALLEST_SINGULAR_VALUE = 1e-6
@@ -136,16 +136,12 @@ def _log_determinant(matrix):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DeterminantMutualInformation(_base.NoisyLabelLoss):
+class DeterminantMutualInformation(_loss.NoisyLabelLoss):
     """Negative logarithm of the determinant of the joint of labels and predictions.
 
     See `keras_noisy.losses.determinant_mutual_information` for the formula and the
     label forms. The loss is that of the whole batch; sample weights and Keras's masks
     weigh the examples in it, and every reduction returns the same scalar.
-
-    Args:
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(determinant_mutual_information)

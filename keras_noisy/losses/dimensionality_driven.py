@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _targets
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _targets
+
+ALPHA = Interval(0, 1, mend="`keras_noisy.callbacks.DimensionalitySchedule` sets it.")
 
 
+@_loss.arguments(
+    alpha=_loss.unless_tensor(ALPHA),
+)
 def dimensionality_driven(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -54,8 +61,6 @@ def dimensionality_driven(
         and 6.
     """
     owner = "dimensionality_driven"
-    if not ops.is_tensor(alpha):
-        alpha = _check_alpha(owner, alpha)
 
     def target(q, p):
         weight = alpha
@@ -68,27 +73,12 @@ def dimensionality_driven(
     )
 
 
-def _check_alpha(owner, alpha):
-    mend = "`keras_noisy.callbacks.DimensionalitySchedule` sets it."
-    return _errors.check_number(owner, "alpha", alpha, low=0, high=1, mend=mend)
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DimensionalityDriven(_base.ScheduledLoss):
+class DimensionalityDriven(_loss.ScheduledLoss):
     """Cross-entropy to labels that move to the predicted class (D2L).
 
     See `keras_noisy.losses.dimensionality_driven` for the formula and the label forms.
-
-    Args:
-        alpha: Weight of the label, in [0, 1], as long as no
-            `keras_noisy.callbacks.DimensionalitySchedule` sets another; 1 is
-            cross-entropy.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(dimensionality_driven)
-
-    def __init__(self, *, alpha: float = 1.0, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.alpha = _check_alpha(type(self).__name__, alpha)
+    checks = MappingProxyType({"alpha": ALPHA})

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
-from keras_noisy import _errors, _sample_ids, _tables
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy import _sample_ids, _tables
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 
 
+@_loss.arguments(
+    weight=at_least_zero("Try 3.0."),
+)
 def early_learning_regularization(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -71,7 +74,6 @@ def early_learning_regularization(
         Labels", NeurIPS 2020.
     """
     owner = "early_learning_regularization"
-    weight = _check_weight(owner, weight)
     y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
     _base.check_same_shape(owner, "target", target, y_pred)
 
@@ -89,6 +91,9 @@ def early_learning_regularization(
 SMALLEST_DISAGREEMENT = 1e-4
 
 
+@_loss.arguments(
+    momentum=_loss.WEIGHT,
+)
 def updated_target(
     target: TensorLike,
     y_pred: TensorLike,
@@ -124,22 +129,11 @@ def updated_target(
         Labels", NeurIPS 2020.
     """
     owner = "updated_target"
-    momentum = _check_momentum(owner, momentum)
     y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
     _base.check_same_shape(owner, "target", target, y_pred)
     p = _base.prediction(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
-
-
-def _check_weight(owner, weight):
-    return _errors.check_number(
-        owner, "weight", weight, low=0, high=math.inf, without="high", mend="Try 3.0."
-    )
-
-
-def _check_momentum(owner, momentum):
-    return _errors.check_number(owner, "momentum", momentum, low=0, high=1)
 
 
 class Targets(_sample_ids.Recorder):
@@ -188,7 +182,7 @@ class Targets(_sample_ids.Recorder):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class EarlyLearningRegularization(_base.NoisyLabelLoss):
+class EarlyLearningRegularization(_loss.NoisyLabelLoss):
     """Cross-entropy, and agreement with what the network predicted early on.
 
     See `keras_noisy.losses.early_learning_regularization` for the formula and the label
@@ -209,12 +203,12 @@ class EarlyLearningRegularization(_base.NoisyLabelLoss):
     Args:
         weight: Weight of the second term, at least 0 and finite.
         momentum: Weight of the past in the averages, in [0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(early_learning_regularization)
-    hyperparameters = ("weight", "momentum")
+    weight: float = 3.0
+    momentum: float = 0.7
+    checks = MappingProxyType({"momentum": _loss.WEIGHT})
     presets = MappingProxyType(
         {
             "cifar10": {"weight": 3.0, "momentum": 0.7},
@@ -222,18 +216,6 @@ class EarlyLearningRegularization(_base.NoisyLabelLoss):
             "cifar100": {"weight": 7.0, "momentum": 0.9},
         }
     )
-
-    def __init__(
-        self,
-        *,
-        weight: float = 3.0,
-        momentum: float = 0.7,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        owner = type(self).__name__
-        self.weight = _check_weight(owner, weight)
-        self.momentum = _check_momentum(owner, momentum)
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""

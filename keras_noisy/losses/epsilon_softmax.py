@@ -8,11 +8,18 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval, at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+_MEND = "The paper uses m=1e5, alpha=0.01, beta=5 on CIFAR-10."
 
 
+@_loss.arguments(
+    m=Interval(0, 1e10, mend=_MEND),
+    alpha=at_least_zero(_MEND),
+    beta=at_least_zero(_MEND),
+)
 def epsilon_softmax(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -67,7 +74,6 @@ def epsilon_softmax(
         Wang et al., "epsilon-Softmax: Approximating One-Hot Vectors for Mitigating
         Label Noise", NeurIPS 2024.
     """
-    m, alpha, beta = _check("epsilon_softmax", m, alpha, beta)
 
     def formula(q, p):
         # Divided by the total once for each example, not for each class.
@@ -93,41 +99,17 @@ def _pushed_cross_entropy(q, p, m):
     return unpushed + others * math.log1p(m) - predicted * pushed
 
 
-def _check(
-    owner: str, m: float, alpha: float, beta: float
-) -> tuple[float, float, float]:
-    mend = "The paper uses m=1e5, alpha=0.01, beta=5 on CIFAR-10."
-    return (
-        _errors.check_number(owner, "m", m, low=0, high=1e10, mend=mend),
-        _errors.check_number(
-            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
-        ),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class EpsilonSoftmax(_base.NoisyLabelLoss):
+class EpsilonSoftmax(_loss.NoisyLabelLoss):
     """Cross-entropy of predictions pushed towards one-hot, and mean absolute error.
 
     See `keras_noisy.losses.epsilon_softmax` for the formula and the label forms.
-
-    Args:
-        m: How far predictions are pushed, at least 0 and at most 1e10.
-        alpha: Weight of the cross-entropy, at least 0 and finite.
-        beta: Weight of the mean absolute error, at least 0 and finite.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(epsilon_softmax)
-    hyperparameters = (
-        "m",
-        "alpha",
-        "beta",
-    )
+    m: float
+    alpha: float
+    beta: float
     presets = MappingProxyType(
         {
             "cifar10, symmetric": {"m": 1e5, "alpha": 0.01, "beta": 5.0},
@@ -146,9 +128,3 @@ class EpsilonSoftmax(_base.NoisyLabelLoss):
             "clothing1m": {"m": 1e3, "alpha": 0.012, "beta": 0.1},
         }
     )
-
-    def __init__(
-        self, *, m: float, alpha: float, beta: float, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.m, self.alpha, self.beta = _check(type(self).__name__, m, alpha, beta)

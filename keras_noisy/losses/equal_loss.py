@@ -8,9 +8,9 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 
 SMALLEST_EPSILON = 1e-37
 # The loss at this relaxation differs from its limit by less than float64 can hold,
@@ -18,6 +18,15 @@ SMALLEST_EPSILON = 1e-37
 LARGEST_EPSILON = 1e20
 
 
+EPSILON = at_least_zero(
+    "Start from the noise rate, for example epsilon=0.4. The limit of a large one is "
+    "`mean_absolute_error` divided by two."
+)
+
+
+@_loss.arguments(
+    epsilon=EPSILON,
+)
 def equal_loss(
     y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
 ) -> Tensor:
@@ -61,7 +70,6 @@ def equal_loss(
         "Equal Loss: A Simple Loss Function for Noise Robust Learning", Eq. 1, 2
         and 5.
     """
-    epsilon = _check_epsilon("equal_loss", epsilon)
     if epsilon < SMALLEST_EPSILON:
         # The relaxed form cannot reach probabilities below float32's range, and
         # cross-entropy can.
@@ -116,44 +124,13 @@ def _relaxed_cross_entropy(epsilon):
     return lambda q, prediction: from_shifted(q, prediction.raw)
 
 
-def _check_epsilon(owner: str, epsilon: float) -> float:
-    epsilon = _errors.check_number(
-        owner,
-        "epsilon",
-        epsilon,
-        low=0,
-        high=math.inf,
-        mend="Start from the noise rate, for example epsilon=0.4.",
-    )
-    if math.isinf(epsilon):
-        raise ValueError(
-            _errors.message(
-                owner,
-                "epsilon",
-                "finite",
-                epsilon,
-                "Its limit is `mean_absolute_error` divided by two.",
-            )
-        )
-    return epsilon
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class EqualLoss(_base.NoisyLabelLoss):
+class EqualLoss(_loss.NoisyLabelLoss):
     """Cross-entropy on a relaxed probability, with balanced gradients.
 
     See `keras_noisy.losses.equal_loss` for the formula and the label forms.
-
-    Args:
-        epsilon: Relaxation, at least 0 and finite; the paper takes the noise rate.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(equal_loss)
-    hyperparameters = ("epsilon",)
+    epsilon: float
     presets = MappingProxyType({"imagenet": {"epsilon": 0.1}})
-
-    def __init__(self, *, epsilon: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = _check_epsilon(type(self).__name__, epsilon)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
 from keras_noisy._matrices import check_transition_matrix
-from keras_noisy._typing import ArrayLike, LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._typing import ArrayLike, Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 from keras_noisy.losses._base import LOG_ZERO
 
 
+def _matrix(owner, argument, value):
+    return check_transition_matrix(owner, value)
+
+
+@_loss.arguments(
+    transition_matrix=_matrix,
+)
 def forward_correction(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -68,20 +73,19 @@ def forward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "forward_correction"
-    matrix = check_transition_matrix(owner, transition_matrix)
     y_pred = _base.as_tensor(y_pred)
 
     def formula(q, p):
-        check_transition_matrix(owner, matrix, p.num_classes)
+        check_transition_matrix(owner, transition_matrix, p.num_classes)
         ids = _base.class_ids(y_true, y_pred)
         if ids is not None:
-            return _of_class_ids(ids, p, matrix)
-        if _is_cheap(matrix):
-            return _of_distributions(q, p, matrix)
+            return _of_class_ids(ids, p, transition_matrix)
+        if _is_cheap(transition_matrix):
+            return _of_distributions(q, p, transition_matrix)
         return _base.of_ids_if_one_hot(
             q,
-            lambda ids: _of_class_ids(ids, p, matrix),
-            lambda: _of_distributions(q, p, matrix),
+            lambda ids: _of_class_ids(ids, p, transition_matrix),
+            lambda: _of_distributions(q, p, transition_matrix),
         )
 
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
@@ -247,32 +251,11 @@ def _log(matrix):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ForwardCorrection(_base.NoisyLabelLoss):
+class ForwardCorrection(_loss.NoisyLabelLoss):
     """Cross-entropy of the prediction as the noise would turn it.
 
     See `keras_noisy.losses.forward_correction` for the formula and the label forms.
-
-    Args:
-        transition_matrix: `T`, array `(num_classes, num_classes)` whose rows sum to
-            one. `keras_noisy.noise` makes and estimates them.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(forward_correction)
-    hyperparameters = ("transition_matrix",)
-
-    def __init__(
-        self, *, transition_matrix: ArrayLike, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.transition_matrix = check_transition_matrix(
-            type(self).__name__, transition_matrix
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, the matrix as nested lists."""
-        return {
-            **super().get_config(),
-            "transition_matrix": self.transition_matrix.tolist(),
-        }
+    transition_matrix: ArrayLike

@@ -8,11 +8,19 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval, optional
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+EXPONENT = Interval(0, 1, "right", "Start from q=0.7.")
 
 
+@_loss.arguments(
+    q=EXPONENT,
+    truncation=optional(
+        Interval(0, 1, "neither", "The paper uses 0.5; None does not truncate.")
+    ),
+)
 def generalized_cross_entropy(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -69,7 +77,7 @@ def generalized_cross_entropy(
         Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural
         Networks with Noisy Labels", NeurIPS 2018.
     """
-    q, truncation = _check("generalized_cross_entropy", q, truncation)
+    q = max(q, SMALLEST_Q)
 
     def formula(labels, p):
         log_p = p.log_probabilities
@@ -90,58 +98,20 @@ def generalized_cross_entropy(
 SMALLEST_Q = 1e-20
 
 
-def _check(
-    owner: str, q: float, truncation: float | None
-) -> tuple[float, float | None]:
-    q = _errors.check_number(
-        owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
-    )
-    if truncation is not None:
-        truncation = _errors.check_number(
-            owner,
-            "truncation",
-            truncation,
-            low=0,
-            high=1,
-            without="low high",
-            mend="The paper uses 0.5; None does not truncate.",
-        )
-    return max(q, SMALLEST_Q), truncation
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class GeneralizedCrossEntropy(_base.NoisyLabelLoss):
+class GeneralizedCrossEntropy(_loss.NoisyLabelLoss):
     """Negative Box-Cox transform of the labelled class's probability.
 
     See `keras_noisy.losses.generalized_cross_entropy` for the formula and the label
     forms.
-
-    Args:
-        q: Exponent, in (0, 1]. The paper uses 0.7 everywhere.
-        truncation: Threshold `k` in (0, 1), or None. The paper uses 0.5, from epoch 40
-            on.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(generalized_cross_entropy)
-    hyperparameters = (
-        "q",
-        "truncation",
-    )
+    q: float = 0.7
+    truncation: float | None = None
     presets = MappingProxyType(
         {
             "paper": {"q": 0.7},
             "paper, truncated": {"q": 0.7, "truncation": 0.5},
         }
     )
-
-    def __init__(
-        self,
-        *,
-        q: float = 0.7,
-        truncation: float | None = None,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        self.q, self.truncation = _check(type(self).__name__, q, truncation)

@@ -6,11 +6,16 @@ import math
 
 import keras
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _targets
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _targets
 
 
+@_loss.arguments(
+    smooth_rate=Interval(
+        -math.inf, 1, mend="Try -1.0 under heavy noise and 0.1 under little."
+    ),
+)
 def generalized_label_smoothing(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -55,7 +60,6 @@ def generalized_label_smoothing(
         Wei et al., "To Smooth or Not? When Label Smoothing Meets Noisy Labels", ICML
         2022.
     """
-    smooth_rate = _check("generalized_label_smoothing", smooth_rate)
     return _base.per_example(
         "generalized_label_smoothing",
         y_true,
@@ -67,34 +71,13 @@ def generalized_label_smoothing(
     )
 
 
-def _check(owner: str, smooth_rate: float) -> float:
-    return _errors.check_number(
-        owner,
-        "smooth_rate",
-        smooth_rate,
-        low=-math.inf,
-        high=1,
-        without="low",
-        mend="Try -1.0 under heavy noise and 0.1 under little.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class GeneralizedLabelSmoothing(_base.NoisyLabelLoss):
+class GeneralizedLabelSmoothing(_loss.NoisyLabelLoss):
     """Label smoothing with a rate that may be negative (GLS).
 
     See `keras_noisy.losses.generalized_label_smoothing` for the formula and the label
     forms.
-
-    Args:
-        smooth_rate: Weight of the uniform distribution, finite and at most 1.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(generalized_label_smoothing)
-    hyperparameters = ("smooth_rate",)
-
-    def __init__(self, *, smooth_rate: float, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.smooth_rate = _check(type(self).__name__, smooth_rate)
+    smooth_rate: float

@@ -6,14 +6,17 @@ from types import MappingProxyType
 
 import keras
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 from keras_noisy.losses.derivative_manipulation import (
+    LARGE_WEIGHT,
     derivative_manipulation_formula,
 )
 
 
+@_loss.arguments(
+    temperature=LARGE_WEIGHT,
+)
 def imae(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -67,7 +70,6 @@ def imae(
         Wang et al., "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat
         Examples Equally and Gradient Magnitude's Variance Matters", 2019.
     """
-    temperature = _check("imae", temperature)
     return _base.per_example(
         "imae",
         y_true,
@@ -77,27 +79,15 @@ def imae(
     )
 
 
-def _check(owner: str, temperature: float) -> float:
-    # Above 50 the weights of a batch do not fit into float32.
-    return _errors.check_number(
-        owner, "temperature", temperature, low=0, high=50, mend="Try 8."
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class IMAE(_base.NoisyLabelLoss):
+class IMAE(_loss.NoisyLabelLoss):
     """Derivative manipulation that counts uncertain examples most (IMAE).
 
     See `keras_noisy.losses.imae` for the formula and the label forms.
-
-    Args:
-        temperature: How much the weights differ, in [0, 50].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(imae)
-    hyperparameters = ("temperature",)
+    temperature: float = 8.0
     presets = MappingProxyType(
         {
             "cifar100, clean": {"temperature": 6.0},
@@ -106,9 +96,3 @@ class IMAE(_base.NoisyLabelLoss):
             "cifar100, symmetric 0.6": {"temperature": 2.0},
         }
     )
-
-    def __init__(
-        self, *, temperature: float = 8.0, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = _check(type(self).__name__, temperature)

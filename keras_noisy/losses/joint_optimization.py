@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
-from typing import Any
 
 import keras
 from keras import ops
 
-from keras_noisy import _errors, _sample_ids, _tables
+from keras_noisy import _sample_ids, _tables
+from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import (
     ArrayLike,
-    LossArguments,
     Tensor,
     TensorLike,
-    Unpack,
 )
-from keras_noisy.losses import _base, _prior
+from keras_noisy.losses import _base, _loss, _prior
 
 
+@_loss.arguments(
+    alpha=at_least_zero("Try 1.2."),
+    beta=at_least_zero("Try 0.8."),
+    prior=_prior.check,
+)
 def joint_optimization(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -84,8 +86,7 @@ def joint_optimization(
         CVPR 2018.
     """
     owner = "joint_optimization"
-    alpha, beta = _check_weights(owner, alpha, beta)
-    formula = _formula(owner, alpha, beta, _prior.check(owner, prior))
+    formula = _formula(owner, alpha, beta, prior)
     return _base.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
@@ -122,17 +123,6 @@ def _entropy(q):
     q = ops.stop_gradient(q)
     safe = ops.where(q > 0, q, ops.ones_like(q))
     return -ops.sum(q * ops.log(safe), axis=-1)
-
-
-def _check_weights(owner: str, alpha: float, beta: float) -> tuple[float, float]:
-    return (
-        _errors.check_number(
-            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend="Try 1.2."
-        ),
-        _errors.check_number(
-            owner, "beta", beta, low=0, high=math.inf, without="high", mend="Try 0.8."
-        ),
-    )
 
 
 class Labels(_sample_ids.Recorder):
@@ -186,7 +176,7 @@ class Labels(_sample_ids.Recorder):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class JointOptimization(_base.NoisyLabelLoss):
+class JointOptimization(_loss.NoisyLabelLoss):
     """Divergence from labels that are learnt too, with two terms that hold them.
 
     See `keras_noisy.losses.joint_optimization` for the formula and the label forms.
@@ -199,37 +189,18 @@ class JointOptimization(_base.NoisyLabelLoss):
         model.fit(data, callbacks=[labels])
 
     Without it, and in evaluation and validation, the labels are those of the data.
-
-    Args:
-        alpha: Weight of the divergence from the prior, at least 0 and finite.
-        beta: Weight of the entropy, at least 0 and finite.
-        prior: How often each class occurs, `(num_classes,)`, summing to one; by default
-            all alike.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(joint_optimization)
-    hyperparameters = ("alpha", "beta", "prior")
+    alpha: float = 1.2
+    beta: float = 0.8
+    prior: ArrayLike | None = None
     presets = MappingProxyType(
         {
             "cifar10, symmetric": {"alpha": 1.2, "beta": 0.8},
             "cifar10, asymmetric": {"alpha": 0.8, "beta": 0.4},
         }
     )
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 1.2,
-        beta: float = 0.8,
-        prior: ArrayLike | None = None,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        owner = type(self).__name__
-        self.alpha, self.beta = _check_weights(owner, alpha, beta)
-        self.prior = _prior.check(owner, prior)
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
@@ -238,8 +209,3 @@ class JointOptimization(_base.NoisyLabelLoss):
         replaced = None if labels is None else labels.of(ids)
         formula = _formula(owner, self.alpha, self.beta, self.prior, replaced)
         return _base.per_example(owner, y_true, y_pred, self.from_logits, formula)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, the prior as a list."""
-        prior = None if self.prior is None else self.prior.tolist()
-        return {**super().get_config(), "prior": prior}

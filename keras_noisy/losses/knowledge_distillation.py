@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _loss
 
 
+@_loss.arguments(
+    epsilon=_loss.WEIGHT,
+    temperature=Interval(1e-6, 1e6, mend="Try 2.0."),
+)
 def knowledge_distillation(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -61,11 +65,7 @@ def knowledge_distillation(
         Table 1 of Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "knowledge_distillation"
-    epsilon = _base.check_epsilon(owner, epsilon)
     # Beyond these bounds float32 cannot hold the loss.
-    temperature = _errors.check_number(
-        owner, "temperature", temperature, low=1e-6, high=1e6, mend="Try 2.0."
-    )
     y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)
     _base.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
     logits = _base.to_logits(owner, teacher_pred, from_logits, "teacher_pred")

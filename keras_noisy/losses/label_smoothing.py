@@ -5,9 +5,12 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _targets
+from keras_noisy.losses import _base, _loss, _targets
 
 
+@_loss.arguments(
+    epsilon=_loss.WEIGHT,
+)
 def label_smoothing(
     y_true: TensorLike, y_pred: TensorLike, *, epsilon: float, from_logits: bool = False
 ) -> Tensor:
@@ -44,7 +47,6 @@ def label_smoothing(
         Vision", CVPR 2016; as in Eq. 3 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    epsilon = _base.check_epsilon("label_smoothing", epsilon)
     return _base.per_example(
         "label_smoothing",
         y_true,
@@ -55,15 +57,10 @@ def label_smoothing(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class LabelSmoothing(_base.EpsilonLoss):
+class LabelSmoothing(_loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the uniform distribution.
 
     See `keras_noisy.losses.label_smoothing` for the formula and the label forms.
-
-    Args:
-        epsilon: Weight of the uniform distribution, in [0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(label_smoothing)

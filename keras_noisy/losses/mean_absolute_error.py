@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _loss
 
 
 def mean_absolute_error(
@@ -61,14 +61,10 @@ def mean_absolute_error(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class MeanAbsoluteError(_base.NoisyLabelLoss):
+class MeanAbsoluteError(_loss.NoisyLabelLoss):
     """L1 distance of label and prediction.
 
     See `keras_noisy.losses.mean_absolute_error` for the formula and the label forms.
-
-    Args:
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(mean_absolute_error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base
+from keras_noisy.losses import _base, _loss
 
 
 def normalized_cross_entropy(
@@ -54,15 +54,11 @@ def normalized_cross_entropy(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NormalizedCrossEntropy(_base.NoisyLabelLoss):
+class NormalizedCrossEntropy(_loss.NoisyLabelLoss):
     """Cross-entropy as a share of the cross-entropies to all classes.
 
     See `keras_noisy.losses.normalized_cross_entropy` for the formula and the label
     forms.
-
-    Args:
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(normalized_cross_entropy)

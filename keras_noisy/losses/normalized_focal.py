@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 
 
+@_loss.arguments(
+    gamma=at_least_zero("The paper uses 0.5."),
+)
 def normalized_focal(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -60,7 +62,6 @@ def normalized_focal(
         Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML
         2020; focal loss from Lin et al., ICCV 2017.
     """
-    gamma = _check("normalized_focal", gamma)
 
     def formula(q, p):
         log_p = p.log_probabilities
@@ -84,35 +85,13 @@ def _power_of_complement(log_p, gamma):
     return ops.where(is_positive, power, ops.zeros_like(power)) if gamma else power
 
 
-def _check(owner: str, gamma: float) -> float:
-    return _errors.check_number(
-        owner,
-        "gamma",
-        gamma,
-        low=0,
-        high=math.inf,
-        without="high",
-        mend="The paper uses 0.5.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NormalizedFocal(_base.NoisyLabelLoss):
+class NormalizedFocal(_loss.NoisyLabelLoss):
     """Focal loss as a share of the focal losses to all classes.
 
     See `keras_noisy.losses.normalized_focal` for the formula and the label forms.
-
-    Args:
-        gamma: Focus on examples that are not yet learnt, at least 0 and finite. The
-            paper uses 0.5.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(normalized_focal)
-    hyperparameters = ("gamma",)
+    gamma: float = 0.5
     presets = MappingProxyType({"paper": {"gamma": 0.5}})
-
-    def __init__(self, *, gamma: float = 0.5, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.gamma = _check(type(self).__name__, gamma)

@@ -7,11 +7,14 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+from keras_noisy.losses.generalized_cross_entropy import EXPONENT
 
 
+@_loss.arguments(
+    q=EXPONENT,
+)
 def normalized_generalized_cross_entropy(
     y_true: TensorLike, y_pred: TensorLike, *, q: float = 0.7, from_logits: bool = False
 ) -> Tensor:
@@ -50,7 +53,8 @@ def normalized_generalized_cross_entropy(
         Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels", ICML
         2020.
     """
-    q = _check("normalized_generalized_cross_entropy", q)
+    # At smaller ones numerator and denominator cannot be told from zero.
+    q = max(q, 1e-20)
 
     def formula(labels, p):
         # Not `1 - p ** q`, whose slope at p = 0 is infinite.
@@ -62,33 +66,16 @@ def normalized_generalized_cross_entropy(
     )
 
 
-def _check(owner: str, q: float) -> float:
-    q = _errors.check_number(
-        owner, "q", q, low=0, high=1, without="low", mend="Start from q=0.7."
-    )
-    # At smaller ones numerator and denominator cannot be told from zero.
-    return max(q, 1e-20)
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NormalizedGeneralizedCrossEntropy(_base.NoisyLabelLoss):
+class NormalizedGeneralizedCrossEntropy(_loss.NoisyLabelLoss):
     """Generalized cross-entropy as a share of those to all classes.
 
     See `keras_noisy.losses.normalized_generalized_cross_entropy` for the formula and
     the label forms.
-
-    Args:
-        q: Exponent, in (0, 1].
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(normalized_generalized_cross_entropy)
-    hyperparameters = ("q",)
+    q: float = 0.7
     presets = MappingProxyType(
         {"mnist": {"q": 0.1}, "cifar10": {"q": 0.1}, "cifar100": {"q": 0.7}}
     )
-
-    def __init__(self, *, q: float = 0.7, **kwargs: Unpack[LossArguments]) -> None:
-        super().__init__(**kwargs)
-        self.q = _check(type(self).__name__, q)

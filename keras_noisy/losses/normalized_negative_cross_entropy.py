@@ -7,11 +7,16 @@ import math
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+MIN_PROBABILITY = Interval(0, 1, "neither", "The paper uses 1e-7.")
 
 
+@_loss.arguments(
+    min_probability=MIN_PROBABILITY,
+)
 def normalized_negative_cross_entropy(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -59,9 +64,6 @@ def normalized_negative_cross_entropy(
         Ye et al., "Active Negative Loss Functions for Learning with Noisy Labels",
         NeurIPS 2023.
     """
-    min_probability = check_min_probability(
-        "normalized_negative_cross_entropy", min_probability
-    )
     formula = normalized_negative_cross_entropy_formula(min_probability)
     return _base.per_example(
         "normalized_negative_cross_entropy", y_true, y_pred, from_logits, formula
@@ -79,39 +81,13 @@ def normalized_negative_cross_entropy_formula(min_probability):
     return formula
 
 
-def check_min_probability(owner: str, min_probability: float) -> float:
-    """Return `min_probability` as a float, or raise."""
-    return _errors.check_number(
-        owner,
-        "min_probability",
-        min_probability,
-        low=0,
-        high=1,
-        without="low high",
-        mend="The paper uses 1e-7.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class NormalizedNegativeCrossEntropy(_base.NoisyLabelLoss):
+class NormalizedNegativeCrossEntropy(_loss.NoisyLabelLoss):
     """Share of the other classes in the log-probabilities counted from a floor.
 
     See `keras_noisy.losses.normalized_negative_cross_entropy` for the formula and the
     label forms.
-
-    Args:
-        min_probability: Where the log-probabilities are cut off, in (0, 1).
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(normalized_negative_cross_entropy)
-    hyperparameters = ("min_probability",)
-
-    def __init__(
-        self, *, min_probability: float = 1e-07, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.min_probability = check_min_probability(
-            type(self).__name__, min_probability
-        )
+    min_probability: float = 1e-07

@@ -12,13 +12,23 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _clock, _errors
-from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _targets
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Self, Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _targets
+
+# What the arguments of global trust may be.
+TRUST = MappingProxyType(
+    {
+        "exp_base": Interval(0, 1e6, "right", "The paper uses 8 to 16."),
+        "transit_time_ratio": _loss.WEIGHT,
+    }
+)
 
 # Of the configuration; `_checkpoint.describe` leaves it out.
 _TIME = "saved_time"
 
 
+@_loss.arguments(**TRUST)
 def global_trust(
     progress: Tensor, *, exp_base: float = 10.0, transit_time_ratio: float = 0.5
 ) -> Tensor:
@@ -50,9 +60,6 @@ def global_trust(
         Eq. 7 of Wang et al., "ProSelfLC: Progressive Self Label Correction for
         Training Robust Deep Neural Networks", CVPR 2021.
     """
-    exp_base, transit_time_ratio = _check_trust(
-        "global_trust", exp_base, transit_time_ratio
-    )
     if not ops.is_tensor(progress):
         progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
     elif not keras.backend.is_float_dtype(progress.dtype):
@@ -86,6 +93,10 @@ def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
     return _base.prediction("local_trust", y_pred, from_logits).local_trust()
 
 
+@_loss.arguments(
+    global_trust=_loss.unless_tensor(_loss.WEIGHT),
+    stop_target_gradient=_errors.check_bool,
+)
 def proselflc(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -133,7 +144,6 @@ def proselflc(
         Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
         Robust Deep Neural Networks", CVPR 2021, Eq. 6 and 7.
     """
-    _errors.check_bool("proselflc", "stop_target_gradient", stop_target_gradient)
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
         global_trust = _errors.check_number(
@@ -152,26 +162,8 @@ def proselflc(
     )
 
 
-def _check_trust(
-    owner: str, exp_base: float, transit_time_ratio: float
-) -> tuple[float, float]:
-    exp_base = _errors.check_number(
-        owner, "exp_base", exp_base, low=0, high=1e6, mend="The paper uses 8 to 16."
-    )
-    if exp_base == 0:
-        raise ValueError(
-            _errors.message(
-                owner, "exp_base", "positive", exp_base, "The paper uses 8 to 16."
-            )
-        )
-    transit_time_ratio = _errors.check_number(
-        owner, "transit_time_ratio", transit_time_ratio, low=0, high=1
-    )
-    return exp_base, transit_time_ratio
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ProSelfLC(_base.NoisyLabelLoss):
+class ProSelfLC(_loss.NoisyLabelLoss):
     """Cross-entropy to labels corrected as far as the network can be trusted.
 
     See `keras_noisy.losses.proselflc` for the formula and the label forms. Global
@@ -191,12 +183,13 @@ class ProSelfLC(_base.NoisyLabelLoss):
         transit_time_ratio: Share of the training at which global trust is one
             half, in [0, 1].
         stop_target_gradient: Whether the target is a constant for the gradient.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(proselflc)
-    hyperparameters = ("exp_base", "transit_time_ratio", "stop_target_gradient")
+    exp_base: float = 10.0
+    transit_time_ratio: float = 0.5
+    stop_target_gradient: bool = False
+    checks = TRUST
     presets = MappingProxyType(
         {
             "cifar100, clean": {"exp_base": 10.0},
@@ -209,27 +202,12 @@ class ProSelfLC(_base.NoisyLabelLoss):
         }
     )
 
-    def __init__(
-        self,
-        *,
-        exp_base: float = 10.0,
-        transit_time_ratio: float = 0.5,
-        stop_target_gradient: bool = False,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        self.exp_base, self.transit_time_ratio = _check_trust(
-            type(self).__name__, exp_base, transit_time_ratio
-        )
-        self.stop_target_gradient = _errors.check_bool(
-            type(self).__name__, "stop_target_gradient", stop_target_gradient
-        )
-        # The iterations done and planned when the loss was saved.
-        self._saved_time: tuple[int, ...] = (0, 0)
-        # Weak, and thereby out of sight of Keras's saving, which would write the
-        # clock under the loss instead of under the model that owns it.
-        self._clock = None
-        self._has_warned = False
+    # The iterations done and planned when the loss was saved.
+    _saved_time = (0, 0)
+    # Weak, and thereby out of sight of Keras's saving, which would write the clock
+    # under the loss instead of under the model that owns it.
+    _clock = None
+    _has_warned = False
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""

@@ -7,11 +7,16 @@ import math
 import keras
 from keras import ops
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
+
+LOG_ZERO = Interval(-80, 0, "left", "The paper uses -4.")
 
 
+@_loss.arguments(
+    log_zero=LOG_ZERO,
+)
 def reverse_cross_entropy(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -59,7 +64,6 @@ def reverse_cross_entropy(
         Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels",
         ICCV 2019.
     """
-    log_zero = check_log_zero("reverse_cross_entropy", log_zero)
     return _base.per_example(
         "reverse_cross_entropy",
         y_true,
@@ -82,36 +86,12 @@ def reverse_cross_entropy_formula(log_zero):
     return formula
 
 
-def check_log_zero(owner: str, log_zero: float) -> float:
-    """Return `log_zero` as a float, or raise."""
-    return _errors.check_number(
-        owner,
-        "log_zero",
-        log_zero,
-        low=-80,
-        high=0,
-        without="high",
-        mend="The paper uses -4.",
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ReverseCrossEntropy(_base.NoisyLabelLoss):
+class ReverseCrossEntropy(_loss.NoisyLabelLoss):
     """Cross-entropy with label and prediction exchanged.
 
     See `keras_noisy.losses.reverse_cross_entropy` for the formula and the label forms.
-
-    Args:
-        log_zero: What stands for `log 0`, negative. The paper names it `A` and uses -4.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(reverse_cross_entropy)
-    hyperparameters = ("log_zero",)
-
-    def __init__(
-        self, *, log_zero: float = -4.0, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.log_zero = check_log_zero(type(self).__name__, log_zero)
+    log_zero: float = -4.0

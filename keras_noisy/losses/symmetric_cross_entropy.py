@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 
 import keras
 
-from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base
+from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss
 from keras_noisy.losses.reverse_cross_entropy import (
-    check_log_zero,
+    LOG_ZERO,
     reverse_cross_entropy_formula,
 )
 
+_MEND = "The paper uses alpha=0.1, beta=1 on CIFAR-10 and 6, 0.1 on CIFAR-100."
 
+
+@_loss.arguments(
+    alpha=at_least_zero(_MEND),
+    beta=at_least_zero(_MEND),
+    log_zero=LOG_ZERO,
+)
 def symmetric_cross_entropy(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -64,7 +70,6 @@ def symmetric_cross_entropy(
         Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels",
         ICCV 2019.
     """
-    alpha, beta, log_zero = _check("symmetric_cross_entropy", alpha, beta, log_zero)
     reverse = reverse_cross_entropy_formula(log_zero)
     return _base.per_example(
         "symmetric_cross_entropy",
@@ -75,42 +80,18 @@ def symmetric_cross_entropy(
     )
 
 
-def _check(
-    owner: str, alpha: float, beta: float, log_zero: float
-) -> tuple[float, float, float]:
-    mend = "The paper uses alpha=0.1, beta=1 on CIFAR-10 and 6, 0.1 on CIFAR-100."
-    return (
-        _errors.check_number(
-            owner, "alpha", alpha, low=0, high=math.inf, without="high", mend=mend
-        ),
-        _errors.check_number(
-            owner, "beta", beta, low=0, high=math.inf, without="high", mend=mend
-        ),
-        check_log_zero(owner, log_zero),
-    )
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class SymmetricCrossEntropy(_base.NoisyLabelLoss):
+class SymmetricCrossEntropy(_loss.NoisyLabelLoss):
     """Cross-entropy and reverse cross-entropy together.
 
     See `keras_noisy.losses.symmetric_cross_entropy` for the formula and the label
     forms.
-
-    Args:
-        alpha: Weight of cross-entropy, at least 0 and finite.
-        beta: Weight of reverse cross-entropy, at least 0 and finite.
-        log_zero: What stands for `log 0`, negative. The paper names it `A`.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(symmetric_cross_entropy)
-    hyperparameters = (
-        "alpha",
-        "beta",
-        "log_zero",
-    )
+    alpha: float
+    beta: float
+    log_zero: float = -4.0
     presets = MappingProxyType(
         {
             "mnist": {"alpha": 0.01, "beta": 1.0},
@@ -118,16 +99,3 @@ class SymmetricCrossEntropy(_base.NoisyLabelLoss):
             "cifar100": {"alpha": 6.0, "beta": 0.1},
         }
     )
-
-    def __init__(
-        self,
-        *,
-        alpha: float,
-        beta: float,
-        log_zero: float = -4.0,
-        **kwargs: Unpack[LossArguments],
-    ) -> None:
-        super().__init__(**kwargs)
-        self.alpha, self.beta, self.log_zero = _check(
-            type(self).__name__, alpha, beta, log_zero
-        )

@@ -7,10 +7,21 @@ from typing import Any
 import keras
 
 from keras_noisy import _errors
-from keras_noisy._typing import LossArguments, Self, Tensor, TensorLike, Unpack
-from keras_noisy.losses import _base, _targets
+from keras_noisy._typing import Tensor, TensorLike
+from keras_noisy.losses import _base, _loss, _targets
 
 
+def _function(owner, argument, value):
+    if callable(value):
+        return value
+    expected = "a function of labels and predictions"
+    mend = "For example lambda q, p: 0.9 * q + 0.1 * p."
+    raise TypeError(_errors.message(owner, argument, expected, value, mend))
+
+
+@_loss.arguments(
+    target=_function,
+)
 def target_modification(
     y_true: TensorLike,
     y_pred: TensorLike,
@@ -64,7 +75,6 @@ def target_modification(
         The form of Eq. 2 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
         itself is written so.
     """
-    target = _check("target_modification", target)
     return _base.per_example(
         "target_modification",
         y_true,
@@ -74,22 +84,8 @@ def target_modification(
     )
 
 
-def _check(owner: str, target: _targets.TargetFunction) -> _targets.TargetFunction:
-    if not callable(target):
-        raise TypeError(
-            _errors.message(
-                owner,
-                "target",
-                "a function of labels and predictions",
-                target,
-                "For example lambda q, p: 0.9 * q + 0.1 * p.",
-            )
-        )
-    return target
-
-
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class TargetModification(_base.NoisyLabelLoss):
+class TargetModification(_loss.NoisyLabelLoss):
     """Cross-entropy to a target made from labels and predictions.
 
     See `keras_noisy.losses.target_modification` for what `target` may do. To save a
@@ -100,21 +96,10 @@ class TargetModification(_base.NoisyLabelLoss):
             return 0.9 * q + 0.1 * p.uniform()
 
         loss = TargetModification(target=smoothed, from_logits=True)
-
-    Args:
-        target: Function of `q` and `p` that returns the target.
-        **kwargs: `from_logits`, `reduction`, `name` and `dtype`, as in
-            `keras_noisy.losses.NoisyLabelLoss`.
     """
 
     function = staticmethod(target_modification)
-    hyperparameters = ("target",)
-
-    def __init__(
-        self, *, target: _targets.TargetFunction, **kwargs: Unpack[LossArguments]
-    ) -> None:
-        super().__init__(**kwargs)
-        self.target = _check(type(self).__name__, target)
+    target: _targets.TargetFunction
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the function by its registered name."""
@@ -131,9 +116,3 @@ class TargetModification(_base.NoisyLabelLoss):
             )
         target = keras.saving.serialize_keras_object(self.target)
         return {**super().get_config(), "target": target}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return the loss that `get_config` describes."""
-        target = keras.saving.deserialize_keras_object(config["target"])
-        return cls(**{**config, "target": target})

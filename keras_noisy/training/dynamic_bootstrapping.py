@@ -169,7 +169,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             high=float("inf"),
             without="high",
         )
-        self.prior = _prior.check(_OWNER, prior)
+        self.prior = _prior.check(_OWNER, "prior", prior)
         if iterations is not None:
             iterations = count(_OWNER, "iterations", iterations)
         self.iterations = iterations

@@ -1,0 +1,1 @@
+"""What arguments may be, declared once and checked wherever they are given."""
