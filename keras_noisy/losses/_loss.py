@@ -28,12 +28,34 @@ from keras_noisy._checks.numbers import Check, Interval
 from keras_noisy._typing import DType, Self, Tensor, TensorLike
 from keras_noisy.losses._base import HALF_PRECISION, as_tensor
 
-if sys.version_info >= (3, 11):
-    from typing import dataclass_transform
-else:
-    from typing_extensions import dataclass_transform
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import dataclass_transform
+    else:
+        from typing_extensions import dataclass_transform
 
-P, R = ParamSpec("P"), TypeVar("R")
+    @dataclass_transform(kw_only_default=True)
+    class KerasLoss:
+        """What is used of `keras.losses.Loss`, which has no types of its own.
+
+        Below a class without types mypy would take any argument.
+        """
+
+        def __init__(
+            self, name: str | None, reduction: str | None, dtype: DType
+        ) -> None: ...
+
+        def __call__(
+            self, y_true: Any, y_pred: Any, sample_weight: Any = None
+        ) -> Tensor: ...
+
+        def get_config(self) -> dict[str, Any]: ...
+
+else:
+    KerasLoss = keras.losses.Loss
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Arguments that every loss class has besides its own.
 SHARED = ("from_logits", "reduction", "name", "dtype")
@@ -69,8 +91,7 @@ def unless_tensor(check: Check) -> Check:
 WEIGHT = Interval(0, 1)
 
 
-@dataclass_transform(kw_only_default=True)
-class NoisyLabelLoss(keras.losses.Loss):
+class NoisyLabelLoss(KerasLoss):
     """Base of the loss classes: a pure function and the fields to call it with.
 
     A subclass sets `function`, and declares each of its own arguments as a field, with
@@ -115,7 +136,7 @@ class NoisyLabelLoss(keras.losses.Loss):
             ]
             cls.hyperparameters = tuple(dict.fromkeys([*cls.hyperparameters, *fields]))
         if "__init__" not in vars(cls):
-            cls.__signature__ = _signature(cls)
+            cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -297,7 +318,7 @@ class ScheduledLoss(NoisyLabelLoss):
     """
 
     alpha: float = 1.0
-    _find_alpha: ClassVar[Callable[[], Any] | None] = None
+    _find_alpha: Any = None
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""

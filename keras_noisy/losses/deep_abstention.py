@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -145,7 +145,7 @@ class DeepAbstention(_loss.ScheduledLoss):
 
     function = staticmethod(deep_abstention)
     checks = MappingProxyType({"alpha": ALPHA})
-    _find_watch: ClassVar[Callable[[], Any] | None] = None
+    _find_watch: Any = None
 
     def __call__(
         self,

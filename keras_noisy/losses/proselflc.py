@@ -203,7 +203,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
     )
 
     # The iterations done and planned when the loss was saved.
-    _saved_time = (0, 0)
+    _saved_time: tuple[int, ...] = (0, 0)
     # Weak, and thereby out of sight of Keras's saving, which would write the clock
     # under the loss instead of under the model that owns it.
     _clock = None

@@ -88,8 +88,8 @@ class ThroughMatrix(_around.AroundNetworks):
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the compiled loss, if it takes outputs for what they are."""
-        config: dict[str, Any] = getattr(self.loss, "get_config", dict)()
-        told = config.get("from_logits")
+        # Not its configuration, which may hold what a traced step cannot read.
+        told = getattr(self.loss, "from_logits", None)
         if told is not None and told != self.from_logits:
             raise ValueError(
                 f"{type(self).__name__}: the loss must be told the same as the model. "
