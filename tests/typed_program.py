@@ -44,7 +44,7 @@ each = losses.equal_loss(y, x, epsilon=0.4)
 each = losses.proselflc([0], [[0.5, 0.5]], global_trust=losses.global_trust(0.3))
 losses.EqualLoss(epsilon="0.4")  # type: ignore[arg-type]
 losses.EqualLoss()  # type: ignore[call-arg]
-losses.EqualLoss(0.4)  # type: ignore[arg-type]
+losses.EqualLoss(0.4)  # type: ignore  # By place or by type, as mypy comes to it.
 losses.EqualLoss(epsilon=0.4, from_logit=True)  # type: ignore[call-arg]
 losses.EqualLoss(epsilon=0.4, from_logits="yes")  # type: ignore[arg-type]
 losses.equal_loss(y, x, 0.4)  # type: ignore[call-arg]
