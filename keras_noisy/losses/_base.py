@@ -472,7 +472,11 @@ def _concrete(x):
         return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
     if backend == "torch":
         import torch
+        from keras.src.backend.common.stateless_scope import in_stateless_scope
 
+        # Keras traces a step with made-up tensors, there alone in such a scope.
+        if in_stateless_scope():
+            return None
         if torch.compiler.is_compiling() or x.device.type != "cpu":
             return None
         x = x.detach()

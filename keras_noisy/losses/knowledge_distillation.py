@@ -11,6 +11,7 @@ from keras_noisy.losses import _base, _loss
 
 @_loss.arguments(
     epsilon=_loss.WEIGHT,
+    # Beyond these bounds float32 cannot hold the loss.
     temperature=Interval(1e-6, 1e6, mend="Try 2.0."),
 )
 def knowledge_distillation(
@@ -65,9 +66,9 @@ def knowledge_distillation(
         Table 1 of Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "knowledge_distillation"
-    # Beyond these bounds float32 cannot hold the loss.
     y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)
     _base.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
+    _base.check_prediction_shape(owner, y_pred)
     logits = _base.to_logits(owner, teacher_pred, from_logits, "teacher_pred")
     teacher = _base.Prediction(logits / temperature).probabilities
 
