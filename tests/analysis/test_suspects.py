@@ -270,3 +270,9 @@ def test_errors(arguments, text):
 def test_mask_of_another_length():
     with pytest.raises(ValueError, match=r"`is_corrupted` must be a mask of shape"):
         find_suspects(LABELS, SOFT).precision_and_recall([True])
+
+
+def test_negative_probabilities_are_refused():
+    scores = np.array([[2.0, -3.5, 1.0], [-1.0, 0.5, 0.5]])
+    with pytest.raises(ValueError, match=r"^find_suspects: `soft_labels` must be"):
+        analysis.find_suspects(np.array([0, 1]), scores)
