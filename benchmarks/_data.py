@@ -6,7 +6,8 @@ import os
 import numpy as np
 
 from benchmarks import recipes
-from keras_noisy import _arrays, datasets, noise
+from keras_noisy import datasets, noise
+from keras_noisy._data import arrays
 
 # Of the seeds: labels that are made by a training are the same for every run.
 GENERATION_SEED = 0
@@ -69,7 +70,7 @@ def load(spec, source, folder):
         num_classes=dataset.num_classes,
         superclasses=dataset.superclasses,
         source=os.path.basename(os.fspath(source)) if source else "its own source",
-        digest=_arrays.digest([*splits["train"], *splits["test"]]),
+        digest=arrays.digest([*splits["train"], *splits["test"]]),
         x_validation=validation[0],
         y_validation=validation[1],
     )

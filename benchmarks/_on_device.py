@@ -19,7 +19,10 @@ import numpy as np
 from keras import ops
 
 from benchmarks import _training, recipes
-from keras_noisy import _arrays, _clock, _files, callbacks, losses
+from keras_noisy import callbacks, losses
+from keras_noisy._data import files
+from keras_noisy._data.arrays import epoch_order
+from keras_noisy._step.clock import attach
 from keras_noisy.training import _random
 
 # An epoch takes seconds, and so does writing the state of all runs.
@@ -93,13 +96,13 @@ class Group:
         starts = range(0, len(runs), size)
         self.stacks = [slice(start, start + size) for start in starts]
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder, _training.STATE_FILES)
+        files.remove_leftovers(folder, _training.STATE_FILES)
 
     def train(self):
         """Train what is left, and return the curves and costs of each run."""
         began = last_kept = time.perf_counter()
         self.model, states = self._build()
-        kept = _files.read_json(self._path("state.json")) or {}
+        kept = files.read_json(self._path("state.json")) or {}
         epoch, before = kept.get("epoch", 0), kept.get("seconds", 0.0)
         curves = kept.get("curves") or [_empty_curve() for _ in self.runs]
         if epoch:
@@ -141,7 +144,7 @@ class Group:
                 keras.utils.set_random_seed(_random.derive_seed(run.seed, 0))
                 # Keras makes the variables of other metrics in the first step.
                 model = run.build(0, loss, metrics=())
-                clock = _clock.attach(model)
+                clock = attach(model)
                 clock.total.assign(self.num_steps * self.epochs)
                 states[run.seed] = [
                     [variable.value for variable in variables]
@@ -166,7 +169,7 @@ class Group:
     def _orders(self, epoch):
         """Return the examples of an epoch in the order of each run, `(n, runs)`."""
         by_seed = {
-            seed: _arrays.epoch_order(len(self.data.y_train), [seed, 0], epoch)
+            seed: epoch_order(len(self.data.y_train), [seed, 0], epoch)
             for seed in {run.seed for run in self.runs}
         }
         orders = [by_seed[run.seed] for run in self.runs]
@@ -206,7 +209,7 @@ class Group:
     def _with_metrics_reset(self, state):
         """Return the state with Keras's metrics, but not the clock, at zero."""
         *others, values = state
-        kept = {id(v) for v in _clock.attach(self.model).variables}
+        kept = {id(v) for v in attach(self.model).variables}
         values = [
             value if id(variable) in kept else jnp.zeros_like(value)
             for variable, value in zip(
@@ -220,14 +223,14 @@ class Group:
 
     def _keep(self, states, epoch, more):
         """Write what is needed to continue; the file that names the state last."""
-        old = (_files.read_json(self._path("state.json")) or {}).get("epoch")
+        old = (files.read_json(self._path("state.json")) or {}).get("epoch")
         arrays = {
             f"{number:06d}": np.asarray(value)
             for number, value in enumerate(jax.tree.leaves(states))
         }
-        with _files.atomic_writer(self._path(f"state-{epoch}.npz")) as file:
+        with files.atomic_writer(self._path(f"state-{epoch}.npz")) as file:
             np.savez(file, **arrays)
-        _files.write_json(self._path("state.json"), {"epoch": epoch, **more})
+        files.write_json(self._path("state.json"), {"epoch": epoch, **more})
         if old is not None:
             os.remove(self._path(f"state-{old}.npz"))
 

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 
 from benchmarks import _data, _methods, _networks
-from keras_noisy import _arrays, _files, _predictions, noise, training
+from keras_noisy import noise, training
+from keras_noisy._data import arrays, files
+from keras_noisy._data.predictions import in_pieces
 from keras_noisy.callbacks import _numbered
 from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
 
@@ -100,7 +102,7 @@ class Run:
         model = self.build(index)
         watch = self._callbacks(stage)
         numbered = [each for each in watch if isinstance(each, _numbered.Numbered)]
-        batches = _arrays.Batches(
+        batches = arrays.Batches(
             self.data.x_train,
             self._targets(index),
             batch_size=self.recipe.training.batch_size,
@@ -129,7 +131,7 @@ class Run:
             self.state.matrix = self._estimate(model).tolist()
         if stage.relabels:
             (labels,) = numbered
-            with _files.atomic_writer(self._soft_labels_path()) as file:
+            with files.atomic_writer(self._soft_labels_path()) as file:
                 np.save(file, labels.soft_labels)
         self.state.end_stage()
 
@@ -229,7 +231,7 @@ class Run:
 
     def _estimate(self, model):
         """Return the transition matrix that the model's predictions suggest."""
-        parts = _predictions.in_pieces(
+        parts = in_pieces(
             "run", model, self.data.x_train, batch_size=PREDICT_BATCH_SIZE
         )
         logits = np.concatenate(list(parts)).astype("float64")
@@ -306,8 +308,8 @@ class _State:
         self.stage, self.epoch, self.seconds = 0, 0, 0.0
         self.curves, self.matrix = [], None
         os.makedirs(folder, exist_ok=True)
-        _files.remove_leftovers(folder, STATE_FILES)
-        for name, value in (_files.read_json(self._file()) or {}).items():
+        files.remove_leftovers(folder, STATE_FILES)
+        for name, value in (files.read_json(self._file()) or {}).items():
             setattr(self, name, value)
 
     def _file(self):
@@ -320,7 +322,7 @@ class _State:
 
     def _write(self):
         content = {name: getattr(self, name) for name in self._KEPT}
-        _files.write_json(self._file(), content)
+        files.write_json(self._file(), content)
 
     def note_time(self, seconds):
         """Add to the time spent."""
@@ -338,7 +340,7 @@ class _State:
         self.seconds += seconds
         _checkpoint.save(self.path(self.stage), _with_state_of_callbacks(model))
         self._write()
-        _files.remove(before)
+        files.remove(before)
 
     def end_stage(self):
         """Go on to the next stage."""
@@ -378,9 +380,7 @@ class _TestAccuracy(keras.callbacks.Callback):
         logs[TEST_ACCURACY] = self._accuracy(data.x_test, data.y_test)
 
     def _accuracy(self, x, y):
-        parts = _predictions.in_pieces(
-            "run", self.model, x, batch_size=PREDICT_BATCH_SIZE
-        )
+        parts = in_pieces("run", self.model, x, batch_size=PREDICT_BATCH_SIZE)
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
         return float(np.mean(logits.argmax(axis=1) == y))
@@ -489,4 +489,4 @@ def remove(folder):
     rounds = os.path.join(folder, ROUNDS)
     if os.path.isdir(rounds):
         self_evolution.delete(rounds)
-    _files.remove_run(folder, STATE_FILES)
+    files.remove_run(folder, STATE_FILES)

@@ -24,7 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from keras_noisy import _files, analysis, models, noise, training
+from keras_noisy import analysis, models, noise, training
+from keras_noisy._data import files
 
 OUT = "benchmarks/results/instance_dependent_noise"
 
@@ -163,7 +164,7 @@ def run(arguments, seed):
     }
     folder = pathlib.Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    _files.write_json(folder / f"{name}.json", result)
+    files.write_json(folder / f"{name}.json", result)
 
 
 def print_table(folder):

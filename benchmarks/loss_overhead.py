@@ -28,7 +28,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_noisy import _clock, losses, noise
+from keras_noisy import losses, noise
+from keras_noisy._step.clock import Clock
 from keras_noisy.callbacks import (
     EarlyLearningTargets,
     GlobalTrust,
@@ -255,7 +256,7 @@ def loss_and_gradient(names, labels, num_classes, jit_compile, rounds, repeats):
     y_true = tf.constant(rng.integers(0, num_classes, 256), "int32")
     if labels == "one-hot":
         y_true = tf.one_hot(y_true, num_classes)
-    clock = _clock.Clock()  # What `GlobalTrust` gives ProSelfLC in `fit`.
+    clock = Clock()  # What `GlobalTrust` gives ProSelfLC in `fit`.
 
     def candidate(loss):
         @tf.function(jit_compile=jit_compile)

@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from keras_noisy import _arrays, callbacks
+from keras_noisy import callbacks
+from keras_noisy._data import arrays
 
 # Plain twice: what two models of one process differ by is the noise of the ratios.
 KINDS = ["plain", "plain again", "on the fly", "pass"]
@@ -57,7 +58,7 @@ class Trainer:
         self.callbacks = []
         # The same pipeline for all: that of Keras differs in speed.
         options = {"batch_size": arguments.batch, "seed": 0}
-        self.data = _arrays.Batches(x, y, **options)
+        self.data = arrays.Batches(x, y, **options)
         predict = {"batch_size": arguments.predict_batch, "from_logits": True}
         clean = (y + (np.arange(len(y)) % 5 < 2)) % arguments.classes
         watched = x

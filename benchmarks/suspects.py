@@ -34,7 +34,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from keras_noisy import _files, analysis, noise
+from keras_noisy import analysis, noise
+from keras_noisy._data import files
 
 
 class Collect(keras.callbacks.Callback):
@@ -126,7 +127,7 @@ def kept(path, make):
     if not path.exists():
         result = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _files.atomic_writer(path) as file:
+        with files.atomic_writer(path) as file:
             np.savez(file, **result)
     with np.load(path) as content:
         return dict(content)

@@ -14,7 +14,7 @@ import pathlib
 import statistics
 
 from benchmarks import _records, recipes
-from keras_noisy import _files
+from keras_noisy._data import files
 
 EXPLANATION = (
     "Accuracy in percent on clean test data after the last epoch, mean ± standard "
@@ -53,7 +53,7 @@ def write(text, path):
         print(text, end="")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _files.atomic_writer(path) as file:
+    with files.atomic_writer(path) as file:
         file.write(text.encode())
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
 
 Check = Callable[[str, str, Any], Any]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_noisy._errors import Described, message
+from keras_noisy._checks.errors import Described, message
 
 _BYTES = 1 << 25
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from keras_noisy._errors import check_count, describe_array, message
+from keras_noisy._checks.errors import check_count, describe_array, message
 from keras_noisy._typing import ArrayLike, FloatArray
 
 _OWNER = "beta_mixture"

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_count, message
+from keras_noisy._checks.errors import check_count, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _rows
 

@@ -9,9 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from keras_noisy import _arrays, _errors, _predictions, _sample_ids
-from keras_noisy._errors import message
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
+from keras_noisy._checks.matrices import check_transition_matrix
+from keras_noisy._data import arrays
+from keras_noisy._data.predictions import in_pieces
+from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, BuildModel, Data
 from keras_noisy.analysis import _rows
 
@@ -48,7 +51,7 @@ class ClassConditionalTest:
 
     def rejects(self, significance: float = 0.05) -> bool:
         """Whether class-conditional noise is rejected at a level in (0, 1)."""
-        significance = _errors.check_number(
+        significance = errors.check_number(
             "ClassConditionalTest", "significance", significance, low=1e-300, high=1
         )
         return self.log10_bound < math.log10(significance)
@@ -140,8 +143,8 @@ def class_conditional_test(
         owner, transition_matrix, tolerance=_ROW_SUM_TOLERANCE
     )
     weights = _check_weights(owner, class_weights, len(matrix))
-    error = _errors.check_number(owner, "error", error, low=0, high=1)
-    num_validation = _errors.check_count(owner, "num_validation", num_validation)
+    error = errors.check_number(owner, "error", error, low=0, high=1)
+    num_validation = errors.check_count(owner, "num_validation", num_validation)
     verified = _check_verified(owner, num_verified, weights)
     accuracy = float(weights @ matrix.max(axis=1))
     epsilon = 1 - accuracy - error
@@ -216,9 +219,9 @@ def hold_out_class_conditional_test(
         Section 2 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
     """
     owner = "hold_out_class_conditional_test"
-    x = _arrays.as_arrays(owner, "x", x)
-    noisy = _arrays.labels_of(noisy_labels)
-    size = _arrays.length(owner, "x", x)
+    x = arrays.as_arrays(owner, "x", x)
+    noisy = arrays.labels_of(noisy_labels)
+    size = arrays.length(owner, "x", x)
     if noisy.shape != (size,) or noisy.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape ({size},), as x has"
         raise ValueError(message(owner, "noisy_labels", expected, _kind(noisy)))
@@ -248,8 +251,8 @@ def hold_out_class_conditional_test(
         )
         _warn_of_selection(owner, transition_matrix, class_weights, num_verified, noisy)
     model = build_model()
-    model.fit(_arrays.take(x, rest), noisy[rest], **fit_arguments)
-    pieces = _predictions.in_pieces(owner, model, _arrays.take(x, held_out))
+    model.fit(arrays.take(x, rest), noisy[rest], **fit_arguments)
+    pieces = in_pieces(owner, model, arrays.take(x, held_out))
     wrong = _classes(owner, np.concatenate(list(pieces))) != noisy[held_out]
     return class_conditional_test(
         cast(ArrayLike, transition_matrix),
@@ -263,14 +266,14 @@ def hold_out_class_conditional_test(
 def _classes(owner, predictions):
     """Return the classes predicted, or raise if there are none."""
     if predictions.ndim != 2 or predictions.shape[1] < 2:
-        raise ValueError(_sample_ids.output_message(owner, predictions))
+        raise ValueError(sample_ids.output_message(owner, predictions))
     _rows.check_largest(owner, "predictions", predictions)
     return predictions.argmax(axis=1)
 
 
 def _split(owner, is_last, hold_out, seed):
     """Return the rows to hold out, of `is_last` only where needed, and the others."""
-    hold_out = _errors.check_number(owner, "hold_out", hold_out, low=0, high=1)
+    hold_out = errors.check_number(owner, "hold_out", hold_out, low=0, high=1)
     size = len(is_last)
     count = round(size * hold_out)
     if not 0 < count < size:
@@ -282,7 +285,7 @@ def _split(owner, is_last, hold_out, seed):
 
 
 def _check_clean(owner, clean_labels, noisy):
-    clean = _arrays.labels_of(clean_labels)
+    clean = arrays.labels_of(clean_labels)
     if clean.shape != noisy.shape or clean.dtype.kind not in "iu":
         expected = f"class ids of an integer dtype and shape {noisy.shape}"
         raise ValueError(message(owner, "clean_labels", expected, _kind(clean)))
@@ -345,7 +348,7 @@ def _check_verified(owner, num_verified, weights):
     """Return None, a count, or an array of counts."""
     if num_verified is None or np.ndim(num_verified) == 0:
         is_known = num_verified is None
-        check = _errors.check_count
+        check = errors.check_count
         return None if is_known else check(owner, "num_verified", num_verified)
     counts = np.asarray(num_verified)
     is_right = counts.shape == weights.shape and counts.dtype.kind in "iu"

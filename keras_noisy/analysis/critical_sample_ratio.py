@@ -8,10 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _gradients, _predictions, _sample_ids
-from keras_noisy._errors import message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
+from keras_noisy._data import arrays, predictions
+from keras_noisy._step import sample_ids
 from keras_noisy._typing import Data, Tensor
-from keras_noisy.analysis import _rows
+from keras_noisy.analysis import _gradients, _rows
 
 _OWNER = "critical_sample_ratio"
 
@@ -77,13 +79,13 @@ def critical_sample_ratio(
         Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017.
     """
     owner = _OWNER
-    x = _arrays.standard(x)
-    _predictions.check_finite(owner, x)
+    x = arrays.standard(x)
+    predictions.check_finite(owner, x)
     radius = _check_positive(owner, "radius", radius)
     step_size = _default(owner, "step_size", step_size, radius * 5 / 6)
     noise_scale = _default(owner, "noise_scale", noise_scale, radius * 2 / 3)
-    max_steps = _errors.check_count(owner, "max_steps", max_steps)
-    batch_size = _errors.check_count(owner, "batch_size", batch_size)
+    max_steps = errors.check_count(owner, "max_steps", max_steps)
+    batch_size = errors.check_count(owner, "batch_size", batch_size)
     search = _Search(model, radius, step_size, noise_scale, max_steps, bounds)
     generator = np.random.Generator(np.random.PCG64(seed))
     bar = keras.utils.Progbar(_length(x), verbose=verbose)
@@ -165,7 +167,7 @@ def _check_inputs(owner, batch):
     if not hasattr(batch, "shape"):
         expected = "an array or batches of arrays"
         raise TypeError(message(owner, "x", expected, type(batch)))
-    batch = ops.convert_to_numpy(_arrays.dense(batch))
+    batch = ops.convert_to_numpy(arrays.dense(batch))
     if batch.dtype.kind != "f":
         mend = "The search moves inputs a little: convert them, and scale `radius`."
         raise TypeError(message(owner, "x", "floating-point", batch.dtype, mend))
@@ -175,11 +177,11 @@ def _check_inputs(owner, batch):
 def _check_shape(outputs):
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-        raise ValueError(_sample_ids.output_message(_OWNER, outputs))
+        raise ValueError(sample_ids.output_message(_OWNER, outputs))
 
 
 def _check_positive(owner, argument, value):
-    value = _errors.check_number(owner, argument, value, low=0, high=1e30)
+    value = errors.check_number(owner, argument, value, low=0, high=1e30)
     if value == 0:
         raise ValueError(message(owner, argument, "positive", value))
     return value
@@ -188,4 +190,4 @@ def _check_positive(owner, argument, value):
 def _default(owner, argument, value, default):
     if value is None:
         return default
-    return _errors.check_number(owner, argument, value, low=0, high=1e30)
+    return errors.check_number(owner, argument, value, low=0, high=1e30)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import describe_array, message
+from keras_noisy._checks.errors import describe_array, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.analysis import _rows
 

@@ -8,11 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _gradients
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_bool, check_count, message
+from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike
-from keras_noisy.analysis import _rows
+from keras_noisy.analysis import _gradients, _rows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import Described, message
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FloatArray, IntArray
 
 _CHUNK = 1 << 16

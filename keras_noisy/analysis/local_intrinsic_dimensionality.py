@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 from keras_noisy._typing import ArrayLike, FloatArray
 
 
@@ -54,12 +54,12 @@ def local_intrinsic_dimensionality(
     # Squares of larger numbers overflow.
     if points.ndim != 2 or not (np.abs(points) < 1e150).all():
         expected = "a finite matrix (n, d) of numbers below 1e150"
-        received = _errors.describe_array(points)
-        raise ValueError(_errors.message(owner, "representations", expected, received))
-    k = _errors.check_count(owner, "k", k, low=2)
+        received = errors.describe_array(points)
+        raise ValueError(errors.message(owner, "representations", expected, received))
+    k = errors.check_count(owner, "k", k, low=2)
     if k >= len(points):
         expected = f"less than {len(points)}, the number of rows"
-        raise ValueError(_errors.message(owner, "k", expected, k))
+        raise ValueError(errors.message(owner, "k", expected, k))
     distances = _distances(points, float(np.finfo(dtype).eps))
     nearest = np.partition(distances, k - 1, axis=1)[:, :k]
     nearest[np.isinf(nearest)] = np.nan

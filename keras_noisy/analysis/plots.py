@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_bool, message
+from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.calibration import calibration

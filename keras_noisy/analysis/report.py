@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 
 import keras_noisy
-from keras_noisy import _files
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import files
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows, plots
 from keras_noisy.analysis.suspects import Suspects, find_suspects
@@ -115,7 +115,7 @@ def write_report(
     sections.append(_table(suspects.top(num_suspects), truth, class_names))
     sections.append(_settings(settings))
     page = _page(title, sections)
-    with _files.atomic_writer(path) as file:
+    with files.atomic_writer(path) as file:
         file.write(page.encode())
     return path
 

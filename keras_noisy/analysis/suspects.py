@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy import _files
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import (
+from keras_noisy._checks.errors import (
     Described,
     check_bool,
     check_choice,
     check_count,
     message,
 )
+from keras_noisy._data import files
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
@@ -82,12 +82,12 @@ class Suspects:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(zip(*columns, strict=True))
-        with _files.atomic_writer(path) as file:
+        with files.atomic_writer(path) as file:
             file.write(text.getvalue().encode())
 
     def save_cleaned_labels(self, path: FilePath) -> None:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
-        with _files.atomic_writer(path) as file:
+        with files.atomic_writer(path) as file:
             np.save(file, self.cleaned_labels(), allow_pickle=False)
 
     def to_datalab(self) -> dict[str, np.ndarray]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import keras
 
-from keras_noisy import _arrays, _errors, _raw_inputs, _sample_ids
-from keras_noisy._errors import message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
+from keras_noisy._data import arrays, raw_inputs
+from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, Data, Logs
 
 
@@ -21,9 +23,7 @@ class Numbered(keras.callbacks.Callback):
 
     def __init__(self, num_examples: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.num_examples = _errors.check_count(
-            self.owner, "num_examples", num_examples
-        )
+        self.num_examples = errors.check_count(self.owner, "num_examples", num_examples)
         if self.num_examples >= 2**31 - 1:
             # Ids are int32 on the device, and one more stands for all out of range.
             expected = "less than 2**31 - 1"
@@ -79,21 +79,21 @@ class Numbered(keras.callbacks.Callback):
                 `(batch, num_classes)`, if lengths differ from `num_examples`, or if
                 a data set carries no ids.
         """
-        _errors.check_bool(self.owner, "shuffle", shuffle)
+        errors.check_bool(self.owner, "shuffle", shuffle)
         if not getattr(model, "compiled", False):
             expected = "a compiled model"
             mend = "Call `model.compile` before `pipeline`."
             raise ValueError(message(self.owner, "model", expected, model, mend))
-        x = _arrays.standard(x)
-        _raw_inputs.accept_batches(model)
-        if _arrays.is_arrays(x):
-            x = self._pipeline = _arrays.Batches(
+        x = arrays.standard(x)
+        raw_inputs.accept_batches(model)
+        if arrays.is_arrays(x):
+            x = self._pipeline = arrays.Batches(
                 self._entries("x", x),
                 self._entries("y", y),
                 None
                 if sample_weight is None
                 else self._entries("sample_weight", sample_weight),
-                batch_size=_errors.check_count(self.owner, "batch_size", batch_size),
+                batch_size=errors.check_count(self.owner, "batch_size", batch_size),
                 shuffle=shuffle,
                 seed=seed,
                 with_ids=True,
@@ -114,14 +114,14 @@ class Numbered(keras.callbacks.Callback):
             expected = "an array where `x` is one"
             raise ValueError(message(self.owner, argument, expected, data))
         expected = f"of length {self.num_examples}, `num_examples`"
-        return _arrays.entries(self.owner, argument, data, self.num_examples, expected)
+        return arrays.entries(self.owner, argument, data, self.num_examples, expected)
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""
-        batch = _arrays.of_backend(tuple(batch))
+        batch = arrays.of_backend(tuple(batch))
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        x, ids = _arrays.split_ids(x)
-        _sample_ids.check_ids(self.owner, ids)
+        x, ids = arrays.split_ids(x)
+        sample_ids.check_ids(self.owner, ids)
         # Keras builds models, losses and metrics from the first batch of a fit,
         # before any step runs; it must not see the ids.
         model.test_on_batch(x, y, sample_weight=sample_weight)
@@ -130,7 +130,7 @@ class Numbered(keras.callbacks.Callback):
         if num_classes is None:
             outputs = model.predict_on_batch(x)
             if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
-                raise ValueError(_sample_ids.output_message(self.owner, outputs))
+                raise ValueError(sample_ids.output_message(self.owner, outputs))
             num_classes = int(outputs.shape[1])
         self._recorder = self._attach(model, num_classes)
 
@@ -168,7 +168,7 @@ class ForLoss(Numbered):
 
     def _attach(self, model, num_classes):
         loss = self._find_loss(model)
-        recorder = _sample_ids.attach(
+        recorder = sample_ids.attach(
             model,
             self._attribute,
             self.num_examples,
@@ -182,7 +182,7 @@ class ForLoss(Numbered):
         super().set_model(model)
         self._check_prepared(getattr(model, self._attribute, None))
         self._follow(model, self._recorder, self._find_loss(model))
-        _sample_ids.renew(model)
+        sample_ids.renew(model)
 
     def _find_loss(self, model):
         """Return the one loss of the model, or raise if it is another one."""

@@ -3,13 +3,13 @@
 import numpy as np
 from keras import ops
 
-from keras_noisy import _sample_ids, _tables
+from keras_noisy._step import sample_ids, tables
 
 ATTRIBUTE = "_keras_noisy_recorder"
 OWNER = "SEALOnTheFly"
 
 
-class Recorder(_sample_ids.Recorder):
+class Recorder(sample_ids.Recorder):
     """Sums of predictions per example since the last epoch, on the device.
 
     The variable has a row more than there are examples, for ids out of range, and a
@@ -19,7 +19,7 @@ class Recorder(_sample_ids.Recorder):
     def __init__(self, num_examples, num_classes):
         super().__init__(OWNER, "keras_noisy_recorder", num_examples, num_classes)
         self.from_logits = False
-        self.sums = _tables.create((num_examples + 1, num_classes + 1), "sums")
+        self.sums = tables.create((num_examples + 1, num_classes + 1), "sums")
 
     def record(self, ids, y_pred):
         """Add the predictions of the step that is being run or traced."""
@@ -28,7 +28,7 @@ class Recorder(_sample_ids.Recorder):
         if self.from_logits:
             p = ops.softmax(p)
         rows = ops.concatenate([p, ops.ones_like(p[:, :1])], axis=1)
-        _tables.add(self.sums, self.rows_of(ids), rows)
+        tables.add(self.sums, self.rows_of(ids), rows)
 
     def take(self):
         """Return what was added since the last call, float32, and set it to zero."""
@@ -45,6 +45,6 @@ class Recorder(_sample_ids.Recorder):
 
 def attach(model, num_examples, num_classes):
     """Return the recorder of `model`, giving it one if it has none that fits."""
-    return _sample_ids.attach(
+    return sample_ids.attach(
         model, ATTRIBUTE, num_examples, lambda: Recorder(num_examples, num_classes)
     )

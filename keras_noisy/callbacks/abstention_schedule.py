@@ -9,14 +9,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_noisy import _clock, _errors, _state
+from keras_noisy._checks import errors
+from keras_noisy._step import clock, state
 from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
 ATTRIBUTE = "_keras_noisy_abstention"
 
 
-class Price(_state.State):
+class Price(state.State):
     """The price of abstention, and the data loss of an epoch, which it starts from.
 
     Attributes:
@@ -100,11 +101,11 @@ class AbstentionSchedule(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         owner = "AbstentionSchedule"
-        self.warmup_epochs = _errors.check_count(owner, "warmup_epochs", warmup_epochs)
-        self.initial_factor = _errors.check_number(
+        self.warmup_epochs = errors.check_count(owner, "warmup_epochs", warmup_epochs)
+        self.initial_factor = errors.check_number(
             owner, "initial_factor", initial_factor, low=0, high=1e9, without="low"
         )
-        self.final_alpha = _errors.check_number(
+        self.final_alpha = errors.check_number(
             owner, "final_alpha", final_alpha, low=0, high=1e9
         )
         self._price: Any = None
@@ -112,11 +113,11 @@ class AbstentionSchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its price and its losses the way to it."""
         super().set_model(model)
-        self._price = _state.attach(
+        self._price = state.attach(
             type(self).__name__, model, DeepAbstention, ATTRIBUTE, Price
         )
         # It knows training steps from those of an evaluation.
-        _clock.attach(model)
+        clock.attach(model)
         for loss in keras.tree.flatten(model.loss):
             if isinstance(loss, DeepAbstention):
                 loss.tell(weakref.ref(self._price))
@@ -125,7 +126,7 @@ class AbstentionSchedule(keras.callbacks.Callback):
         """Warn if no epoch will have a price."""
         epochs = self.params["epochs"]
         stays = "no example will be abstained from"
-        _errors.warn_of_warmup(
+        errors.warn_of_warmup(
             "AbstentionSchedule", epochs, stays, warmup_epochs=self.warmup_epochs
         )
 

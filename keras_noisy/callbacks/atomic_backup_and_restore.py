@@ -8,7 +8,8 @@ from typing import Any, Literal
 import h5py
 import keras
 
-from keras_noisy import _errors, _files
+from keras_noisy._checks import errors
+from keras_noisy._data import files
 from keras_noisy._typing import FilePath, Logs
 
 _OWNER = "AtomicBackupAndRestore"
@@ -66,13 +67,13 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
         self.backup_dir = _check_folder(backup_dir)
         self.save_freq = save_freq
         if save_freq != "epoch":
-            self.save_freq = _errors.check_count(
+            self.save_freq = errors.check_count(
                 _OWNER, "save_freq", save_freq, mend="Or pass 'epoch'."
             )
-        self.double_checkpoint = _errors.check_bool(
+        self.double_checkpoint = errors.check_bool(
             _OWNER, "double_checkpoint", double_checkpoint
         )
-        self.delete_checkpoint = _errors.check_bool(
+        self.delete_checkpoint = errors.check_bool(
             _OWNER, "delete_checkpoint", delete_checkpoint
         )
         self._epoch = 0
@@ -93,7 +94,7 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
         self._since = 0
         if not os.path.isdir(self.backup_dir):
             return
-        _files.remove_leftovers(self.backup_dir, _FILES, _SUFFIX)
+        files.remove_leftovers(self.backup_dir, _FILES, _SUFFIX)
         paths = [self._path(name) for name in (_LATEST, _PREVIOUS)]
         paths = [path for path in paths if os.path.exists(path)]
         for path in paths:
@@ -111,7 +112,7 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
             mend = f"Another callback wrote its {os.path.basename(path)!r}."
             expected = "a folder without other backups"
             raise ValueError(
-                _errors.message(_OWNER, "backup_dir", expected, self.backup_dir, mend)
+                errors.message(_OWNER, "backup_dir", expected, self.backup_dir, mend)
             )
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -140,19 +141,19 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
     def _save(self, epoch):
         os.makedirs(self.backup_dir, exist_ok=True)
         latest = self._path(_LATEST)
-        with _files.atomic_path(latest, _SUFFIX) as path:
+        with files.atomic_path(latest, _SUFFIX) as path:
             self.model.save_weights(path)
             with h5py.File(path, "r+") as file:
                 file.attrs[_EPOCH] = epoch
             with open(path, "rb+") as file:
-                _files.sync(file)
+                files.sync(file)
             if self.double_checkpoint and os.path.exists(latest):
                 os.replace(latest, self._path(_PREVIOUS))
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Delete the backup."""
         if self.delete_checkpoint:
-            _files.remove_run(self.backup_dir, _FILES, _SUFFIX)
+            files.remove_run(self.backup_dir, _FILES, _SUFFIX)
 
 
 def _check_folder(path):
@@ -161,11 +162,9 @@ def _check_folder(path):
         folder = os.fspath(path)
     except TypeError as error:
         expected = "the path of a folder"
-        raise TypeError(
-            _errors.message(_OWNER, "backup_dir", expected, path)
-        ) from error
+        raise TypeError(errors.message(_OWNER, "backup_dir", expected, path)) from error
     if not folder or "://" in folder:
         expected = "the path of a folder on a file system of this machine"
         mend = "Renaming is what makes it whole, and remote stores have none."
-        raise ValueError(_errors.message(_OWNER, "backup_dir", expected, path, mend))
+        raise ValueError(errors.message(_OWNER, "backup_dir", expected, path, mend))
     return folder

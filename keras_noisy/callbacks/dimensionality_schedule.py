@@ -10,7 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _errors, _state
+from keras_noisy._checks import errors
+from keras_noisy._data import arrays
+from keras_noisy._step import state
 from keras_noisy._typing import Data, Logs
 from keras_noisy.analysis import local_intrinsic_dimensionality
 from keras_noisy.losses.dimensionality_driven import DimensionalityDriven
@@ -20,7 +22,7 @@ ATTRIBUTE = "_keras_noisy_dimensionality"
 NOT_YET = -1
 
 
-class Course(_state.State):
+class Course(state.State):
     """What a training knows of its dimensions.
 
     Attributes:
@@ -131,9 +133,9 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         super().__init__()
 
         def count(name, value, low=1):
-            return _errors.check_count(_OWNER, name, value, low=low)
+            return errors.check_count(_OWNER, name, value, low=low)
 
-        self.x = _arrays.as_arrays(_OWNER, "x", x)
+        self.x = arrays.as_arrays(_OWNER, "x", x)
         self.warmup_epochs = count("warmup_epochs", warmup_epochs, 0)
         self.window = count("window", window, 2)
         self.num_neighbors = count("num_neighbors", num_neighbors, 2)
@@ -141,12 +143,12 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         self.batch_size = count("batch_size", batch_size, self.num_neighbors + 1)
         self.num_batches = count("num_batches", num_batches)
         self.layer = layer
-        self.roll_back = _errors.check_bool(_OWNER, "roll_back", roll_back)
+        self.roll_back = errors.check_bool(_OWNER, "roll_back", roll_back)
         self.seed = count("seed", seed, 0)
-        self._num_examples = _arrays.length(_OWNER, "x", self.x)
+        self._num_examples = arrays.length(_OWNER, "x", self.x)
         if self._num_examples < self.batch_size:
             expected = f"at least {self.batch_size} examples, one batch"
-            raise ValueError(_errors.message(_OWNER, "x", expected, self._num_examples))
+            raise ValueError(errors.message(_OWNER, "x", expected, self._num_examples))
         self._course: Any = None
         self._layer: Any = None
         self._dimensionality = math.nan
@@ -160,7 +162,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its state and its losses the way to it."""
         super().set_model(model)
-        self._course = _state.attach(
+        self._course = state.attach(
             _OWNER,
             model,
             DimensionalityDriven,
@@ -177,7 +179,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Warn if the turning point will not be looked for."""
-        _errors.warn_of_warmup(
+        errors.warn_of_warmup(
             _OWNER,
             self.params["epochs"],
             "the labels will stay as they are",
@@ -228,7 +230,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         rows = generator.choice(self._num_examples, size * count, replace=False)
         found = []
         for some in rows.reshape(count, size):
-            points = _inputs_of(self._layer, self.model, _arrays.batch_of(self.x, some))
+            points = _inputs_of(self._layer, self.model, arrays.batch_of(self.x, some))
             points = points.reshape(size, -1)
             if not np.isfinite(points).all():
                 # A network that has diverged has no dimension.
@@ -270,7 +272,7 @@ def _find_layer(model, layer):
         layers = [one for one in layers if one is layer]
     if not layers:
         expected = "a layer of the model, or the name of one"
-        raise ValueError(_errors.message(_OWNER, "layer", expected, layer))
+        raise ValueError(errors.message(_OWNER, "layer", expected, layer))
     return layers[-1]
 
 

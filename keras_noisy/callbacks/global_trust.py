@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from keras_noisy import _clock, _errors
+from keras_noisy._checks import errors
+from keras_noisy._step import clock
 from keras_noisy._typing import Logs
 
 
@@ -39,7 +40,7 @@ class GlobalTrust(keras.callbacks.Callback):
     def __init__(self, total_iterations: int | None = None) -> None:
         super().__init__()
         if total_iterations is not None:
-            total_iterations = _errors.check_count(
+            total_iterations = errors.check_count(
                 "GlobalTrust",
                 "total_iterations",
                 total_iterations,
@@ -55,7 +56,7 @@ class GlobalTrust(keras.callbacks.Callback):
         """Attach the clock, before Keras makes the training function."""
         super().set_model(model)
         _check_backend_mode()
-        self._time = _clock.attach(model)
+        self._time = clock.attach(model)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Set the number of planned steps."""

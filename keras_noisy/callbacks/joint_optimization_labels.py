@@ -7,7 +7,12 @@ from typing import Literal
 import numpy as np
 from keras import ops
 
-from keras_noisy._errors import check_choice, check_count, message, warn_of_warmup
+from keras_noisy._checks.errors import (
+    check_choice,
+    check_count,
+    message,
+    warn_of_warmup,
+)
 from keras_noisy._typing import FloatArray, Logs
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.joint_optimization import JointOptimization, Labels

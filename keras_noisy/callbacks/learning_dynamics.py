@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _batch_statistics, _errors, _predictions, analysis
+from keras_noisy import analysis
+from keras_noisy._checks import errors
+from keras_noisy._data import arrays, batch_statistics, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
@@ -88,8 +90,8 @@ class LearningDynamics(keras.callbacks.Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.x = _arrays.standard(x)
-        self._order = _predictions.SameOrder(_OWNER)
+        self.x = arrays.standard(x)
+        self._order = predictions.SameOrder(_OWNER)
         self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
@@ -101,16 +103,16 @@ class LearningDynamics(keras.callbacks.Callback):
                     f"len(clean_labels)={len(self.clean_labels)}."
                 )
         self.batch_size = batch_size
-        self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
-        self.every = _errors.check_count(_OWNER, "every", every)
+        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
+        self.every = errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
-        self._statistics = _batch_statistics.Statistics(_OWNER)
+        self._statistics = batch_statistics.Statistics(_OWNER)
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
         if num_examples is not None:
             self._keep_part(
-                _errors.check_count(_OWNER, "num_examples", num_examples),
+                errors.check_count(_OWNER, "num_examples", num_examples),
                 seed,
             )
         self._check_length()
@@ -119,16 +121,16 @@ class LearningDynamics(keras.callbacks.Callback):
         """Raise if the number of predictions is known, and not that of labels."""
         if self._is_listening:
             size = self.x.num_examples
-        elif _arrays.is_arrays(self.x):
-            size = _arrays.length(_OWNER, "x", self.x)
+        elif arrays.is_arrays(self.x):
+            size = arrays.length(_OWNER, "x", self.x)
         else:
-            _predictions.check_data_set(_OWNER, self.x)
+            predictions.check_data_set(_OWNER, self.x)
             return
         if size not in (None, len(self.noisy_labels)):
             raise ValueError(self._length_message(size))
 
     def _keep_part(self, num_examples, seed):
-        if self._is_listening or not _arrays.is_arrays(self.x):
+        if self._is_listening or not arrays.is_arrays(self.x):
             raise ValueError(
                 f"{_OWNER}: `num_examples` must be None where `x` is not "
                 f"arrays. Received: num_examples={num_examples}. Of a tf.data data "
@@ -137,7 +139,7 @@ class LearningDynamics(keras.callbacks.Callback):
         size = len(self.noisy_labels)
         generator = np.random.Generator(np.random.PCG64(seed))
         rows = np.sort(generator.permutation(size)[:num_examples])
-        self.x = _arrays.take(self.x, rows)
+        self.x = arrays.take(self.x, rows)
         self.noisy_labels = self.noisy_labels[rows]
         if self.clean_labels is not None:
             self.clean_labels = self.clean_labels[rows]
@@ -145,7 +147,7 @@ class LearningDynamics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out whether the model's output is logits."""
         if self.from_logits is None and not self._is_listening:
-            self.from_logits = _predictions.are_logits(_OWNER, self.model)
+            self.from_logits = predictions.are_logits(_OWNER, self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
@@ -175,7 +177,7 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def _predict(self, epoch):
         start = 0
-        for outputs in _predictions.in_pieces(
+        for outputs in predictions.in_pieces(
             _OWNER, self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
             rows = slice(start, start + len(outputs))
@@ -183,7 +185,7 @@ class LearningDynamics(keras.callbacks.Callback):
             outputs = p = np.asarray(outputs, "float32")
             if self.from_logits:
                 p = ops.convert_to_numpy(ops.softmax(outputs))
-            _predictions.check(_OWNER, p, epoch, self.from_logits)
+            predictions.check_probabilities(_OWNER, p, epoch, self.from_logits)
             self._add(rows, p, outputs if self.from_logits else None)
 
     def _listen(self, rows, probabilities):
@@ -301,9 +303,9 @@ def _trust(name, entropy, logs):
 
 
 def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
-    labels = _arrays.labels_of(labels)
+    labels = arrays.labels_of(labels)
     if labels.ndim != 1:
         raise ValueError(
-            _errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)
+            errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)
         )
     return labels

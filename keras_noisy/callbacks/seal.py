@@ -9,14 +9,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import (
-    _arrays,
-    _batch_statistics,
-    _mean_predictions,
-    _predictions,
-    _sample_ids,
+from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._data import arrays, batch_statistics, mean_predictions
+from keras_noisy._data.predictions import (
+    SameOrder,
+    are_logits,
+    check_data_set,
+    check_from_logits,
+    check_probabilities,
+    in_pieces,
+    inputs_of,
 )
-from keras_noisy._errors import check_bool, check_count, message
+from keras_noisy._step import sample_ids
 from keras_noisy._typing import (
     Data,
     Dataset,
@@ -40,7 +44,7 @@ class _Averaging(keras.callbacks.Callback):
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
         self.storage = storage
-        self.from_logits = _predictions.check_from_logits(self.owner, from_logits)
+        self.from_logits = check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True
         self._data = None
@@ -81,7 +85,7 @@ class _Averaging(keras.callbacks.Callback):
         return self._means
 
     def _open(self, num_examples, num_classes):
-        self._means = _mean_predictions.MeanPredictions(
+        self._means = mean_predictions.MeanPredictions(
             self.owner, num_examples, num_classes, self.storage, self._data
         )
         return self._means
@@ -100,11 +104,11 @@ class _Averaging(keras.callbacks.Callback):
 
     def _resolve_logits(self):
         if self.from_logits is None:
-            self.from_logits = _predictions.are_logits(self.owner, self.model)
+            self.from_logits = are_logits(self.owner, self.model)
 
     def _check(self, rows, predictions, epoch):
         """Check the predictions on some examples, and tell those who listen."""
-        _predictions.check(self.owner, predictions, epoch, self.from_logits)
+        check_probabilities(self.owner, predictions, epoch, self.from_logits)
         for listener in self.listeners:
             listener(rows, predictions)
 
@@ -179,23 +183,23 @@ class SEAL(_Averaging):
         recompute_statistics: bool = False,
     ) -> None:
         super().__init__(storage, from_logits)
-        x = self.x = _arrays.standard(x)
+        x = self.x = arrays.standard(x)
         self.batch_size = _check_batch_size("SEAL", batch_size)
         self.recompute_statistics = check_bool(
             "SEAL", "recompute_statistics", recompute_statistics
         )
-        if _arrays.is_arrays(x):
-            self.num_examples = _arrays.length("SEAL", "x", x)
-            self._data = _arrays.digest(x) if storage is not None else None
+        if arrays.is_arrays(x):
+            self.num_examples = arrays.length("SEAL", "x", x)
+            self._data = arrays.digest(x) if storage is not None else None
         elif isinstance(x, (tuple, dict, str)):
             # A data set is none of them; this raises.
-            _arrays.as_arrays("SEAL", "x", x)
+            arrays.as_arrays("SEAL", "x", x)
         else:
-            _predictions.check_data_set(self.owner, x)
+            check_data_set(self.owner, x)
             self.num_examples = None
-        self._order = _predictions.SameOrder(self.owner)
+        self._order = SameOrder(self.owner)
         # What predictions rest on is worth more of them than a warning.
-        self._statistics = _batch_statistics.Statistics(
+        self._statistics = batch_statistics.Statistics(
             self.owner, 2048 if recompute_statistics else 512
         )
 
@@ -235,7 +239,7 @@ class SEAL(_Averaging):
     def _predict(self, epoch):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
-        for outputs in _predictions.in_pieces(
+        for outputs in in_pieces(
             self.owner,
             self.model,
             self._order.read(self.x),
@@ -243,7 +247,7 @@ class SEAL(_Averaging):
         ):
             predictions = np.asarray(outputs, np.float32)
             if self.from_logits and predictions.ndim == 2:
-                predictions = _mean_predictions.softmax(np.array(predictions))
+                predictions = mean_predictions.softmax(np.array(predictions))
             stop = start + len(predictions)
             self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)
@@ -264,10 +268,7 @@ class _Peeked:
 
 def _count_examples(owner, data):
     """Return the number of examples of a data set of batches."""
-    count = sum(
-        int(keras.tree.flatten(_predictions.inputs_of(batch))[0].shape[0])
-        for batch in data
-    )
+    count = sum(int(keras.tree.flatten(inputs_of(batch))[0].shape[0]) for batch in data)
     if not count:
         raise ValueError(message(owner, "x", "data of at least one example", data))
     return count
@@ -349,7 +350,7 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
             recorder.from_logits = self.from_logits
             # An older trace would hold the old value.
             model.train_function = None
-        _sample_ids.renew(model)
+        sample_ids.renew(model)
         if self._means is None:
             self._open(self.num_examples, recorder.num_classes)
 
@@ -451,7 +452,7 @@ def with_sample_ids(
 
     def merge(ids, element):
         x, *rest = element
-        return {_arrays.INPUTS: x, _arrays.SAMPLE_ID: ids}, *rest
+        return {arrays.INPUTS: x, arrays.SAMPLE_ID: ids}, *rest
 
     if not batched:
         return dataset.enumerate(start=start_id).map(merge)

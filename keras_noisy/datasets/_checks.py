@@ -4,8 +4,8 @@ import importlib
 
 import numpy as np
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy.noise._checks import Described, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels
 

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from keras_noisy import _files
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import files
 from keras_noisy.datasets import _checks
 
 _CHUNK = 256
@@ -30,13 +30,13 @@ def decode(owner, dataset, split, size, folder):
     }
     shapes = {"images": (np.uint8, (count, *size, 3)), "labels": (np.int64, (count,))}
     progress = os.path.join(folder, _PROGRESS)
-    state = _files.read_json(progress)
+    state = files.read_json(progress)
     if state is None:
         os.makedirs(folder, exist_ok=True)
         for name, (dtype, shape) in shapes.items():
             _allocate(_path(folder, name), dtype, shape)
         state = {**identity, "done": 0}
-        _files.write_json(progress, state)
+        files.write_json(progress, state)
     for name, value in identity.items():
         if state[name] != value:
             expected = f"a folder of this data set, whose {name} is {value!r}"
@@ -45,7 +45,7 @@ def decode(owner, dataset, split, size, folder):
     if state["done"] < count:
         arrays = [np.load(_path(folder, name), mmap_mode="r+") for name in shapes]
         for done in _decode_rest(owner, dataset, split, size, state["done"], arrays):
-            _files.write_json(progress, {**state, "done": done})
+            files.write_json(progress, {**state, "done": done})
     return tuple(np.load(_path(folder, name), mmap_mode="r") for name in shapes)
 
 
@@ -105,4 +105,4 @@ def _allocate(path, dtype, shape):
     """Make the file of an array."""
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with open(path, "r+b") as file:
-        _files.claim_room(file, os.path.getsize(path))
+        files.claim_room(file, os.path.getsize(path))

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
 from keras_noisy.datasets import _class_names
 from keras_noisy.datasets.streamed_dataset import StreamedDataset
 from keras_noisy.noise.noisy_labels import NoisyLabels

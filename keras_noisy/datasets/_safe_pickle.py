@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy import _npz
+from keras_noisy._data import npz
 from keras_noisy.datasets import _checks
 
 # Each takes up to 100 bytes and some microseconds.
@@ -54,12 +54,12 @@ def read_npy(file):
     Raises `Refused` for other than plain arrays, half a dozen others for damage.
     """
     content = file.read()
-    shape, dtype, start = _npz.read_header(content)
+    shape, dtype, start = npz.read_header(content)
     if dtype.hasobject:
         content = _parse(io.BytesIO(content[start:]))
         # Without axes it holds one dict.
         return _Columns().read(content if shape else content.state[4][0])
-    _npz.check_room(shape, dtype, len(content) - start)
+    npz.check_room(shape, dtype, len(content) - start)
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
@@ -74,16 +74,16 @@ def read_torch(file):
         for _ in range(3):  # A magic number, a version, the sizes of a machine.
             _parse(content)
         return _Columns().read(_parse(content))
-    with _npz.open_zip(file) as archive:
+    with npz.open_zip(file) as archive:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("it is not a file of torch.save")
         folder = pickles[0].removesuffix("data.pkl")
         order = f"{folder}byteorder"
-        if order in names and _npz.read_member(archive, order) != b"little":
+        if order in names and npz.read_member(archive, order) != b"little":
             raise ValueError("it was written by a big-endian machine")
-        content = _parse(io.BytesIO(_npz.read_member(archive, pickles[0])))
+        content = _parse(io.BytesIO(npz.read_member(archive, pickles[0])))
         return _Columns(archive, folder).read(content)
 
 
@@ -227,7 +227,7 @@ class _Columns:
         return array[offset : last + 1 : stride[0] or 1][: size[0]]
 
     def _storage(self, name):
-        return _npz.read_member(self._archive, f"{self._folder}data/{name}")
+        return npz.read_member(self._archive, f"{self._folder}data/{name}")
 
 
 def _sizes(sizes):

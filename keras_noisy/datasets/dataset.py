@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
 from keras_noisy.datasets import _checks
 from keras_noisy.noise._checks import Described, check_sample_ids, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels

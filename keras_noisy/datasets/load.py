@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import _npz
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import npz
 from keras_noisy.datasets import _checks, _class_names, _folders, _tfds
 from keras_noisy.datasets.dataset import Dataset, check_images
 from keras_noisy.datasets.read_label_file import LABEL_SETS, read_label_file
@@ -233,7 +233,7 @@ def _read_npz(name, path):
         raise ValueError(message(_OWNER, "source", expected, str(path)))
     try:
         with open(path, "rb") as file:
-            archive = _npz.Npz(file)
+            archive = npz.Npz(file)
             arrays = {key: archive[key] for key in _ARRAYS if key in archive.names}
             names = archive["class_names"] if "class_names" in archive.names else None
         if names is not None and names.ndim != 1:

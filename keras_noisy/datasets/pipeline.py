@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_noisy import _arrays
-from keras_noisy._errors import check_bool, check_count, message
+from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, Data
 
 _OWNER = "training_pipeline"
@@ -92,8 +92,8 @@ def training_pipeline(
         >>> len(data), images.shape, str(images.dtype)
         (3, (4, 32, 32, 3), 'uint8')
     """
-    x = _arrays.as_arrays(_OWNER, "x", x)
-    num_examples = _arrays.length(_OWNER, "x", x)
+    x = arrays.as_arrays(_OWNER, "x", x)
+    num_examples = arrays.length(_OWNER, "x", x)
     batch_size = check_count(_OWNER, "batch_size", batch_size)
     if num_examples < (batch_size if drop_remainder else 1):
         expected = "at least one batch"
@@ -101,7 +101,7 @@ def training_pipeline(
 
     def entries(argument, values):
         expected = f"{num_examples}, the number of examples in `x`"
-        return _arrays.entries(_OWNER, argument, values, num_examples, expected)
+        return arrays.entries(_OWNER, argument, values, num_examples, expected)
 
     return TrainingPipeline(
         x,
@@ -116,7 +116,7 @@ def training_pipeline(
     )
 
 
-class TrainingPipeline(_arrays.Batches):
+class TrainingPipeline(arrays.Batches):
     """What `training_pipeline` returns; see there.
 
     Args:
@@ -168,7 +168,7 @@ class TrainingPipeline(_arrays.Batches):
         return inputs, *rest
 
     def _augmented(self, inputs, index):
-        x, ids = _arrays.split_ids(inputs)
+        x, ids = arrays.split_ids(inputs)
         words = [*self.seed, self.epoch, index, _AUGMENTATION_STREAM]
         result = self.augment(x, np.random.Generator(np.random.PCG64(words)))
         before = len(keras.tree.flatten(x)[0])
@@ -176,9 +176,7 @@ class TrainingPipeline(_arrays.Batches):
         if sizes != {(before,)}:
             expected = f"a function that returns the {before} inputs that it is given"
             raise ValueError(message(_OWNER, "augment", expected, sizes))
-        return (
-            result if ids is None else {_arrays.INPUTS: result, _arrays.SAMPLE_ID: ids}
-        )
+        return result if ids is None else {arrays.INPUTS: result, arrays.SAMPLE_ID: ids}
 
 
 def crop_flip(

@@ -10,8 +10,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy import _npz
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import npz
 from keras_noisy.datasets import _checks, _safe_pickle
 from keras_noisy.datasets.dataset import Dataset
 from keras_noisy.noise._checks import Described, check_num_classes, check_sample_ids
@@ -284,7 +284,7 @@ def _read_torch(path):
 
 def _read_npz(path):
     with open(path, "rb") as file:
-        archive = _npz.Npz(file)
+        archive = npz.Npz(file)
         if not {"format", "clean_digest"} <= set(archive.names):
             return {name: _read_member(archive, name) for name in archive.names}
     labels = NoisyLabels.load(path)

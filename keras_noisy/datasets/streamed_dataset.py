@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy import _errors
-from keras_noisy._errors import message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
 from keras_noisy._typing import FilePath, IntArray
 from keras_noisy.datasets import _checks, _decoding
 from keras_noisy.noise.noisy_labels import NoisyLabels
@@ -129,7 +129,7 @@ class StreamedDataset:
         size = None if image_size is None else _check_size(_OWNER, image_size)
         if labels is not None:
             labels = _checks.labels_for(_OWNER, labels, self.num_examples(split))
-        shuffle = _errors.check_bool(_OWNER, "shuffle", shuffle)
+        shuffle = errors.check_bool(_OWNER, "shuffle", shuffle)
         return self._stream(split, size, labels, shuffle, seed)
 
     def to_arrays(
@@ -203,7 +203,7 @@ def _check_size(owner, image_size):
     if len(sides) != 2:
         expected = "a positive integer, or a pair of them"
         raise ValueError(message(owner, "image_size", expected, image_size))
-    return tuple(_errors.check_count(owner, "image_size", side) for side in sides)
+    return tuple(errors.check_count(owner, "image_size", side) for side in sides)
 
 
 def _crop_and_resize(tf, image, size):

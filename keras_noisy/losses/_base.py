@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 
 HALF_PRECISION = ("float16", "bfloat16")
 
@@ -139,7 +139,7 @@ def _with_infinity(loss):
 
 def check_arguments(owner, y_true, y_pred, from_logits):
     """Raise where `per_example` would, without computing a loss."""
-    _errors.check_bool(owner, "from_logits", from_logits)
+    errors.check_bool(owner, "from_logits", from_logits)
     y_pred = as_tensor(y_pred)
     check_prediction_shape(owner, y_pred)
     if not from_logits:
@@ -183,7 +183,7 @@ def to_logits(owner, y_pred, from_logits, argument="y_pred"):
     logarithm is taken, clipped at the smallest normal number. Negative ones are an
     error where they can be seen.
     """
-    _errors.check_bool(owner, "from_logits", from_logits)
+    errors.check_bool(owner, "from_logits", from_logits)
     hidden = _softmax_input(y_pred)
     if hidden is not None:
         if from_logits:
@@ -399,11 +399,11 @@ def _check_concrete_distributions(owner, y_true):
         row = labels[~is_valid][0]
         shown = np.array2string(row.astype("float64"), precision=3, threshold=10)
         raise ValueError(
-            _errors.message(
+            errors.message(
                 owner,
                 "y_true",
                 "class ids, or distributions: rows that sum to 1, none negative",
-                _errors.Described(f"a row {shown} that sums to {row.sum():.4g}"),
+                errors.Described(f"a row {shown} that sums to {row.sum():.4g}"),
                 "Divide counts and votes by their sum. Weights of examples go into "
                 "`sample_weight`, 0 for those without a label. Examples of several "
                 "classes at once need another kind of loss.",
@@ -417,11 +417,11 @@ def _check_concrete_probabilities(owner, argument, y_pred):
     values = _concrete(y_pred)
     if values is not None and values.size and values.min() < 0:
         raise ValueError(
-            _errors.message(
+            errors.message(
                 owner,
                 argument,
                 "probabilities",
-                _errors.Described(f"values from {values.min():.4g} on"),
+                errors.Described(f"values from {values.min():.4g} on"),
                 "Pass from_logits=True if they are logits.",
             )
         )

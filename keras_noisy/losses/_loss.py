@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Check, Interval
 from keras_noisy._typing import DType, Self, Tensor, TensorLike
 from keras_noisy.losses._base import HALF_PRECISION, as_tensor
@@ -155,7 +155,7 @@ class NoisyLabelLoss(KerasLoss):
             reduction=reduction,
             dtype="float32" if is_half else policy,
         )
-        self.from_logits = _errors.check_bool(owner, "from_logits", from_logits)
+        self.from_logits = errors.check_bool(owner, "from_logits", from_logits)
         self._requested_dtype = dtype
         checks = {**getattr(type(self).function, "checks", {}), **type(self).checks}
         for field, value in _bound(type(self), fields).items():
@@ -177,7 +177,7 @@ class NoisyLabelLoss(KerasLoss):
         if preset not in cls.presets:
             names = ", ".join(repr(name) for name in sorted(cls.presets))
             raise ValueError(
-                _errors.message(
+                errors.message(
                     cls.__name__,
                     "preset",
                     f"one of {names}" if names else "left away: there are none",

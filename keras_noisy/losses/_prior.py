@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
+from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, FloatArray
-from keras_noisy.losses import _replicas
 
 
 def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | None:
@@ -18,14 +18,14 @@ def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | No
     try:
         array = np.array(prior, "float64")
     except (TypeError, ValueError):
-        raise TypeError(_errors.message(owner, argument, expected, prior)) from None
+        raise TypeError(errors.message(owner, argument, expected, prior)) from None
     if array.ndim != 1 or len(array) < 2:
-        received = _errors.describe_array(array)
-        raise ValueError(_errors.message(owner, argument, expected, received))
+        received = errors.describe_array(array)
+        raise ValueError(errors.message(owner, argument, expected, received))
     # NaN fails both comparisons.
     if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
         mend = "Shares of the classes: divide counts by their sum."
-        raise ValueError(_errors.message(owner, argument, expected, array, mend))
+        raise ValueError(errors.message(owner, argument, expected, array, mend))
     return array
 
 
@@ -33,7 +33,7 @@ def divergence_of_mean(owner, p, prior):
     """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
     if prior is not None and len(prior) != p.num_classes:
         expected = f"of length {p.num_classes}, the number of classes in y_pred"
-        raise ValueError(_errors.message(owner, "prior", expected, prior))
+        raise ValueError(errors.message(owner, "prior", expected, prior))
     log_p = ops.reshape(p.log_probabilities, (-1, p.num_classes))
     prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
     constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))
@@ -48,10 +48,10 @@ def _log_mean(owner, log_p):
     is predicted as finite and gives it a gradient.
     """
     largest = ops.max(ops.stop_gradient(log_p), axis=0, keepdims=True)
-    (largest,) = _replicas.gathered([largest])
+    (largest,) = replicas.gathered([largest])
     largest = ops.max(largest, axis=0)
     ones = ops.ones_like(log_p[:, :1])
     # One sum over the replicas for both; the last column counts.
     terms = ops.concatenate([ops.exp(log_p - largest), ones], axis=1)
-    sums = _replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
+    sums = replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
     return largest + ops.log(sums[:-1]) - ops.log(ops.stop_gradient(sums[-1]))

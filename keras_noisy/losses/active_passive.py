@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import keras
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _loss
@@ -31,7 +31,7 @@ def _plain_loss(owner, argument, loss):
         return loss
     expected = "a loss object of keras_noisy.losses that needs no callback"
     mend = "Pass for example losses.NormalizedCrossEntropy()."
-    raise TypeError(_errors.message(owner, argument, expected, loss, mend))
+    raise TypeError(errors.message(owner, argument, expected, loss, mend))
 
 
 @_loss.arguments(

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._errors import Described, message
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import (
     ArrayLike,
     Tensor,

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _clock
 from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._step import clock, replicas
 from keras_noisy._typing import BoolArray, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _replicas
+from keras_noisy.losses import _base, _loss
 
 ALPHA = at_least_zero("`keras_noisy.callbacks.AbstentionSchedule` sets it.")
 
@@ -156,7 +156,7 @@ class DeepAbstention(_loss.ScheduledLoss):
         """Return the reduced loss, as `keras.losses.Loss` does."""
         loss = super().__call__(y_true, y_pred, sample_weight)
         watch = self._find_watch and self._find_watch()
-        if watch is not None and _clock.is_training():
+        if watch is not None and clock.is_training():
             # Only here is it alone: regularisation and other outputs are added later.
             watch.add_loss(*self._total(loss, _base.as_tensor(y_pred)))
         return loss
@@ -167,7 +167,7 @@ class DeepAbstention(_loss.ScheduledLoss):
         if self.reduction in (None, "none", "sum"):
             return ops.sum(loss), count
         # Keras adds up what the replicas return.
-        return loss * count * _replicas.num_replicas(), count
+        return loss * count * replicas.num_replicas(), count
 
     def tell(self, find_watch: Callable[[], Any]) -> None:
         """Tell what `find_watch()` returns the loss of every training step."""

@@ -8,8 +8,9 @@ import keras
 from keras import ops
 
 from keras_noisy._checks.numbers import Interval, at_least_zero
+from keras_noisy._step import replicas
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _replicas
+from keras_noisy.losses import _base, _loss
 
 # Above 50 the weights of a batch do not fit into float32.
 LARGE_WEIGHT = Interval(0, 50, mend="Try 8.")
@@ -105,7 +106,7 @@ def derivative_manipulation_formula(owner, beta, lambda_):
 
 def _global_mean(owner, weight):
     sums = ops.stack([ops.sum(weight), ops.sum(ops.ones_like(weight))])
-    total, count = ops.unstack(_replicas.sum_over_replicas(owner, sums), 2)
+    total, count = ops.unstack(replicas.sum_over_replicas(owner, sums), 2)
     return total / count
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_noisy._step import replicas
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _replicas
+from keras_noisy.losses import _base, _loss
 
 # Singular values of a matrix of float32 probabilities below it are rounding errors.
 SMALLEST_SINGULAR_VALUE = 1e-6
@@ -96,7 +97,7 @@ def _joint(owner, q, p, sample_weight):
         q = q * (ones * ops.reshape(sample_weight, (-1,)))[:, None]
     # Not `ops.matmul`, which computes float64 in float32 on torch.
     joint = ops.transpose(q) @ p
-    joint = _replicas.sum_over_replicas(owner, joint)
+    joint = replicas.sum_over_replicas(owner, joint)
     total = ops.stop_gradient(ops.sum(joint))
     return joint / ops.where(total > 0, total, ops.ones_like(total))
 
@@ -170,7 +171,7 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
             from_logits=self.from_logits,
         )
         # Keras adds the replicas' losses up, as it does those of means.
-        return loss / _replicas.num_replicas()
+        return loss / replicas.num_replicas()
 
 
 def _with_rank(weight, like):

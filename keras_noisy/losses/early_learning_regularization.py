@@ -7,8 +7,8 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _sample_ids, _tables
 from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._step import sample_ids, tables
 from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _loss
 
@@ -136,7 +136,7 @@ def updated_target(
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
 
 
-class Targets(_sample_ids.Recorder):
+class Targets(sample_ids.Recorder):
     """The moving averages of one model's predictions on its training examples.
 
     They are float32 `(n + 1, num_classes)`; the last row takes ids out of range, so
@@ -151,11 +151,11 @@ class Targets(_sample_ids.Recorder):
     def __init__(self, owner, num_examples, num_classes):
         super().__init__(owner, "early_learning_targets", num_examples, num_classes)
         self.momentum, self.from_logits = None, None
-        self.averages = _tables.create((num_examples + 1, num_classes), "averages")
+        self.averages = tables.create((num_examples + 1, num_classes), "averages")
 
     def updated(self, ids, y_pred):
         """Return the rows as they are, and as the predictions move them."""
-        old = _tables.take(self.averages, self.rows_of(ids))
+        old = tables.take(self.averages, self.rows_of(ids))
         new = updated_target(
             old, y_pred, momentum=self.momentum, from_logits=self.from_logits
         )
@@ -169,7 +169,7 @@ class Targets(_sample_ids.Recorder):
         """
         self.check_predictions(y_pred)
         _, new = self.updated(ids, y_pred)
-        _tables.move(self.averages, self.rows_of(ids), new)
+        tables.move(self.averages, self.rows_of(ids), new)
 
     def save_own_variables(self, store):
         """Save the averages."""
@@ -219,7 +219,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
-        targets, ids = _sample_ids.current(Targets)
+        targets, ids = sample_ids.current(Targets)
         if targets is None:
             return _refuse_gradient(self._cross_entropy(y_true, y_pred))
         _, target = targets.updated(ids, y_pred)

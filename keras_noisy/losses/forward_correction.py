@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Tensor, TensorLike
 from keras_noisy.losses import _base, _loss
 from keras_noisy.losses._base import LOG_ZERO

@@ -7,8 +7,8 @@ from types import MappingProxyType
 import keras
 from keras import ops
 
-from keras_noisy import _sample_ids, _tables
 from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._step import sample_ids, tables
 from keras_noisy._typing import (
     ArrayLike,
     Tensor,
@@ -125,7 +125,7 @@ def _entropy(q):
     return -ops.sum(q * ops.log(safe), axis=-1)
 
 
-class Labels(_sample_ids.Recorder):
+class Labels(sample_ids.Recorder):
     """The labels of a model's training examples, and what they are made of.
 
     Tables have a last row that takes ids out of range.
@@ -143,9 +143,9 @@ class Labels(_sample_ids.Recorder):
         super().__init__(owner, "joint_optimization_labels", num_examples, num_classes)
         self.from_logits = None
         shape = (num_examples + 1, num_classes)
-        self.predictions = _tables.create(shape, "predictions")
-        self.labels = _tables.create(shape, "labels")
-        self.history = _tables.create((window, *shape), "history")
+        self.predictions = tables.create(shape, "predictions")
+        self.labels = tables.create(shape, "labels")
+        self.history = tables.create((window, *shape), "history")
         self.epochs = keras.Variable(
             0,
             dtype="int32",
@@ -158,11 +158,11 @@ class Labels(_sample_ids.Recorder):
         """Keep the predictions of the step that is being run or traced."""
         self.check_predictions(y_pred)
         p = _base.prediction(self.owner, y_pred, self.from_logits).probabilities
-        _tables.move(self.predictions, self.rows_of(ids), ops.stop_gradient(p))
+        tables.move(self.predictions, self.rows_of(ids), ops.stop_gradient(p))
 
     def of(self, ids):
         """Return the labels of examples, zero where they are the given ones."""
-        return _tables.take(self.labels, self.rows_of(ids))
+        return tables.take(self.labels, self.rows_of(ids))
 
     def save_own_variables(self, store):
         """Save everything."""
@@ -205,7 +205,7 @@ class JointOptimization(_loss.NoisyLabelLoss):
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         owner = type(self).__name__
-        labels, ids = _sample_ids.current(Labels)
+        labels, ids = sample_ids.current(Labels)
         replaced = None if labels is None else labels.of(ids)
         formula = _formula(owner, self.alpha, self.beta, self.prior, replaced)
         return _base.per_example(owner, y_true, y_pred, self.from_logits, formula)

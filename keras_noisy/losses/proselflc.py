@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _clock, _errors
+from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
+from keras_noisy._step import clock as _step_clock
 from keras_noisy._typing import Self, Tensor, TensorLike
 from keras_noisy.losses import _base, _loss, _targets
 
@@ -95,7 +96,7 @@ def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
 
 @_loss.arguments(
     global_trust=_loss.unless_tensor(_loss.WEIGHT),
-    stop_target_gradient=_errors.check_bool,
+    stop_target_gradient=errors.check_bool,
 )
 def proselflc(
     y_true: TensorLike,
@@ -146,7 +147,7 @@ def proselflc(
     """
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
-        global_trust = _errors.check_number(
+        global_trust = errors.check_number(
             "proselflc", "global_trust", global_trust, low=0, high=1
         )
 
@@ -231,7 +232,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
 
     def _find_clock(self):
         """Return the clock of the step that is running, else the last one seen."""
-        running = _clock.current()
+        running = _step_clock.current()
         if running is not None:
             self._clock = weakref.ref(running)
             running.register(self)
@@ -294,7 +295,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         loss = cls(**arguments)
         done, planned = config.get(_TIME, (0, 0))
         loss._saved_time = tuple(
-            _errors.check_count(cls.__name__, _TIME, number, low=0)
+            errors.check_count(cls.__name__, _TIME, number, low=0)
             for number in (done, planned)
         )
         return loss

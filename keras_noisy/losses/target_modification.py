@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _base, _loss, _targets
 
@@ -16,7 +16,7 @@ def _function(owner, argument, value):
         return value
     expected = "a function of labels and predictions"
     mend = "For example lambda q, p: 0.9 * q + 0.1 * p."
-    raise TypeError(_errors.message(owner, argument, expected, value, mend))
+    raise TypeError(errors.message(owner, argument, expected, value, mend))
 
 
 @_loss.arguments(
@@ -105,7 +105,7 @@ class TargetModification(_loss.NoisyLabelLoss):
         """Return the constructor arguments, the function by its registered name."""
         if getattr(self.target, "__name__", None) == "<lambda>":
             raise ValueError(
-                _errors.message(
+                errors.message(
                     type(self).__name__,
                     "target",
                     "a registered function to be saved",

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._errors import check_count, check_number, message
+from keras_noisy._checks.errors import check_count, check_number, message
 from keras_noisy._typing import ArrayLike
 
 # A name of `NORMALIZATIONS`, mean and standard deviation, or nothing.

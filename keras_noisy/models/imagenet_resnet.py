@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
 from keras_noisy.models import _build
 from keras_noisy.models._build import Normalize
 

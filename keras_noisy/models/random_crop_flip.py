@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_noisy._errors import check_count, message
+from keras_noisy._checks.errors import check_count, message
 from keras_noisy._typing import Shape, Tensor
 
 

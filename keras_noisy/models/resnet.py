@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
 from keras_noisy.models import _build
 from keras_noisy.models._build import Normalize
 

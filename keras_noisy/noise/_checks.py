@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_noisy._errors import Described, describe_array, message
+from keras_noisy._checks.errors import Described, describe_array, message
 
 
 def is_integer(value):

@@ -7,9 +7,9 @@ import warnings
 
 import numpy as np
 
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_bool, message
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._checks.matrices import check_transition_matrix
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
 from keras_noisy.noise._checks import (

@@ -6,9 +6,9 @@ import warnings
 
 import numpy as np
 
-from keras_noisy import _matrices
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_number, message
+from keras_noisy._checks import matrices
+from keras_noisy._checks.errors import check_number, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import Described, check_class_ids, describe_array
 
@@ -156,8 +156,8 @@ def keep_structure(transition_matrix: ArrayLike, structure: ArrayLike) -> FloatA
         such structures.
     """
     owner = "keep_structure"
-    matrix = _matrices.check_transition_matrix(owner, transition_matrix)
-    structure = _matrices.check_structure(owner, structure, len(matrix))
+    matrix = matrices.check_transition_matrix(owner, transition_matrix)
+    structure = matrices.check_structure(owner, structure, len(matrix))
     kept = matrix * structure
     has_none = kept.sum(axis=1, keepdims=True) == 0
     kept = np.where(has_none, structure, kept)

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 
 from keras_noisy import analysis
-from keras_noisy._arrays import labels_of
-from keras_noisy._errors import check_number, message
+from keras_noisy._checks.errors import check_number, message
+from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._checks import check_class_ids, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._errors import check_bool, message
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
     build_alias_table,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy import _files, _npz
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import files, npz
 from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
 from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
 
@@ -125,7 +125,7 @@ class NoisyLabels:
         before survives an interruption. Labels of more than 128 MiB are not compressed.
         """
         # So that `load`, which unpacks no file without a limit, reads all of them.
-        is_large = self.noisy.nbytes + self.clean.nbytes > _npz.FREE_BYTES // 2
+        is_large = self.noisy.nbytes + self.clean.nbytes > npz.FREE_BYTES // 2
         write = np.savez if is_large else np.savez_compressed
         content: dict[str, Any] = {
             "format": np.array(_FORMAT),
@@ -134,7 +134,7 @@ class NoisyLabels:
             "num_classes": np.array(self.num_classes),
             **self._digests(),
         }
-        with _files.atomic_writer(path) as file:
+        with files.atomic_writer(path) as file:
             write(file, **content)
 
     def _digests(self):
@@ -159,7 +159,7 @@ class NoisyLabels:
         path = os.fspath(path)
         with open(path, "rb") as file:
             try:
-                archive = _npz.Npz(file)
+                archive = npz.Npz(file)
                 form = str(archive["format"])
                 if form not in (_FORMAT, _OLD_FORMAT):
                     raise ValueError(f"its format is {form!r}")

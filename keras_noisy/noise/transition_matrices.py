@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from keras_noisy._errors import check_bool, check_number, message
+from keras_noisy._checks.errors import check_bool, check_number, message
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.noise._checks import (
     check_num_classes,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 from keras_noisy._typing import Self
 
 
@@ -30,7 +30,7 @@ class AroundNetworks(keras.Model):
         for name, network in zip(self._networks, networks, strict=True):
             if not isinstance(network, keras.Model):
                 owner, expected = type(self).__name__, "a keras.Model"
-                raise TypeError(_errors.message(owner, name, expected, network))
+                raise TypeError(errors.message(owner, name, expected, network))
             setattr(self, name, network)
         # There is nothing else to build, which `BackupAndRestore` asks for.
         self.built = all(network.built for network in networks)

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_noisy import _files, _npz
+from keras_noisy._data import files, npz
 
 
 def state_of(model):
@@ -41,14 +41,14 @@ def save(path, model):
             # NumPy's files do not know bfloat16, and float32 holds all of it.
             value = value.astype("float32")
         arrays[f"{index:06d}"] = value
-    with _files.atomic_writer(path) as file:
+    with files.atomic_writer(path) as file:
         np.savez(file, **arrays)
 
 
 def load(path):
     """Return what `save` wrote."""
     with open(path, "rb") as file:
-        archive = _npz.Npz(file)
+        archive = npz.Npz(file)
         return [archive[name] for name in sorted(archive.names)]
 
 

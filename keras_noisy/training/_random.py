@@ -9,12 +9,12 @@ import random
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
 
 
 def check_seed(owner, seed):
     """Return `seed`, a count or None, or raise."""
-    return None if seed is None else _errors.check_count(owner, "seed", seed, low=0)
+    return None if seed is None else errors.check_count(owner, "seed", seed, low=0)
 
 
 def own_seed(seed):

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors, _matrices
+from keras_noisy._checks import errors
+from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
 from keras_noisy.losses import _base
 from keras_noisy.training import _around
@@ -39,8 +40,8 @@ class ThroughMatrix(_around.AroundNetworks):
     ) -> None:
         super().__init__(network, **kwargs)
         owner = type(self).__name__
-        self.from_logits = _errors.check_bool(owner, "from_logits", from_logits)
-        matrix = _matrices.check_transition_matrix(owner, transition_matrix)
+        self.from_logits = errors.check_bool(owner, "from_logits", from_logits)
+        matrix = check_transition_matrix(owner, transition_matrix)
         self._initial_matrix = matrix.tolist()
 
     def _initial_logits(self) -> FloatArray:
@@ -69,9 +70,9 @@ class ThroughMatrix(_around.AroundNetworks):
         p = _base.prediction(owner, output, self.from_logits)
         if p.num_classes != num_classes:
             expected = f"of shape ({p.num_classes}, {p.num_classes}), as the outputs"
-            received = _errors.describe_array(np.asarray(self._initial_matrix))
+            received = errors.describe_array(np.asarray(self._initial_matrix))
             raise ValueError(
-                _errors.message(owner, "transition_matrix", expected, received)
+                errors.message(owner, "transition_matrix", expected, received)
             )
         matrices = ops.cast(self._matrices_of_step(output), p.exp.dtype)
         # One class has `exp` 1, so that the sum is at least one of its rates.

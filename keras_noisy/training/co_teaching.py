@@ -7,9 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_noisy import _errors
+from keras_noisy._checks import errors
+from keras_noisy._step import replicas
 from keras_noisy._typing import Logs, Tensor
-from keras_noisy.losses import NoisyLabelLoss, _replicas
+from keras_noisy.losses import NoisyLabelLoss
 from keras_noisy.training import _around, _callbacks
 
 _OWNER = "CoTeaching"
@@ -108,11 +109,11 @@ class CoTeaching(_around.AroundNetworks):
         **kwargs: Any,
     ) -> None:
         super().__init__(network, peer, **kwargs)
-        self.forget_rate = _errors.check_number(
+        self.forget_rate = errors.check_number(
             _OWNER, "forget_rate", forget_rate, low=0, high=1, without="high"
         )
-        self.num_gradual = _errors.check_count(_OWNER, "num_gradual", num_gradual)
-        self.exponent = _errors.check_number(
+        self.num_gradual = errors.check_count(_OWNER, "num_gradual", num_gradual)
+        self.exponent = errors.check_number(
             _OWNER, "exponent", exponent, low=0, high=100, without="low"
         )
         self.keep_rate = self.add_weight(
@@ -147,7 +148,7 @@ class CoTeaching(_around.AroundNetworks):
 
     def set_epoch(self, epoch: int) -> None:
         """Set `keep_rate` for an epoch from 0 on; for a training loop of your own."""
-        epoch = _errors.check_count(_OWNER, "epoch", epoch, low=0)
+        epoch = errors.check_count(_OWNER, "epoch", epoch, low=0)
         done = min(epoch**self.exponent / self.num_gradual, 1.0)
         self.keep_rate.assign(1 - self.forget_rate * done)
 
@@ -178,7 +179,7 @@ class CoTeaching(_around.AroundNetworks):
         for other in self.losses:
             # Keras adds up what the replicas return.
             penalty = ops.sum(ops.cast(other, loss.dtype))
-            loss += penalty / _replicas.num_replicas()
+            loss += penalty / replicas.num_replicas()
         return loss
 
     def _per_example(self, y, output):
@@ -257,7 +258,7 @@ def _smallest(loss, weight, keep_rate):
     """
     is_there = ops.not_equal(weight, 0)
     loss = ops.where(is_there, loss, ops.full_like(loss, float("inf")))
-    (everything,) = _replicas.gathered([loss])
+    (everything,) = replicas.gathered([loss])
     count = ops.cast(ops.sum(ops.cast(everything < float("inf"), "int32")), "float32")
     # The product of float32 numbers may lie just below a whole number.
     kept = ops.cast(ops.floor(keep_rate * count + 1e-3), "int32")
@@ -270,5 +271,5 @@ def _smallest(loss, weight, keep_rate):
 
 def _mean_over(chosen, values):
     """Return this replica's part of the mean of chosen values over all of them."""
-    count = _replicas.sum_over_replicas(_OWNER, ops.sum(chosen))
+    count = replicas.sum_over_replicas(_OWNER, ops.sum(chosen))
     return ops.sum(chosen * values) / ops.maximum(count, 1)

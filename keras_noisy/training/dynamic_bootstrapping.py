@@ -10,16 +10,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import (
-    _arrays,
-    _batch_statistics,
-    _errors,
-    _predictions,
-    _sample_ids,
-)
+from keras_noisy._checks import errors
+from keras_noisy._data import arrays, batch_statistics, predictions
+from keras_noisy._step import replicas, sample_ids
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
-from keras_noisy.losses import _base, _prior, _replicas
+from keras_noisy.losses import _base, _prior
 from keras_noisy.training import _around, _callbacks, _random
 
 _OWNER = "DynamicBootstrapping"
@@ -154,14 +150,14 @@ class DynamicBootstrapping(_around.AroundNetworks):
         **kwargs: Any,
     ) -> None:
         super().__init__(network, **kwargs)
-        choice, count = _errors.check_choice, _errors.check_count
+        choice, count = errors.check_choice, errors.check_count
         self.bootstrap = choice(_OWNER, "bootstrap", bootstrap, _BOOTSTRAPS)
         self.mixup = choice(_OWNER, "mixup", mixup, _MIXUPS)
         self.warmup_epochs = count(_OWNER, "warmup_epochs", warmup_epochs)
         self.mixup_alpha = count(_OWNER, "mixup_alpha", mixup_alpha)
         self.bootstrap_delay = count(_OWNER, "bootstrap_delay", bootstrap_delay, low=0)
         self.annealing_epochs = count(_OWNER, "annealing_epochs", annealing_epochs)
-        self.prior_weight = _errors.check_number(
+        self.prior_weight = errors.check_number(
             _OWNER,
             "prior_weight",
             prior_weight,
@@ -208,7 +204,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
 
     def set_epoch(self, epoch: int) -> None:
         """Set what an epoch from 0 on does; for a training loop of your own."""
-        epoch = _errors.check_count(_OWNER, "epoch", epoch, low=0)
+        epoch = errors.check_count(_OWNER, "epoch", epoch, low=0)
         since = epoch - self.warmup_epochs
         moves = since >= self.bootstrap_delay
         done = min(max(since - self.bootstrap_delay, 0) / self.annealing_epochs, 1.0)
@@ -242,7 +238,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         from_logits = _takes_logits(self.loss)
         if len(getattr(y_pred, "shape", ())) != 2:
-            raise ValueError(_sample_ids.output_message(_OWNER, y_pred))
+            raise ValueError(sample_ids.output_message(_OWNER, y_pred))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, targets.dtype), (-1, 1))
@@ -258,7 +254,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         # NaN where a class id is out of range, without a gradient.
         loss += 0 * ops.stop_gradient(ops.sum(plain))
         # Keras adds up what the replicas return.
-        return loss / _replicas.num_replicas()
+        return loss / replicas.num_replicas()
 
     def _targets(self, y, y_pred, from_logits):
         """Return targets, probabilities of wrong labels, and losses as they are."""
@@ -328,24 +324,24 @@ class _Schedule(_callbacks.SetEpoch):
         if hasattr(x, "__next__"):
             expected = "arrays, or a data set that can be read again"
             mend = "The losses of all examples are looked at before every epoch."
-            raise ValueError(_errors.message(_OWNER, "x", expected, x, mend))
+            raise ValueError(errors.message(_OWNER, "x", expected, x, mend))
         self.x, self.y, self.steps = x, y, steps
-        self._statistics = _batch_statistics.Statistics(_OWNER)
+        self._statistics = batch_statistics.Statistics(_OWNER)
 
     @classmethod
     def of(cls, arguments):
         """Return the schedule of a training, given the arguments of `fit`."""
-        x, y = (_arrays.standard(arguments.get(name)) for name in ("x", "y"))
+        x, y = (arrays.standard(arguments.get(name)) for name in ("x", "y"))
         steps = arguments.get("steps_per_epoch")
         share = arguments.get("validation_split")
-        if share and _arrays.is_arrays(x):
+        if share and arrays.is_arrays(x):
             # Keras holds the last examples out; their losses are not to be looked at.
-            kept = math.floor(_arrays.length(_OWNER, "x", x) * (1 - share))
-            x, y = (_arrays.take(data, slice(0, kept)) for data in (x, y))
+            kept = math.floor(arrays.length(_OWNER, "x", x) * (1 - share))
+            x, y = (arrays.take(data, slice(0, kept)) for data in (x, y))
         return cls(x, y, steps)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        _errors.warn_of_warmup(
+        errors.warn_of_warmup(
             _OWNER,
             self.params["epochs"],
             "labels will stay as they are",
@@ -398,17 +394,17 @@ def _losses(model, x, y, steps):
 
     if y is not None:
         start = 0
-        for outputs in _predictions.in_pieces(_OWNER, model, x):
+        for outputs in predictions.in_pieces(_OWNER, model, x):
             stop = start + len(outputs)
-            yield losses_of(_arrays.to_numpy(y[start:stop]), outputs)
+            yield losses_of(arrays.to_numpy(y[start:stop]), outputs)
             start = stop
         return
     # As many batches as an epoch has.
     for batch in itertools.islice(x, steps):
-        batch = _arrays.of_backend(tuple(batch))
+        batch = arrays.of_backend(tuple(batch))
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        outputs = _predictions.on_batch(_OWNER, model, inputs)
-        yield losses_of(_arrays.to_numpy(labels), outputs)
+        outputs = predictions.on_batch(_OWNER, model, inputs)
+        yield losses_of(arrays.to_numpy(labels), outputs)
 
 
 def _check_mixable(array):
@@ -417,7 +413,7 @@ def _check_mixable(array):
     if dtype == "string" or dtype.startswith("int"):
         expected = "floating-point, or unsigned integers as in images, to be mixed"
         mend = "Cast quantities to float32; for ids, of words or others, mixup='none'."
-        raise ValueError(_errors.message(_OWNER, "x.dtype", expected, dtype, mend))
+        raise ValueError(errors.message(_OWNER, "x.dtype", expected, dtype, mend))
 
 
 def _mix(values, partner, share):
@@ -451,5 +447,5 @@ def _takes_logits(loss):
     if not is_known or not is_plain:
         expected = "Keras's categorical cross-entropy, sparse or not, as it is"
         mend = "The method moves labels by itself."
-        raise ValueError(_errors.message(_OWNER, "loss", expected, loss, mend))
+        raise ValueError(errors.message(_OWNER, "loss", expected, loss, mend))
     return bool(config.get("from_logits", False))

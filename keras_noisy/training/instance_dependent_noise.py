@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from keras_noisy import noise
-from keras_noisy._errors import check_bool, check_number
+from keras_noisy._checks.errors import check_bool, check_number
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _errors, _matrices
+from keras_noisy._checks import errors
+from keras_noisy._checks.matrices import check_structure
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
 from keras_noisy.training import _callbacks, _random, _through_matrix
 
@@ -132,10 +133,10 @@ class Masking(_through_matrix.ThroughMatrix):
             **kwargs,
         )
         num_classes = len(self._initial_matrix)
-        self._structure = _matrices.check_structure(_OWNER, structure, num_classes)
+        self._structure = check_structure(_OWNER, structure, num_classes)
 
         def number(name, value, high=float("inf"), without="low high"):
-            return _errors.check_number(
+            return errors.check_number(
                 _OWNER, name, value, low=0, high=high, without=without
             )
 
@@ -144,7 +145,7 @@ class Masking(_through_matrix.ThroughMatrix):
         )
         self.threshold = number("threshold", threshold, high=1)
         self.temperature = number("temperature", temperature)
-        self.units = _errors.check_count(_OWNER, "units", units)
+        self.units = errors.check_count(_OWNER, "units", units)
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
@@ -197,7 +198,7 @@ class Masking(_through_matrix.ThroughMatrix):
 
     def set_epoch(self, epoch: int) -> None:
         """Set what an epoch from 0 on draws; for a training loop of your own."""
-        epoch = _errors.check_count(_OWNER, "epoch", epoch, low=0)
+        epoch = errors.check_count(_OWNER, "epoch", epoch, low=0)
         _random.begin_epoch(self._random, self._own_seed, epoch)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:

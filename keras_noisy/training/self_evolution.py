@@ -11,21 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import (
-    _arrays,
-    _files,
-    _mean_predictions,
-    _predictions,
-    _raw_inputs,
-    analysis,
-)
-from keras_noisy._errors import (
+from keras_noisy import analysis
+from keras_noisy._checks.errors import (
     check_bool,
     check_choice,
     check_count,
     check_number,
     message,
 )
+from keras_noisy._data import arrays, files, mean_predictions, predictions, raw_inputs
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -175,7 +169,7 @@ class SelfEvolution:
             _OWNER, "temperature", temperature, low=1e-3, high=1e3
         )
         self.seed = check_count(_OWNER, "seed", seed, low=0)
-        self.from_logits = _predictions.check_from_logits(_OWNER, from_logits)
+        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
         self.recompute_statistics = check_bool(
             _OWNER, "recompute_statistics", recompute_statistics
         )
@@ -259,7 +253,7 @@ class SelfEvolution:
         model = run.begin_round()
         seal = self._make_seal(run, data, predict_batch_size)
         seal._open(data.num_examples, run.num_classes)
-        batches = _arrays.Batches(
+        batches = arrays.Batches(
             data.x,
             run.targets(),
             data.sample_weight,
@@ -310,8 +304,8 @@ class _Data:
     """The arguments of `fit` that hold an entry per example, checked."""
 
     def __init__(self, x, y, sample_weight, clean_labels):
-        self.x = _arrays.as_arrays(_OWNER, "x", x)
-        self.num_examples = _arrays.length(_OWNER, "x", self.x)
+        self.x = arrays.as_arrays(_OWNER, "x", x)
+        self.num_examples = arrays.length(_OWNER, "x", self.x)
         self.y = self._check("y", y)
         if self.y.ndim not in (1, 2):
             expected = "class ids (n,) or distributions (n, num_classes)"
@@ -326,7 +320,7 @@ class _Data:
             _check_integers("clean_labels", self.clean_labels)
 
     def _check(self, argument, values):
-        values = _arrays.labels_of(values)
+        values = arrays.labels_of(values)
         if len(values) != self.num_examples:
             expected = f"{self.num_examples}, the number of examples in `x`"
             raise ValueError(message(_OWNER, f"len({argument})", expected, len(values)))
@@ -381,25 +375,25 @@ class _Run:
             "from_logits": evolution.from_logits,
             # None as in folders of versions that did not have it.
             "recompute_statistics": evolution.recompute_statistics or None,
-            "x": _arrays.digest(data.x),
-            "y": _arrays.digest(data.y),
-            "sample_weight": None if weight is None else _arrays.digest(weight),
+            "x": arrays.digest(data.x),
+            "y": arrays.digest(data.y),
+            "sample_weight": None if weight is None else arrays.digest(weight),
             **self.settings,
         }
 
     def _open(self, resume):
-        state = _files.read_json(self.path("run.json"))
+        state = files.read_json(self.path("run.json"))
         self._check_folder(state)
         if state is not None and not resume:
             delete(self.storage)
             state = None
         os.makedirs(self.storage, exist_ok=True)
-        _files.remove_leftovers(self.storage, f"{_STATE_FILE}|{_FILES}")
+        files.remove_leftovers(self.storage, f"{_STATE_FILE}|{_FILES}")
         self.identity = self._identity()
         if state is None:
             return self._write()
         for key, expected in self.identity.items():
-            self._check_same(key, _files.identity_in(state).get(key), expected)
+            self._check_same(key, files.identity_in(state).get(key), expected)
         for name in _STATE:
             setattr(self, name, state[name])
         if self.round > self.evolution.rounds:
@@ -423,7 +417,7 @@ class _Run:
                 not name.endswith(".tmp") for name in os.listdir(self.storage)
             )
         else:
-            name = str(_files.identity_in(state).get("format"))
+            name = str(files.identity_in(state).get("format"))
             is_strange = name.split("/")[0] != _FORMAT.split("/")[0]
         if is_strange:
             expected = "empty or of a run of SelfEvolution"
@@ -443,7 +437,7 @@ class _Run:
     def _write(self):
         if self.storage is not None:
             state = {name: getattr(self, name) for name in ("identity", *_STATE)}
-            _files.write_json(self.path("run.json"), state)
+            files.write_json(self.path("run.json"), state)
 
     def _labels_path(self):
         return self.path(f"soft_labels-{self.round - 1}.npy")
@@ -473,10 +467,10 @@ class _Run:
             expected = "a function that returns a compiled keras.Model"
             raise TypeError(message(_OWNER, name, expected, model, mend))
         _check_loss(name, model)
-        _raw_inputs.accept_batches(model)
+        raw_inputs.accept_batches(model)
         # Weights exist only after the model has seen an input, in some models.
-        one = _arrays.batch_of(self.data.x, slice(0, 1))
-        outputs = _predictions.on_batch(_OWNER, model, one)
+        one = arrays.batch_of(self.data.x, slice(0, 1))
+        outputs = predictions.on_batch(_OWNER, model, one)
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
@@ -514,7 +508,7 @@ class _Run:
             return lambda rows: identity[given[rows]]
         soft_labels = self.soft_labels
         if self.storage is not None:
-            soft_labels = _mean_predictions.RowsOfFile(self._labels_path())
+            soft_labels = mean_predictions.RowsOfFile(self._labels_path())
         return lambda rows: _sharpened(soft_labels[rows], temperature)
 
     def end_epoch(self, epoch, logs, stopped):
@@ -541,7 +535,7 @@ class _Run:
             self.best = best
         self._write()
         for path in old:
-            _files.remove(path)
+            files.remove(path)
 
     def _is_best(self, epoch):
         """Whether the last epoch in the logs is the best one so far."""
@@ -580,7 +574,7 @@ class _Run:
         for name in os.listdir(self.storage):
             number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
             if number and int(number[1]) in rounds:
-                _mean_predictions.delete(self.path(name))
+                mean_predictions.delete(self.path(name))
 
     def _keep_labels(self, seal):
         if self.storage is None:
@@ -589,7 +583,7 @@ class _Run:
         shape = (self.data.num_examples, self.num_classes)
         if np.any(seal.counts == 0):
             return seal.soft_labels  # Raises an error that says what is missing.
-        _mean_predictions.write_rows(path, shape, seal._means.chunks())
+        mean_predictions.write_rows(path, shape, seal._means.chunks())
         return np.load(path, mmap_mode="r")
 
     def _report(self, labels, previous):
@@ -605,7 +599,7 @@ class _Run:
         if clean is not None:
             distances = [
                 analysis.label_distance(part, given[rows], clean[rows])
-                for rows, part in _mean_predictions.parts_of(labels)
+                for rows, part in mean_predictions.parts_of(labels)
             ]
             distance = np.concatenate(distances)[given != clean]
             report["label_accuracy"] = float(np.mean(classes == clean))
@@ -625,12 +619,12 @@ class _Run:
 def delete(folder):
     """Delete the run in a folder; killed halfway, it is one to delete still."""
     path = os.path.join(folder, "run.json")
-    rounds = (_files.read_json(path) or {}).get("round", 0)
+    rounds = (files.read_json(path) or {}).get("round", 0)
     # But none to continue: that would average fewer epochs without a word.
-    _files.write_json(path, {"identity": {"format": _FORMAT}, "round": rounds})
+    files.write_json(path, {"identity": {"format": _FORMAT}, "round": rounds})
     _remove_averages(folder, range(rounds + 1))
-    _files.remove_run(folder, _FILES)
-    _files.remove_run(folder, _STATE_FILE)
+    files.remove_run(folder, _FILES)
+    files.remove_run(folder, _STATE_FILE)
 
 
 def _remove_averages(folder, rounds):
@@ -638,7 +632,7 @@ def _remove_averages(folder, rounds):
     for name in os.listdir(folder):
         number = re.fullmatch(r"round-(0|[1-9]\d*)", name)
         if number and int(number[1]) in rounds:
-            _mean_predictions.delete(os.path.join(folder, name))
+            mean_predictions.delete(os.path.join(folder, name))
 
 
 class _EpochEnd(keras.callbacks.Callback):
@@ -658,12 +652,12 @@ def _sharpened(soft_labels, temperature):
         return soft_labels
     with np.errstate(divide="ignore"):
         logits = np.log(soft_labels) / np.float32(temperature)
-    return _mean_predictions.softmax(logits)
+    return mean_predictions.softmax(logits)
 
 
 def _largest(soft_labels):
     """Return the largest class of each row."""
-    parts = _mean_predictions.parts_of(soft_labels)
+    parts = mean_predictions.parts_of(soft_labels)
     return np.concatenate([part.argmax(axis=1) for _, part in parts])
 
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from keras_noisy import _files
+from keras_noisy._data import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Everything else must be the same in a run that was continued.
@@ -154,7 +154,7 @@ def die_at(monkeypatch):
 
     @contextlib.contextmanager
     def context(when):
-        write, count = _files.write_json, 0
+        write, count = files.write_json, 0
 
         def write_or_die(path, content):
             nonlocal count
@@ -164,7 +164,7 @@ def die_at(monkeypatch):
             write(path, content)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(_files, "write_json", write_or_die)
+            patch.setattr(files, "write_json", write_or_die)
             yield
 
     return context

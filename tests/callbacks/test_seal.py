@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import _predictions, callbacks, losses
+from keras_noisy import callbacks, losses
+from keras_noisy._data import predictions
 from keras_noisy.callbacks import SEAL, GlobalTrust, SEALOnTheFly, with_sample_ids
 from tests.helpers import softmax
 
@@ -93,7 +94,7 @@ def test_pass(activation):
 
 def test_pass_in_pieces(monkeypatch):
     seal = SEAL(X, batch_size=4)
-    monkeypatch.setattr(_predictions, "_piece", lambda model, batch_size: 8)
+    monkeypatch.setattr(predictions, "_piece", lambda model, batch_size: 8)
     fit(make_model(), seal)
     assert_close(seal.soft_labels, train_by_hand(IN_ORDER)[1])
 

@@ -443,7 +443,7 @@ def test_members_that_unpack_to_gigabytes(name, tmp_path):
 
 
 def test_storages_and_pickles_that_unpack_to_more(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_noisy._npz.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("keras_noisy._data.npz.FREE_BYTES", 1 << 20)
     path = tmp_path / "labels.pt"
     for large in ("archive/data.pkl", "archive/data/0", "archive/byteorder"):
         members = {"archive/data.pkl": [tensor()], "archive/data/0": [bytes(48)]}
@@ -503,7 +503,7 @@ def test_what_the_limits_leave_alone(tmp_path):
 
 
 def test_labels_above_the_limit_are_saved_so_that_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_noisy._npz.FREE_BYTES", 1000)
+    monkeypatch.setattr("keras_noisy._data.npz.FREE_BYTES", 1000)
     clean = np.zeros(100_000, np.int64)
     noise.NoisyLabels(clean, clean, 2).save(tmp_path / "labels.npz")
     assert noise.NoisyLabels.load(tmp_path / "labels.npz").noisy.size == 100_000

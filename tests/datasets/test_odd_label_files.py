@@ -341,7 +341,8 @@ def test_right_files_pass_and_shuffled_ones_do_not(num_classes, tmp_path):
     generator = np.random.default_rng(num_classes)
     shares = generator.dirichlet(np.full(num_classes, 0.3))
     clean = generator.choice(num_classes, 20_000, p=shares)
-    noisy = corrupt_labels(clean, symmetric(num_classes, 0.4), seed=1, exact=False).noisy
+    matrix = symmetric(num_classes, 0.4)
+    noisy = corrupt_labels(clean, matrix, seed=1, exact=False).noisy
     path = write_npy(tmp_path / "a.npy", noisy)
     arguments = {"order": "same", "num_classes": num_classes}
     labels = read_label_file(path, clean, **arguments)

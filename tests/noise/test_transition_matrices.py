@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_noisy import noise
-from keras_noisy._matrices import check_transition_matrix
+from keras_noisy._checks.matrices import check_transition_matrix
 
 # The superclass of each of eight classes; ids of a group are not consecutive.
 GROUPS = np.array([0, 1, 0, 1, 0, 1, 0, 1])

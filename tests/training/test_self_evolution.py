@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_noisy import _arrays, _mean_predictions, callbacks, losses
+from keras_noisy import callbacks, losses
+from keras_noisy._data import arrays, mean_predictions
 from keras_noisy.training import SelfEvolution, _checkpoint, _random, self_evolution
 from keras_noisy.training.self_evolution import _sharpened
 from tests.helpers import softmax
@@ -85,7 +86,7 @@ def test_rounds_by_hand():
     means = [np.mean(p, axis=0) for p in predictions]
     np.testing.assert_allclose(evolution.soft_labels, means[2], atol=1e-6)
     # Train the third round again, by hand, on the mean of the second.
-    batches = _arrays.Batches(
+    batches = arrays.Batches(
         X, means[1].astype("float32"), batch_size=BATCH, seed=[3, 2]
     )
     keras.utils.set_random_seed(_random.derive_seed(3, 2))
@@ -499,7 +500,7 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
         watch(os, "replace", before=True)
         watch(os, "remove")
         watch(os, "rmdir")
-        watch(_mean_predictions._FileTable, "write")
+        watch(mean_predictions._FileTable, "write")
         reference = evolve(folder, fit=fit, **arguments)
         monkeypatch.undo()
     assert len(copies) > 50
@@ -537,7 +538,7 @@ def test_stopped_round_stays_stopped(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_mean_predictions, "write_rows", crash)
+        patch.setattr(mean_predictions, "write_rows", crash)
         with pytest.raises(KeyboardInterrupt):
             evolve(tmp_path / "b", fit=fit)
     state = json.loads((tmp_path / "b" / "run.json").read_text())
@@ -554,7 +555,8 @@ def test_stopped_round_stays_stopped(tmp_path):
 KILLED = """
 import os, signal, sys
 import keras
-from keras_noisy import _mean_predictions, training
+from keras_noisy import training
+from keras_noisy._data import mean_predictions
 from tests.training import test_self_evolution as t
 
 where, storage = sys.argv[1:]
@@ -571,21 +573,21 @@ class Kill(keras.callbacks.Callback):
         if where == "step":
             kill_at(9)  # In the middle of the second epoch, in the second round.
 
-def write(self, rows, values, own=_mean_predictions._FileTable.write):
+def write(self, rows, values, own=mean_predictions._FileTable.write):
     own(self, slice(rows.start, rows.start + 1), values[:1])
     if where == "write":
         kill_at(2)
     own(self, rows, values)
 
-_mean_predictions._FileTable.write = write
-own_rows = _mean_predictions.write_rows
+mean_predictions._FileTable.write = write
+own_rows = mean_predictions.write_rows
 
 def write_rows(*args):
     own_rows(*args)
     if where == "round":
         kill_at(1)
 
-_mean_predictions.write_rows = write_rows
+mean_predictions.write_rows = write_rows
 t.evolve(storage, fit={"callbacks": [Kill()]})
 """
 

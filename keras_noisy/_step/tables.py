@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_noisy.losses import _replicas
+from keras_noisy._step import replicas
 
 
 def create(shape, name):
@@ -37,7 +37,7 @@ def add(table, rows, change):
 
     A row that is named several times gets all of it.
     """
-    rows, change = _replicas.gathered([rows, change])
+    rows, change = replicas.gathered([rows, change])
     _add(table, rows, change)
 
 
@@ -50,7 +50,7 @@ def move(table, rows, new):
     """
     old = take(table, rows)
     change = ops.where(ops.isfinite(new), ops.cast(new, old.dtype) - old, 0)
-    rows, change = _replicas.gathered([rows, change])
+    rows, change = replicas.gathered([rows, change])
     is_same = ops.cast(ops.equal(rows[:, None], rows), change.dtype)
     _add(table, rows, change / ops.sum(is_same, axis=1, keepdims=True))
 

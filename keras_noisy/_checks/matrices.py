@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_noisy._errors import Described, describe_array, message
+from keras_noisy._checks.errors import Described, describe_array, message
 from keras_noisy._typing import ArrayLike, FloatArray
 
 # Wide enough for a matrix that went through float32.

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _mean_predictions, _sample_ids
-from keras_noisy._errors import Described, message
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._data import arrays, mean_predictions
+from keras_noisy._step import sample_ids
 
 _PIECE_BYTES = 1 << 25
 
@@ -29,7 +30,7 @@ def in_pieces(owner, model, x, *, batch_size=None):
     Raises:
         ValueError: If the model has several outputs.
     """
-    if not _arrays.is_arrays(x):
+    if not arrays.is_arrays(x):
         for batch in x:
             yield on_batch(owner, model, inputs_of(batch))
         return
@@ -37,7 +38,7 @@ def in_pieces(owner, model, x, *, batch_size=None):
     size = int(keras.tree.flatten(x)[0].shape[0])
     piece = _piece(model, batch_size)
     for start in range(0, size, piece):
-        part = _arrays.take(x, slice(start, min(start + piece, size)))
+        part = arrays.take(x, slice(start, min(start + piece, size)))
         yield _one_output(
             owner,
             part,
@@ -47,15 +48,15 @@ def in_pieces(owner, model, x, *, batch_size=None):
 
 def on_batch(owner, model, inputs):
     """Return a model's outputs on a batch of any length as a NumPy array."""
-    return _one_output(owner, _arrays.of_backend(inputs), model.predict_on_batch)
+    return _one_output(owner, arrays.of_backend(inputs), model.predict_on_batch)
 
 
 def _one_output(owner, inputs, predict):
     """Return what `predict` returns for some inputs, one NumPy array."""
     size = int(keras.tree.flatten(inputs)[0].shape[0])
-    outputs = predict(_padded(inputs, -size % _arrays.num_devices()))
+    outputs = predict(_padded(inputs, -size % arrays.num_devices()))
     if not hasattr(outputs, "shape"):
-        raise ValueError(_sample_ids.output_message(owner, outputs))
+        raise ValueError(sample_ids.output_message(owner, outputs))
     return ops.convert_to_numpy(outputs)[:size]
 
 
@@ -68,7 +69,7 @@ def _padded(inputs, missing):
         return inputs
 
     def pad(leaf):
-        leaf = _arrays.to_numpy(leaf)
+        leaf = arrays.to_numpy(leaf)
         return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)])
 
     return keras.tree.map_structure(pad, inputs)
@@ -95,11 +96,11 @@ def are_logits(owner, model):
     return True
 
 
-def check(owner, predictions, epoch, from_logits):
+def check_probabilities(owner, predictions, epoch, from_logits):
     """Raise unless what a model predicts in an epoch are distributions."""
     mend = "" if from_logits else "Pass from_logits=True if they are logits."
     when = f"at epoch {epoch}"
-    _mean_predictions.check_distributions(owner, predictions, when, mend)
+    mean_predictions.check_distributions(owner, predictions, when, mend)
 
 
 def _divisible(model, batch_size):
@@ -109,7 +110,7 @@ def _divisible(model, batch_size):
     divide among its replicas, and JAX takes none.
     """
     strategy = getattr(model, "distribute_strategy", None)
-    replicas = getattr(strategy, "num_replicas_in_sync", 1) * _arrays.num_devices()
+    replicas = getattr(strategy, "num_replicas_in_sync", 1) * arrays.num_devices()
     return -(-batch_size // replicas) * replicas
 
 
@@ -157,7 +158,7 @@ class SameOrder:
 
     def read(self, data):
         """Return `data`; a data set raises at its end if it came in another order."""
-        return data if _arrays.is_arrays(data) else self._read(data)
+        return data if arrays.is_arrays(data) else self._read(data)
 
     def _read(self, data):
         state = hashlib.blake2b(digest_size=8)
@@ -167,7 +168,7 @@ class SameOrder:
             has_labels = isinstance(batch, (tuple, list)) and len(batch) > 1
             if has_labels or not number:
                 part = batch[1] if has_labels else inputs_of(batch)
-                state.update(_arrays.digest(_arrays.of_backend(part)).encode())
+                state.update(arrays.digest(arrays.of_backend(part)).encode())
         seen = state.hexdigest()
         self._first = self._first or seen
         if seen == self._first:
@@ -188,7 +189,7 @@ def inputs_of(batch):
     """Return the inputs of a batch of a data set, without sample ids."""
     if isinstance(batch, (tuple, list)):
         batch = batch[0]
-    return _arrays.split_ids(batch)[0]
+    return arrays.split_ids(batch)[0]
 
 
 def _piece(model, batch_size):

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy import _arrays, _predictions, _sample_ids
+from keras_noisy._data import arrays, predictions
+from keras_noisy._step import sample_ids
 
 _BATCH = 256
 _SAMPLE_BYTES = 1 << 28
@@ -142,7 +143,7 @@ def _probabilities(owner, model, batch, from_logits):
     inputs = keras.tree.map_structure(ops.convert_to_tensor, batch)
     outputs = model(inputs, training=False)
     if not hasattr(outputs, "shape"):
-        raise ValueError(_sample_ids.output_message(owner, outputs))
+        raise ValueError(sample_ids.output_message(owner, outputs))
     outputs = ops.cast(outputs, "float32")
     return ops.convert_to_numpy(ops.softmax(outputs) if from_logits else outputs)
 
@@ -176,14 +177,14 @@ def _sample(x, size, at_most):
     Batches of examples in order can be of one class each.
     """
     generator = np.random.default_rng(0)
-    read = _of_arrays if _arrays.is_arrays(x) else _of_data_set
+    read = _of_arrays if arrays.is_arrays(x) else _of_data_set
     first = keras.tree.flatten(read(x, np.arange(1)))
-    row_bytes = sum(_arrays.to_numpy(leaf).nbytes for leaf in first)
+    row_bytes = sum(arrays.to_numpy(leaf).nbytes for leaf in first)
     count = min(at_most, max(_BATCH, _SAMPLE_BYTES // max(row_bytes, 1)))
     rows = np.sort(generator.permutation(size)[:count])
     pool, order = read(x, rows), generator.permutation(len(rows))
     return [
-        _arrays.batch_of(pool, order[start : start + _BATCH])
+        arrays.batch_of(pool, order[start : start + _BATCH])
         for start in range(0, len(order), _BATCH)
     ]
 
@@ -200,7 +201,7 @@ def _of_data_set(data, rows):
         # A data set may have no end and not say so.
         if start > rows[-1]:
             break
-        inputs = _arrays.of_backend(_predictions.inputs_of(batch))
+        inputs = arrays.of_backend(predictions.inputs_of(batch))
         inputs = keras.tree.map_structure(ops.convert_to_numpy, inputs)
         size = len(keras.tree.flatten(inputs)[0])
         inside = rows[(rows >= start) & (rows < start + size)] - start

@@ -15,8 +15,8 @@ import os
 
 import numpy as np
 
-from keras_noisy import _files
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import files
 
 _ONE = 2**32 - 1
 _CHUNK_BYTES = 1 << 23
@@ -71,9 +71,9 @@ class MeanPredictions:
             self._counts = [np.zeros(self.num_examples, np.int64) for _ in range(2)]
             return
         os.makedirs(self.storage, exist_ok=True)
-        state = _files.read_json(self._path("state.json"))
+        state = files.read_json(self._path("state.json"))
         self._check_folder(state)
-        _files.remove_leftovers(self.storage, _FILES)
+        files.remove_leftovers(self.storage, _FILES)
         if state is not None:
             self._slots, self._current = state["slots"], state["current"]
         shape = (self.num_examples, self.num_classes)
@@ -87,7 +87,7 @@ class MeanPredictions:
                 mend = f"It holds {strangers[0]!r}. Choose another folder."
                 raise ValueError(self._storage_message("empty or of this run", mend))
             return
-        identity = _files.identity_in(state)
+        identity = files.identity_in(state)
         for key, expected in self._identity.items():
             if identity.get(key) != expected:
                 mend = (
@@ -191,7 +191,7 @@ class MeanPredictions:
                 )
             self._means[target].sync()
             if self.storage is not None:
-                with _files.atomic_writer(self._path(f"counts-{target}.i64")) as file:
+                with files.atomic_writer(self._path(f"counts-{target}.i64")) as file:
                     file.write(counts.tobytes())
         self._slots[target] = [int(first), int(epoch) + 1]
         self._current = target
@@ -248,7 +248,7 @@ class MeanPredictions:
             "slots": self._slots,
             "current": self._current,
         }
-        _files.write_json(self._path("state.json"), state)
+        files.write_json(self._path("state.json"), state)
 
     def chunks(self):
         """Yield `(start, means)`, float32 and in order, in pieces of a few MB."""
@@ -334,7 +334,7 @@ class RowsOfFile:
 def write_rows(path, shape, chunks):
     """Write a float32 `.npy` file of `shape` from `(start, rows)` pieces in order."""
     header = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
-    with _files.atomic_writer(path) as file:
+    with files.atomic_writer(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for _, rows in chunks:
             file.write(np.ascontiguousarray(rows, "<f4").tobytes())
@@ -347,7 +347,7 @@ def _may_stay(name):
 
 def delete(folder):
     """Delete the averages in a folder, and the folder if that leaves it empty."""
-    _files.remove_run(folder, _FILES)
+    files.remove_run(folder, _FILES)
 
 
 class _MemoryTable:
@@ -386,7 +386,7 @@ class _FileTable:
         mode = "r+b" if os.path.exists(self.path) else "w+b"
         with open(self.path, mode) as file:
             size = shape[0] * self.row_bytes
-            _files.claim_room(file, size)
+            files.claim_room(file, size)
             file.truncate(size)
 
     def read(self, rows):

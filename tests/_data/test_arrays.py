@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_noisy import _arrays, analysis, callbacks, datasets, losses, noise, training
+from keras_noisy import analysis, callbacks, datasets, losses, noise, training
+from keras_noisy._data import arrays
 
 NUM_CLASSES = 3
 N = 60
@@ -276,9 +277,9 @@ def test_texts(form):
 
 
 def test_texts_in_other_memory_are_the_same_data():
-    digests = {_arrays.digest(np.array(list(TEXTS), object)) for _ in range(2)}
+    digests = {arrays.digest(np.array(list(TEXTS), object)) for _ in range(2)}
     assert len(digests) == 1
-    assert digests != {_arrays.digest(objects_of(TEXTS[::-1]))}
+    assert digests != {arrays.digest(objects_of(TEXTS[::-1]))}
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_texts_in_other_memory_are_the_same_data():
 )
 def test_a_list_of_numpy_s_scalars_is_an_array(values):
     """They have a shape, as arrays have, but no entries."""
-    found = _arrays.standard(list(values))
+    found = arrays.standard(list(values))
     np.testing.assert_array_equal(found, values)
     assert found.dtype == values.dtype
     assert callbacks.SEAL(list(values)).num_examples == N

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from keras_noisy import _files
+from keras_noisy._data import files
 
 UNFINISHED = f"run.json.{'0a' * 16}.tmp"
 # What a user, an editor or a copy might leave in the folder of a run.
@@ -32,7 +32,7 @@ def fill(folder, *names):
 
 def test_only_unfinished_files_of_the_run_are_left_overs(tmp_path):
     fill(tmp_path, "run.json", UNFINISHED, *OTHERS)
-    _files.remove_leftovers(tmp_path, r"run\.json")
+    files.remove_leftovers(tmp_path, r"run\.json")
     assert sorted(os.listdir(tmp_path)) == sorted(["run.json", *OTHERS])
     assert all((tmp_path / name).read_text() == name for name in OTHERS)
 
@@ -43,7 +43,7 @@ def test_a_run_is_deleted_and_nothing_else(tmp_path):
     fill(tmp_path / "elsewhere", "run.json")
     os.symlink(tmp_path / "elsewhere", tmp_path / "link")
     for name in ("shared", "own", "link", "missing"):
-        _files.remove_run(tmp_path / name, r"run\.json")
+        files.remove_run(tmp_path / name, r"run\.json")
     assert sorted(os.listdir(tmp_path / "shared")) == sorted(OTHERS)
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "link", "shared"]
     assert not os.listdir(tmp_path / "elsewhere")
@@ -51,19 +51,19 @@ def test_a_run_is_deleted_and_nothing_else(tmp_path):
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "state.json"
-    _files.write_json(path, {"epoch": 1})
+    files.write_json(path, {"epoch": 1})
     with (
         pytest.raises(RuntimeError, match="in the middle"),
-        _files.atomic_writer(path) as file,
+        files.atomic_writer(path) as file,
     ):
         file.write(b"{")
         raise RuntimeError("in the middle")
     assert os.listdir(tmp_path) == ["state.json"]
-    assert _files.read_json(path) == {"epoch": 1}
+    assert files.read_json(path) == {"epoch": 1}
 
 
 def test_what_is_no_state_is_nobody_s_run(tmp_path):
-    assert _files.read_json(tmp_path / "state.json") is None
+    assert files.read_json(tmp_path / "state.json") is None
     for content in (b"not JSON", b"\xff\xfe", b"[1, 2]", b'{"identity": 3}', b"null"):
         (tmp_path / "state.json").write_bytes(content)
-        assert _files.identity_in(_files.read_json(tmp_path / "state.json")) == {}
+        assert files.identity_in(files.read_json(tmp_path / "state.json")) == {}

@@ -5,7 +5,7 @@ import weakref
 import keras
 from keras import ops
 
-from keras_noisy import _clock
+from keras_noisy._step import clock
 
 
 class State(keras.metrics.Metric):
@@ -72,7 +72,7 @@ def attach(owner, model, loss_class, attribute, make):
             f"model.loss={model.loss!r}. Compile the model with it, or remove the "
             "callback."
         )
-    state = _clock.track(model, attribute, make)
+    state = clock.track(model, attribute, make)
     for loss in found:
         # Weak: the state belongs to the model.
         loss.follow(weakref.ref(state.alpha))

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_noisy import _batch_statistics, callbacks, training
+from keras_noisy import callbacks, training
+from keras_noisy._data import batch_statistics
 from keras_noisy.callbacks import SEAL
 from tests.helpers import softmax
 
@@ -98,7 +99,7 @@ def test_a_layer_that_is_used_twice_has_the_mean_of_both():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, shared(2 * shared(inputs) + 3))
     x = np.array([[0.0, 1.0], [2.0, 5.0]], "float32")
-    with _batch_statistics._measuring(shared):
+    with batch_statistics._measuring(shared):
         model(x)
         mean = keras.ops.convert_to_numpy(shared.moving_mean)
     np.testing.assert_allclose(mean, (x.mean(axis=0) + 3) / 2, rtol=1e-6)

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_noisy import _mean_predictions
-from keras_noisy._mean_predictions import MeanPredictions
+from keras_noisy._data import mean_predictions
+from keras_noisy._data.mean_predictions import MeanPredictions
 
 N, C = 7, 3
 
@@ -131,7 +131,7 @@ def test_every_moment_of_a_run_can_be_continued_from(tmp_path, monkeypatch):
         copies.append(tmp_path / f"copy-{len(copies)}")
         shutil.copytree(folder, copies[-1])
 
-    replace, write = os.replace, _mean_predictions._FileTable.write
+    replace, write = os.replace, mean_predictions._FileTable.write
 
     def watched_replace(*args):
         copy()
@@ -145,7 +145,7 @@ def test_every_moment_of_a_run_can_be_continued_from(tmp_path, monkeypatch):
         write(table, rows, values)
 
     monkeypatch.setattr(os, "replace", watched_replace)
-    monkeypatch.setattr(_mean_predictions._FileTable, "write", watched_write)
+    monkeypatch.setattr(mean_predictions._FileTable, "write", watched_write)
     reference = MeanPredictions("SEAL", N, C, folder)
     for epoch in range(3):
         add(reference, epoch)
@@ -198,7 +198,7 @@ def test_files_of_the_user_stay(tmp_path):
     tables = {"means-0.u32", "counts-0.i64"}
     assert set(os.listdir(tmp_path)) == own | tables | set(names)
     means.soft_labels()
-    _mean_predictions.delete(tmp_path)
+    mean_predictions.delete(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(names)
     assert all((tmp_path / name).read_text() == name for name in names)
 
@@ -234,7 +234,7 @@ def test_full_disk_is_said_and_keeps_what_was_there(tmp_path, monkeypatch, where
     def fail(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_mean_predictions._FileTable, where, fail)
+    monkeypatch.setattr(mean_predictions._FileTable, where, fail)
     with pytest.raises(OSError, match=r"SEAL: `storage` must be on a disk with .* GB"):
         add(means, 1)
     monkeypatch.undo()

@@ -9,14 +9,14 @@ import functools
 
 import keras
 
-from keras_noisy import _arrays
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import arrays
 
 _METHOD = "preprocess_samples"
 
 
 def accept_batches(model):
-    """Let `fit` of a model take `_arrays.Batches` of what it takes as arrays.
+    """Let `fit` of a model take `arrays.Batches` of what it takes as arrays.
 
     Models that prepare nothing take them already.
     """
@@ -26,17 +26,17 @@ def accept_batches(model):
 
     @functools.wraps(own_prepare)
     def prepare(x, y=None, sample_weight=None):
-        x, ids = _arrays.split_ids(x)
+        x, ids = arrays.split_ids(x)
         prepared = own_prepare(x, y, sample_weight)
         if ids is None:
             return prepared
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(prepared)
-        x = {_arrays.INPUTS: x, _arrays.SAMPLE_ID: ids}
+        x = {arrays.INPUTS: x, arrays.SAMPLE_ID: ids}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
     @functools.wraps(own_fit)
     def fit(x=None, *args, **kwargs):
-        if not isinstance(x, _arrays.Batches):
+        if not isinstance(x, arrays.Batches):
             return own_fit(x, *args, **kwargs)
         x.prepare = prepare
         validation = kwargs.get("validation_data")
@@ -53,8 +53,8 @@ def accept_batches(model):
 def _prepared(model, prepare, data, batch_size):
     """Return validation data that `keras.Model.fit` takes."""
     if isinstance(data, (tuple, list)):
-        x, *others = (_arrays.standard(part) for part in data)
-        batches = _arrays.Batches(x, *others, batch_size=batch_size, shuffle=False)
+        x, *others = (arrays.standard(part) for part in data)
+        batches = arrays.Batches(x, *others, batch_size=batch_size, shuffle=False)
         batches.prepare = prepare
         return batches
     if not hasattr(data, "map"):

@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_noisy._errors import Described, message
+from keras_noisy._checks.errors import Described, message
 
 SAMPLE_ID = "sample_id"
 INPUTS = "x"

@@ -14,8 +14,9 @@ import threading
 import keras
 from keras import ops
 
-from keras_noisy import _arrays, _clock
-from keras_noisy._errors import message
+from keras_noisy._checks.errors import message
+from keras_noisy._data import arrays
+from keras_noisy._step.clock import ATTRIBUTE, _wrap_steps, track
 
 _running = threading.local()
 
@@ -106,7 +107,7 @@ def attach(model, attribute, num_examples, make):
     """
     recorder = getattr(model, attribute, None)
     if recorder is None:
-        recorder = _clock.track(model, attribute, make)
+        recorder = track(model, attribute, make)
         _wrap(model, recorder)
     elif recorder.num_examples != num_examples:
         raise ValueError(
@@ -150,14 +151,14 @@ def _wrap(model, recorder):
 
     model.compute_metrics = compute_metrics
     model.predict_step = wrap(model.predict_step)
-    clock = getattr(model, _clock.ATTRIBUTE, None)
+    clock = getattr(model, ATTRIBUTE, None)
     steps = (model.train_step, model.test_step) if clock is None else clock.own_steps
     steps = (wrap(steps[0], is_training=True), wrap(steps[1]))
     if clock is None:
         model.train_step, model.test_step = steps
     else:
         clock.own_steps = steps
-        _clock._wrap_steps(model, clock)
+        _wrap_steps(model, clock)
     model.train_function = model.test_function = model.predict_function = None
 
 
@@ -183,7 +184,7 @@ def _again(step):
 def _split(data):
     """Return the data of a step without ids, and the ids."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    x, ids = _arrays.split_ids(x)
+    x, ids = arrays.split_ids(x)
     return keras.utils.pack_x_y_sample_weight(x, y, sample_weight), ids
 
 

@@ -1,0 +1,1 @@
+"""Arrays, predictions and files: what goes in, what is kept, what is on disk."""

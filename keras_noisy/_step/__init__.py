@@ -1,0 +1,1 @@
+"""What this package has inside a model's training step."""
