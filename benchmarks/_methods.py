@@ -13,7 +13,10 @@ class Stage:
     Attributes:
         loss: Name of the loss; None for the method's own with its arguments.
         epochs: Number of epochs.
+        steps: Number of steps where they are no whole number of epochs: the last epoch
+            ends with them.
         learning_rate: Instead of the recipe's.
+        schedule: Instead of the recipe's.
         continues: Whether it begins with the weights of the stage before.
         estimates: Whether the transition matrix is estimated at its end.
         relabels: Whether the next stage trains on the labels that it ends with.
@@ -21,7 +24,9 @@ class Stage:
 
     loss: str | None
     epochs: int
+    steps: int | None = None
     learning_rate: float | None = None
+    schedule: dict | None = None
     continues: bool = False
     estimates: bool = False
     relabels: bool = False
@@ -32,16 +37,17 @@ class Stage:
         return self.loss is None
 
 
-def stages_of(method, epochs, budget):
+def stages_of(method, epochs, budget, steps=None):
     """Return the stages of a method, one of them with the method's own loss.
 
     Args:
         method: `recipes.Method`.
         epochs: Epochs of the recipe, already shortened.
         budget: Share of a method's own epochs to train.
+        steps: Steps of a recipe that is stated in iterations.
     """
     if method.epochs is not None:
-        epochs = shortened(method.epochs, budget)
+        epochs, steps = shortened(method.epochs, budget), None
     before, after = [], []
     start, estimate, second = method.start, method.estimate, method.second
     if start is not None:
@@ -56,7 +62,9 @@ def stages_of(method, epochs, budget):
     own = Stage(
         None,
         epochs,
+        steps=steps,
         learning_rate=method.learning_rate,
+        schedule=method.schedule,
         continues=bool(start or (estimate or {}).get("keep_weights")),
         relabels=second is not None,
     )

@@ -13,18 +13,25 @@ STEPS_PER_EXECUTION = 32
 CUTS = ("random", "middle")
 
 
-def make_optimizer(training, total_steps, learning_rate=None):
-    """Return the optimizer of a recipe for a training of `total_steps`."""
+def make_optimizer(training, total_steps, learning_rate=None, schedule=None):
+    """Return the optimizer of a recipe for a training of `total_steps`.
+
+    Args:
+        training: `recipes.Training`.
+        total_steps: Steps of the training.
+        learning_rate: Instead of the recipe's.
+        schedule: Instead of the recipe's.
+    """
     arguments = dict(training.optimizer)
     name = arguments.pop("name")
     rate = learning_rate or arguments.pop("learning_rate")
-    arguments["learning_rate"] = _schedule(training, total_steps, rate)
+    schedule = schedule or training.schedule
+    arguments["learning_rate"] = _schedule(schedule, training.length, total_steps, rate)
     return getattr(keras.optimizers, name)(**arguments)
 
 
-def _schedule(training, total_steps, rate):
+def _schedule(schedule, length, total_steps, rate):
     """Return the learning rate; its shape is that of the full length."""
-    schedule = training.schedule
     if schedule is None:
         return rate
     schedules = keras.optimizers.schedules
@@ -35,7 +42,7 @@ def _schedule(training, total_steps, rate):
             rate, total_steps, end_learning_rate=0.0, power=schedule["power"]
         )
     if schedule["kind"] == "steps":
-        shares = [at / training.length for at in schedule["at"]]
+        shares = [at / length for at in schedule["at"]]
         # Keras uses a value up to and including its boundary.
         boundaries = [round(share * total_steps) - 1 for share in shares]
         values = [rate * schedule["factor"] ** n for n in range(len(shares) + 1)]
@@ -138,10 +145,18 @@ def _dense(shape, num_outputs, units, dropout=0.0, translation=0):
     return keras.Sequential([*layers, keras.layers.Dense(num_outputs, dtype="float32")])
 
 
-def compile_model(
-    model, optimizer, loss, steps_per_epoch, num_devices, metrics=("accuracy",)
-):
-    """Compile `model` so that this machine runs it fast."""
+def compile_model(model, optimizer, loss, steps, num_devices, metrics=("accuracy",)):
+    """Compile `model` so that this machine runs it fast.
+
+    Args:
+        model: The model.
+        optimizer: Its optimizer.
+        loss: Its loss.
+        steps: Numbers of steps after which Python has to be asked: those of an epoch,
+            and of a last one that is shorter.
+        num_devices: Number of devices.
+        metrics: Of Keras.
+    """
     is_tensorflow = _devices.BACKEND == "tensorflow"
     # On a CPU XLA makes convolutions of TensorFlow two to four times slower, and
     # small dense networks take longer to compile than to train.
@@ -151,7 +166,9 @@ def compile_model(
     at_once = 1
     if is_tensorflow and num_devices == 1:
         # A `MirroredStrategy` fails on the condition of Keras's loop over steps.
-        at_once = min(STEPS_PER_EXECUTION, steps_per_epoch)
+        at_once = min(STEPS_PER_EXECUTION, steps[0])
+        while any(number % at_once for number in steps[1:]):
+            at_once -= 1
     model.compile(
         optimizer,
         loss,
@@ -165,3 +182,15 @@ def compile_model(
 def num_steps(num_examples, batch_size):
     """Return the steps of an epoch; the last batch may be smaller."""
     return math.ceil(num_examples / batch_size)
+
+
+def total_steps(training, budget):
+    """Return the steps of a recipe that is stated in iterations, or None.
+
+    Args:
+        training: `recipes.Training`.
+        budget: Share of the iterations to train.
+    """
+    if training.iterations is None:
+        return None
+    return max(1, round(training.iterations * budget))

@@ -1,5 +1,6 @@
 """One run of a recipe, which continues where it was killed."""
 
+import math
 import os
 import time
 import types
@@ -64,7 +65,13 @@ class Run:
         self.budget, self.data, self.labels = budget, data, labels
         self.folder, self.devices, self.verbose = folder, devices, verbose
         self.epochs = epochs_of(recipe.training, len(data.y_train), budget)
-        self.stages = _methods.stages_of(method, self.epochs, budget)
+        self.steps = _networks.total_steps(recipe.training, budget)
+        self.steps_per_epoch = _networks.num_steps(
+            len(data.y_train), recipe.training.batch_size
+        )
+        if self.steps and method.self_evolution:
+            raise ValueError(f"{recipe.name}: {method.name} needs a recipe in epochs.")
+        self.stages = _methods.stages_of(method, self.epochs, budget, self.steps)
         self.state = _State(folder)
 
     def train(self):
@@ -119,6 +126,7 @@ class Run:
         if self.state.epoch < stage.epochs:
             order = _callbacks.Order(batches, words)
             end = _EpochEnd(self.state, self._elapsed, self.verbose)
+            watch += [_StopAfter(stage.epochs, self._rest(stage))]
             model.fit(
                 batches,
                 epochs=stage.epochs,
@@ -134,6 +142,11 @@ class Run:
             with files.atomic_writer(self._soft_labels_path()) as file:
                 np.save(file, labels.soft_labels)
         self.state.end_stage()
+
+    def _rest(self, stage):
+        """Return the steps of the last epoch of a stage."""
+        full = self.steps_per_epoch
+        return full if stage.steps is None else (stage.steps - 1) % full + 1
 
     def _soft_labels_path(self):
         return os.path.join(self.folder, "soft_labels.npy")
@@ -163,12 +176,11 @@ class Run:
         if loss is None:
             own = stage.is_own
             loss = self.own_loss() if own else _methods.loss_by_name(stage.loss)
-        size = self.recipe.training.batch_size
-        steps = _networks.num_steps(len(self.data.y_train), size)
-        rate = stage.learning_rate if has_own_rate else None
+        steps = self.steps_per_epoch
+        own = (stage.learning_rate, stage.schedule) if has_own_rate else ()
         with self.devices.scope():
             optimizer = _networks.make_optimizer(
-                self.recipe.training, steps * stage.epochs, rate
+                self.recipe.training, stage.steps or steps * stage.epochs, *own
             )
             shape = self.data.x_train.shape[1:]
             outputs = self.data.num_classes + self.method.extra_outputs
@@ -182,7 +194,12 @@ class Run:
                 words = {**self._words(), "network": network}
                 model = _methods.make_model(self.method, model, words, self.budget)
             _networks.compile_model(
-                model, optimizer, loss, steps, self.devices.count, metrics
+                model,
+                optimizer,
+                loss,
+                [steps, self._rest(stage)],
+                self.devices.count,
+                metrics,
             )
             optimizer.build(model.trainable_variables)
         return model
@@ -200,6 +217,7 @@ class Run:
             "true transitions": None if true is None else true > 0,
             "estimated": None if estimated is None else np.array(estimated),
             "examples": len(self.data.y_train),
+            "iterations": self.steps,
             "inputs": self.data.x_train,
         }
 
@@ -386,6 +404,21 @@ class _TestAccuracy(keras.callbacks.Callback):
         return float(np.mean(logits.argmax(axis=1) == y))
 
 
+class _StopAfter(keras.callbacks.Callback):
+    """Ends the last epoch after some of its steps."""
+
+    def __init__(self, epochs, steps):
+        super().__init__()
+        self.last, self.steps, self.is_last = epochs - 1, steps, False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.is_last = epoch == self.last
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.is_last and batch + 1 >= self.steps:
+            self.model.stop_training = True
+
+
 class _LabelAccuracy(keras.callbacks.Callback):
     """Logs the share of examples whose learnt label has the right largest class."""
 
@@ -440,12 +473,14 @@ def plain(value):
 
 
 def epochs_of(recipe_training, num_examples, budget):
-    """Return the epochs of a recipe, shortened to a share of them."""
-    epochs = recipe_training.epochs
-    if epochs is None:
-        steps = _networks.num_steps(num_examples, recipe_training.batch_size)
-        epochs = max(1, round(recipe_training.iterations / steps))
-    return _methods.shortened(epochs, budget)
+    """Return the epochs of a recipe, shortened to a share of them.
+
+    The last one may be partial where the recipe is stated in iterations.
+    """
+    if recipe_training.epochs is not None:
+        return _methods.shortened(recipe_training.epochs, budget)
+    steps = _networks.num_steps(num_examples, recipe_training.batch_size)
+    return math.ceil(_networks.total_steps(recipe_training, budget) / steps)
 
 
 def instance_dependent_labels(recipe, rate, data, storage, devices):
@@ -465,7 +500,7 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
                 _networks.build(recipe, shape, data.num_classes),
                 _networks.make_optimizer(training_, steps * epochs),
                 _methods.loss_by_name("CategoricalCrossentropy"),
-                steps,
+                [steps],
                 devices.count,
             )
 

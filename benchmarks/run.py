@@ -214,6 +214,8 @@ class Session:
         """Return why `fit` trains a cell; None where an epoch is one call."""
         if not self.on_device:
             return "nothing else was asked for"
+        if self.recipe.training.iterations:
+            return "its last epoch is shorter"
         # JAX only, which is not there on other backends.
         from benchmarks import _on_device
 
@@ -309,6 +311,7 @@ class Session:
             "seed": cell.seed,
             "budget": self.args.budget,
             "epochs": run.epochs,
+            "iterations": run.steps,
             "data_source": self.data.source,
             "last": accuracies[-1],
             "best": accuracies[best],

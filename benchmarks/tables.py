@@ -149,13 +149,59 @@ def _table(rows, rates, cells, recipe):
     heads = [head for rate in rates for head in _heads(rate)[used]]
     lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for row in rows:
-        columns = [
-            column
-            for rate in rates
-            for column in _columns(cells.get((row, rate)), recipe, row[0])[used]
-        ]
-        lines.append(f"| {titles[row]} | {' | '.join(columns)} |")
+        found = {rate: cells.get((row, rate), []) for rate in rates}
+        for title, ended in _ends(
+            titles[row], found, _iterations(recipe, row[0], noise)
+        ):
+            columns = [
+                column
+                for rate in rates
+                for column in _columns(ended[rate], recipe, row[0])[used]
+            ]
+            lines.append(f"| {title} | {' | '.join(columns)} |")
     return "\n".join(lines)
+
+
+def _iterations(recipe, method, noise):
+    """Return the paper's number of iterations of a method of SEAL, or None."""
+    for table in recipe.expected if recipe else []:
+        if table["noise"] == noise and method in table.get("iterations", {}):
+            return table["iterations"][method]
+    return None
+
+
+def _ends(title, found, iterations):
+    """Yield the rows of a method: one, or two where SEAL can be counted in two ways.
+
+    Algorithm 2 counts the training on the given labels, the authors' instructions do
+    not: both numbers of trainings have a row, as far as they were run.
+
+    Args:
+        title: Of the row.
+        found: Records for each rate.
+        iterations: The paper's number, or None for the end of the runs alone.
+    """
+    if iterations is None:
+        yield title, found
+        return
+    for number in (iterations, iterations + 1):
+        ended = {
+            rate: [_after(r, number) for r in records if len(r["reports"]) >= number]
+            for rate, records in found.items()
+        }
+        if any(ended.values()):
+            yield f"{title}, {number} trainings", ended
+
+
+def _after(record, number):
+    """Return the record of the same run of SEAL as if it had ended earlier."""
+    curve = [*record["stages"], record["curve"]][-len(record["reports"]) :][number - 1]
+    accuracies, chosen = curve["test_accuracy"], curve.get("validation_accuracy")
+    selected = None
+    if chosen:
+        selected = accuracies[max(range(len(chosen)), key=chosen.__getitem__)]
+    more = {"last": accuracies[-1], "best": max(accuracies), "selected": selected}
+    return {**record, **more}
 
 
 def _titles(rows):
@@ -275,7 +321,8 @@ def _missing(records, seeds):
 
 
 def _length(record):
-    text = f"{record['epochs']} epochs"
+    iterations = record.get("iterations")
+    text = f"{iterations} iterations" if iterations else f"{record['epochs']} epochs"
     if record["budget"] == 1:
         return f"{text}, the whole recipe"
     training = record["settings"]["training"]

@@ -47,6 +47,7 @@ WORDS = {
     "true transitions": "which entries of that are positive",
     "estimated": "matrix that `estimate` found",
     "examples": "number of training examples",
+    "iterations": "number of training steps",
     "inputs": "inputs of the training set",
     "network": "another network of the recipe",
 }
@@ -83,6 +84,7 @@ class Method:
         network: Arguments of the network besides the recipe's.
         epochs: Instead of the recipe's.
         learning_rate: Instead of the recipe's; with `first_loss` of that round only.
+        schedule: Likewise, as in `Training`.
         smoothing: Weight of the uniform distribution in the labels; by default none.
         start: Loss and epochs of a training before, with whose weights this one
             begins.
@@ -107,6 +109,7 @@ class Method:
     network: dict = dataclasses.field(default_factory=dict)
     epochs: int | None = None
     learning_rate: float | None = None
+    schedule: dict | None = None
     smoothing: float | None = None
     start: dict | None = None
     estimate: dict | None = None
@@ -171,8 +174,9 @@ class Recipe:
         noise: For each name of a noise its `kind` and `rates`.
         methods: `Method` for each name.
         expected: The paper's figures: `source`, `noise`, `rates`, `epoch` (which one
-            they are of), `figures` and `not_run` (of methods that the recipe does not
-            train, such as those that the paper quotes), in percent for each rate.
+            they are of), `iterations` (of SEAL, as the paper states them), `figures`
+            and `not_run` (of methods that the recipe does not train, such as those
+            that the paper quotes), in percent for each rate.
         paper: What the recipe follows.
     """
 
@@ -283,6 +287,9 @@ def _check_expected(recipe, table):
         raise UnknownNameError("noise", table["noise"], recipe.noise)
     if table["epoch"] not in REPORTED:
         raise UnknownNameError("epoch", table["epoch"], REPORTED)
+    for method in table.get("iterations", {}):
+        if method not in recipe.methods:
+            raise UnknownNameError("method", method, recipe.methods)
     for part in ("figures", "spreads", "not_run"):
         for method, figures in table.get(part, {}).items():
             if part != "not_run" and method not in recipe.methods:

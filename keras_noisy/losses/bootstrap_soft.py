@@ -51,7 +51,7 @@ def bootstrap_soft(
 
     Reference:
         Reed et al., "Training Deep Neural Networks on Noisy Labels with
-        Bootstrapping", 2015; as label correction in
+        Bootstrapping", 2015; as label correction in Eq. 5 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
     return _base.per_example(

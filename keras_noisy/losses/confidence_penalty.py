@@ -44,7 +44,7 @@ def confidence_penalty(
 
     Reference:
         Pereyra et al., "Regularizing Neural Networks by Penalizing Confident
-        Output Distributions", 2017; as in
+        Output Distributions", 2017; as in Eq. 4 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
     return _base.per_example(

@@ -63,7 +63,7 @@ def knowledge_distillation(
 
     Reference:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; as in
-        Table 1 of Wang et al., "ProSelfLC", CVPR 2021.
+        Eq. 6 and Proposition 2 of Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "knowledge_distillation"
     y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)

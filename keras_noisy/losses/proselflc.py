@@ -41,7 +41,7 @@ def global_trust(
         progress: `t / Gamma`, iterations done over iterations planned: a number
             or a tensor of any shape.
         exp_base: Sharpness `B` of the transition, positive. The paper searches
-            {8, 10, 12, 14, 16}; the first arXiv version is `B = 1`.
+            {8, 10, 12, 14, 16}; the first arXiv version does not state it.
         transit_time_ratio: The progress at which trust is one half, in [0, 1];
             0.5 in the paper.
 
@@ -143,7 +143,7 @@ def proselflc(
 
     Reference:
         Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
-        Robust Deep Neural Networks", CVPR 2021, Eq. 6 and 7.
+        Robust Deep Neural Networks", CVPR 2021, Eq. 7.
     """
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:

@@ -72,7 +72,7 @@ def target_modification(
         0.3136
 
     Reference:
-        The form of Eq. 2 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
+        The form of Eq. 3 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
         itself is written so.
     """
     return _base.per_example(

@@ -82,7 +82,8 @@ class SelfEvolution:
             with one output `(batch, num_classes)` and a loss for distributions, for
             instance `keras.losses.CategoricalCrossentropy`.
         rounds: Number of trainings, the first one on the given labels included.
-            (The paper does not count that one.)
+            (The paper's Algorithm 2 counts it too, its authors' instructions for the
+            published code do not.)
         storage: Folder of the run. By default all is in memory, and a killed run
             begins again.
         first_build_model: As `build_model`, for the first round only, to train it

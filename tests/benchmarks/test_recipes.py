@@ -26,6 +26,7 @@ WORDS = {
     "true transitions": MATRIX > 0,
     "estimated": MATRIX,
     "examples": 1280,
+    "iterations": 500,
     "inputs": np.zeros((1280, 2)),
     "network": lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(10)]),
 }
@@ -140,6 +141,13 @@ def test_settings_of_the_papers():
     schedule = _networks.make_optimizer(proselflc.training, steps)._learning_rate
     values = [float(schedule(step)) for step in (0, 15_200, 22_200, steps - 1)]
     assert values == pytest.approx([0.1, 0.01, 0.001, 0.001])
+    dmi = recipes.load("seal/table3")
+    method = dmi.methods["DMI"]
+    optimizer = _networks.make_optimizer(
+        dmi.training, 1000, method.learning_rate, method.schedule
+    )
+    values = [float(optimizer._learning_rate(step)) for step in (499, 500)]
+    assert values == pytest.approx([1e-6, 0.5e-6])
     equal = recipes.load("equal_loss/table1_cifar10")
     schedule = _networks.make_optimizer(equal.training, 1000)._learning_rate
     assert float(schedule(500)) == pytest.approx(0.05)

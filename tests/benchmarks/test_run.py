@@ -142,6 +142,32 @@ def test_equal_loss_at_zero_on_smoothed_labels_is_label_smoothing(tmp_path):
     assert first["curve"]["loss"] == pytest.approx(second["curve"]["loss"], rel=1e-4)
 
 
+ITERATIONS = (
+    RECIPE.split("[methods.CE]")[0].replace("epochs = 4", "iterations = 10")
+    + """
+[methods.ProSelfLC]
+loss = "ProSelfLC"
+callback = { name = "GlobalTrust", total_iterations = "iterations" }
+arguments = { exp_base = 8.0 }
+"""
+)
+
+
+def test_a_recipe_in_iterations_ends_with_the_last_of_them(tmp_path):
+    size = {"counts": (96, 48), "shape": (6, 6, 1), "classes": 4}
+    custom = write_recipe(tmp_path, ITERATIONS, **size)
+    whole, half = [
+        start(custom, tmp_path, *SYMMETRIC, "--budget", budget)[-1]
+        for budget in ("1", "0.5")
+    ]
+    assert (whole["epochs"], whole["iterations"]) == (2, 10)
+    assert (half["epochs"], half["iterations"]) == (1, 5)
+    # Trust after 6 and 10 of 10 steps, and after 5 of 5.
+    trusts = [1 / (1 + np.exp(-8 * (share - 0.5))) for share in (0.6, 1.0)]
+    assert whole["curve"]["global_trust"] == pytest.approx(trusts, rel=1e-5)
+    assert half["curve"]["global_trust"] == pytest.approx(trusts[1:], rel=1e-5)
+
+
 D2L = (
     # The search begins after a warm-up and a window of five epochs.
     RECIPE.split("[methods.CE]")[0].replace("epochs = 4", "epochs = 7")
@@ -366,8 +392,9 @@ def test_devices_that_do_not_divide_a_batch():
 
 def test_epochs_of_a_recipe():
     training = recipes.load("proselflc/table4").training
-    assert _training.epochs_of(training, 50_000, 1.0) == 153
-    assert _training.epochs_of(training, 50_000, 0.1) == 15
+    # 30,000 iterations are 153 epochs of 196, and twelve more.
+    assert _training.epochs_of(training, 50_000, 1.0) == 154
+    assert _training.epochs_of(training, 50_000, 0.1) == 16
     assert _training.epochs_of(training, 50_000, 1e-6) == 1
 
 

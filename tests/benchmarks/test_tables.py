@@ -65,6 +65,20 @@ def row(text, name):
     return [cell.strip() for cell in line.strip("|").split("|")][1:]
 
 
+def test_seal_is_counted_in_both_ways(monkeypatch):
+    recipe = tables.recipes.load("seal/table1")
+    recipe.expected[0]["iterations"]["SEAL"] = 1
+    monkeypatch.setattr(tables.recipes, "load", lambda name: recipe)
+    curves = [{"test_accuracy": values} for values in ([0.8, 0.7], [0.9, 0.85])]
+    report = {"label_accuracy": 0.9, "label_distance": 0.5}
+    seal = {"method": "SEAL", "last": 0.85, "best": 0.9, "curve": curves[1]}
+    text = tables.render(
+        [record("a", **seal, stages=curves[:1], reports=[report, report])]
+    )
+    assert row(text, "SEAL, 1 trainings") == ["70.0 (80.0)", "80.7 ± 0.4", "-10.7"]
+    assert row(text, "SEAL, 2 trainings") == ["85.0 (90.0)", "80.7 ± 0.4", "+4.3"]
+
+
 def test_mean_spread_paper_and_difference():
     text = tables.render([record("a", last=0.70), record("b", last=0.74, seed=1)])
     assert row(text, "method") == ["40%", "paper", "difference"]
