@@ -48,7 +48,7 @@ def parse_arguments(arguments=None):
     add("--noise", nargs="+", help="noises of the recipe")
     add("--rate", nargs="+", type=float, help="noise rates of the recipe")
     add("--method", nargs="+", help="methods of the recipe")
-    add("--seeds", type=_positive, default=3, help="number of seeds (3)")
+    add("--seeds", type=_positive, help="number of seeds (the recipe's, mostly 3)")
     add("--first-seed", type=int, default=0, help="the first of them (0)")
     add("--source", help="where the data set is; by default it is downloaded")
     add("--labels", nargs="+", default=[], metavar="FILE[:KEY]", help="noisy labels")
@@ -121,7 +121,8 @@ def select(recipe, args):
     """
     methods = _named("method", args.method, recipe.methods)
     cells = []
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
+    seeds = args.seeds or recipe.seeds
+    for seed in range(args.first_seed, args.first_seed + seeds):
         for noise in _named("noise", args.noise, recipe.noise):
             entry = recipe.noise[noise]
             for rate in _rates(recipe, args, entry):

@@ -178,6 +178,7 @@ class Recipe:
             and `not_run` (of methods that the recipe does not train, such as those
             that the paper quotes), in percent for each rate.
         paper: What the recipe follows.
+        seeds: How many the paper has, or else three.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Recipe:
     methods: dict
     expected: list = dataclasses.field(default_factory=list)
     paper: str | None = None
+    seeds: int = 3
 
     def expected_figure(self, method, noise, rate):
         """Return `(percent, spread or None, which epoch)` of the paper, or None."""

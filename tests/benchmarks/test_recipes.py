@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import _data, _methods, _networks, recipes
+from benchmarks import _data, _methods, _networks, recipes, run
 from keras_noisy import losses, models
 
 PAPERS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "papers"
@@ -129,6 +129,116 @@ def test_expected_figures_are_the_papers(name):
             assert re.search(r"[^\n]{0,160}".join(row), text.replace("\n", " ")), row
         for spreads in table.get("spreads", {}).values():
             assert all(f"{spread:.2f}" in text for spread in spreads)
+
+
+PROSELFLC = {
+    "iterations": 30_000,
+    "batch_size": 256,
+    "optimizer": ("SGD", 0.1, 0.9),
+    "weight_decay": 5e-4,
+    "changes": {15_000: 0.01, 22_000: 0.001},
+    "augmentation": "crop_flip",
+}
+EQUAL_LOSS = {
+    "optimizer": ("SGD", 0.1, 0.9),
+    "nesterov": True,
+    "weight_decay": 5e-3,
+    "kind": "cosine",
+    "augmentation": "crop_flip",
+}
+LARGE = {
+    "batch_size": 2048,
+    "optimizer": ("SGD", 0.8, 0.9),
+    "weight_decay": 1e-4,
+    "kind": "cosine",
+    "cut": 224,
+}
+# What the papers state: ProSelfLC, Section 5.1 and 5.2; SEAL, Appendix A; Equal Loss,
+# Section 3. What they do not state is not here. Changes of the learning rate are in
+# the unit of the length.
+STATEMENTS = {
+    "proselflc/table3_cifar100": {**PROSELFLC, "network": "resnet44"},
+    "proselflc/table3_imagenet": {
+        "batch_size": 64,
+        "optimizer": ("SGD", 2e-3, 0.95),
+        "weight_decay": 1e-4,
+        "kind": "polynomial",
+        "network": "resnet50",
+    },
+    "proselflc/table4": {**PROSELFLC, "network": "resnet44"},
+    "proselflc/table5": {**PROSELFLC, "network": "resnet44"},
+    "proselflc/table6": {
+        "iterations": 10_000,
+        "batch_size": 256,
+        "optimizer": ("SGD", 0.01, 0.9),
+        "weight_decay": 5e-4,
+        "network": "resnet50",
+    },
+    "equal_loss/table1_cifar10": {**EQUAL_LOSS, "network": "eight_layer_cnn"},
+    "equal_loss/table1_cifar100": {**EQUAL_LOSS, "network": "resnet44"},
+    "equal_loss/table2": {**LARGE, "network": "resnet50"},
+    "equal_loss/table2_resnet101": {**LARGE, "network": "resnet101"},
+    "seal/table1": {
+        "epochs": 50,
+        "batch_size": 64,
+        "optimizer": ("SGD", 0.01, 0.5),
+        "weight_decay": 0.0,
+        "network": "mnist_cnn",
+        "augmentation": None,
+    },
+    "seal/table2": {
+        "epochs": 150,
+        "batch_size": 128,
+        "optimizer": ("SGD", 0.1, 0.9),
+        "weight_decay": 5e-4,
+        "changes": {60: 0.02, 120: 0.004},
+        "augmentation": "crop_flip",
+        "network": "wide_resnet_28_10",
+    },
+    "seal/table3": {
+        "epochs": 10,
+        "batch_size": 256,
+        "optimizer": ("SGD", 1e-3, 0.9),
+        "weight_decay": 1e-3,
+        "changes": {5: 1e-4},
+        "cut": 224,
+        "network": "resnet50",
+    },
+}
+STATEMENTS["seal/table1_unit_scale"] = STATEMENTS["seal/table1"]
+
+
+@pytest.mark.parametrize("name", OF_PAPERS)
+def test_a_dry_run_says_what_the_paper_states(name, tmp_path, capsys):
+    recipe, stated = recipes.load(name), STATEMENTS[name]
+    run.main([name, "--dry-run", "--seeds", "1", "--out", str(tmp_path)])
+    *runs, last = capsys.readouterr().out.splitlines()
+    rates = {
+        noise: len(entry.get("rates", [None])) for noise, entry in recipe.noise.items()
+    }
+    assert len(runs) == len(recipe.methods) * sum(rates.values())
+    unit = "epochs" if recipe.training.epochs else "iterations"
+    length = stated.get(unit, recipe.training.length)
+    assert last.startswith(f"{len(runs)} runs of {length} {unit}, budget 1;")
+    assert recipe.training.batch_size == stated.get(
+        "batch_size", recipe.training.batch_size
+    )
+    optimizer = recipe.training.optimizer
+    found = [optimizer[key] for key in ("name", "learning_rate", "momentum")]
+    assert tuple(found) == stated["optimizer"]
+    assert optimizer.get("nesterov", False) == stated.get("nesterov", False)
+    assert recipe.network["name"] == stated["network"]
+    assert recipe.network.get("weight_decay", 0.0) == stated["weight_decay"]
+    if "augmentation" in stated:
+        assert recipe.training.augmentation == stated["augmentation"]
+    if "cut" in stated:
+        assert recipe.training.augmentation["cut"] == stated["cut"]
+    if "kind" in stated:
+        assert recipe.training.schedule["kind"] == stated["kind"]
+    schedule = _networks.make_optimizer(recipe.training, 100 * length)._learning_rate
+    for at, rate in stated.get("changes", {}).items():
+        assert float(schedule(100 * at)) == pytest.approx(rate)
+        assert float(schedule(100 * at - 1)) > 1.5 * rate
 
 
 def test_settings_of_the_papers():
