@@ -297,10 +297,12 @@ ELSEWHERE = {
     "callbacks.with_sample_ids": "callbacks/test_seal.py",
     "noise.instance_dependent": "noise/test_instance_dependent.py",
     "training.CoTeaching": "training/test_co_teaching.py",
+    "training.Distillation": "training/test_distillation.py",
     "training.DynamicBootstrapping": "training/test_dynamic_bootstrapping.py",
     "training.Masking": "training/test_masking.py",
     "training.NoiseAdaptation": "training/test_noise_adaptation.py",
     "training.SelfEvolution": "training/test_self_evolution.py",
+    "training.self_distillation": "training/test_distillation.py",
     "training.generate_instance_dependent_noise": (
         "training/test_instance_dependent_noise.py"
     ),

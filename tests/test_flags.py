@@ -152,6 +152,12 @@ FLAGS = {
     "noise.symmetric: include_original": lambda value: noise.symmetric(
         3, 0.5, include_original=value
     ),
+    "training.Distillation: from_logits": lambda value: training.Distillation(
+        build_model(), build_model(), from_logits=value
+    ),
+    "training.self_distillation: from_logits": lambda value: training.self_distillation(
+        build_model, X, IDS, from_logits=value
+    ),
     "training.Masking: from_logits": lambda value: training.Masking(
         build_model(),
         structure=np.eye(2),
@@ -235,4 +241,5 @@ def test_flags_are_bools(flag):
 DELEGATES = {
     "NoisyLabelLoss": ("MeanAbsoluteError", "mean_absolute_error"),
     "generate_instance_dependent_noise": ("SelfEvolution",),
+    "self_distillation": ("Distillation",),
 }

@@ -81,6 +81,9 @@ training.SelfEvolution(build_model())  # Keras ships no types: a model may be ca
 training.SelfEvolution(build_model, rounds="3")  # type: ignore[arg-type]
 pair = training.CoTeaching(build_model(), build_model(), forget_rate=0.4)
 pair.set_epoch(3)
+taught = training.Distillation(build_model(), build_model(), epsilon=0.3)
+taught = training.self_distillation(build_model, x, y, epochs=2)
+training.Distillation(build_model())  # type: ignore[call-arg]
 adapted = training.NoiseAdaptation(build_model(), transition_matrix=matrix)
 learnt: tuple[int, ...] = adapted.transition_matrix.shape
 masked = training.Masking(build_model(), structure=matrix > 0, transition_matrix=matrix)

@@ -1,6 +1,7 @@
 """Training procedures: SEAL's rounds, models around networks, noise to make."""
 
 from keras_noisy.training.co_teaching import CoTeaching
+from keras_noisy.training.distillation import Distillation, self_distillation
 from keras_noisy.training.dynamic_bootstrapping import DynamicBootstrapping
 from keras_noisy.training.instance_dependent_noise import (
     generate_instance_dependent_noise,
@@ -11,9 +12,11 @@ from keras_noisy.training.self_evolution import SelfEvolution
 
 __all__ = [
     "CoTeaching",
+    "Distillation",
     "DynamicBootstrapping",
     "Masking",
     "NoiseAdaptation",
     "SelfEvolution",
     "generate_instance_dependent_noise",
+    "self_distillation",
 ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
+from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._typing import Self
+from keras_noisy._step import replicas
+from keras_noisy._typing import Self, Tensor
+from keras_noisy.losses import NoisyLabelLoss
 
 
 class AroundNetworks(keras.Model):
@@ -60,3 +63,48 @@ class AroundNetworks(keras.Model):
             for name in cls._networks
         }
         return cls(**{**config, **networks})
+
+
+def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:
+    """Return a compiled loss without its reduction, shape `(batch, ...)`.
+
+    Args:
+        owner: Name of the model, for errors.
+        loss: What `compile` was given.
+        y: Labels.
+        output: Output of a network, `(batch, ..., num_classes)`.
+    """
+    loss = keras.losses.get(loss)
+    if loss is None:
+        raise ValueError(
+            f"{owner}: the model must be compiled with a `loss`. Received: loss=None."
+        )
+    if isinstance(loss, NoisyLabelLoss):
+        values = loss.call(y, output)
+    else:
+        # As `Loss.__call__` does, which also reduces.
+        dtype = keras.config.floatx()
+        call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        values = call(ops.cast(y, dtype), ops.cast(output, dtype))
+    if len(values.shape) != len(output.shape) - 1:
+        raise ValueError(
+            f"{owner}: the loss must have one value for each example, of shape "
+            f"{tuple(output.shape[:-1])}. Received: {loss!r}, which has shape "
+            f"{tuple(values.shape)}."
+        )
+    return values
+
+
+def weights_per_example(sample_weight: Any, values: Tensor) -> Tensor:
+    """Return weights of the shape of `values`, ones where there are none."""
+    if sample_weight is None:
+        return ops.ones_like(values)
+    weights = ops.cast(ops.convert_to_tensor(sample_weight), values.dtype)
+    return ops.reshape(weights, ops.shape(values))
+
+
+def penalties(model: keras.Model, dtype: str) -> Any:
+    """Return this replica's part of what layers add to the loss."""
+    # Keras adds up what the replicas return.
+    total = sum(ops.sum(ops.cast(other, dtype)) for other in model.losses)
+    return total / replicas.num_replicas()

@@ -10,7 +10,6 @@ from keras import ops
 from keras_noisy._checks import errors
 from keras_noisy._step import replicas
 from keras_noisy._typing import Logs, Tensor
-from keras_noisy.losses import NoisyLabelLoss
 from keras_noisy.training import _around, _callbacks
 
 _OWNER = "CoTeaching"
@@ -168,42 +167,14 @@ class CoTeaching(_around.AroundNetworks):
         """Return the loss of both networks; in an evaluation that of `network`."""
         if not isinstance(y_pred, (tuple, list)):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        first, second = (self._per_example(y, output) for output in y_pred)
-        weight = ops.ones_like(first)
-        if sample_weight is not None:
-            sample_weight = ops.cast(ops.convert_to_tensor(sample_weight), first.dtype)
-            weight = ops.reshape(sample_weight, ops.shape(first))
+        first, second = (
+            _around.loss_per_example(_OWNER, self.loss, y, output) for output in y_pred
+        )
+        weight = _around.weights_per_example(sample_weight, first)
         first, second, weight = (ops.ravel(t) for t in (first, second, weight))
         loss = _mean_over(_smallest(second, weight, self.keep_rate), first * weight)
         loss += _mean_over(_smallest(first, weight, self.keep_rate), second * weight)
-        for other in self.losses:
-            # Keras adds up what the replicas return.
-            penalty = ops.sum(ops.cast(other, loss.dtype))
-            loss += penalty / replicas.num_replicas()
-        return loss
-
-    def _per_example(self, y, output):
-        """Return the compiled loss without its reduction."""
-        loss = keras.losses.get(self.loss)
-        if loss is None:
-            raise ValueError(
-                f"{_OWNER}: the model must be compiled with a `loss`. Received: "
-                "loss=None."
-            )
-        if isinstance(loss, NoisyLabelLoss):
-            values = loss.call(y, output)
-        else:
-            # As `Loss.__call__` does, which also reduces.
-            dtype = keras.config.floatx()
-            call = loss.call if isinstance(loss, keras.losses.Loss) else loss
-            values = call(ops.cast(y, dtype), ops.cast(output, dtype))
-        if len(values.shape) != len(output.shape) - 1:
-            raise ValueError(
-                f"{_OWNER}: the loss must have one value for each example, of shape "
-                f"{tuple(output.shape[:-1])}. Received: {self.loss!r}, which has shape "
-                f"{tuple(values.shape)}."
-            )
-        return values
+        return loss + _around.penalties(self, loss.dtype)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

@@ -7,6 +7,7 @@ import pytest
 from keras_noisy import noise
 from keras_noisy.training import (
     CoTeaching,
+    Distillation,
     DynamicBootstrapping,
     Masking,
     NoiseAdaptation,
@@ -39,6 +40,7 @@ def without_shape():
 
 AROUND = {
     "CoTeaching": lambda build: CoTeaching(build(), build(), forget_rate=0.2),
+    "Distillation": lambda build: Distillation(build(), build(), from_logits=True),
     "DynamicBootstrapping": lambda build: DynamicBootstrapping(
         build(), warmup_epochs=1, seed=0
     ),

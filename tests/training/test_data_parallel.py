@@ -42,6 +42,8 @@ WAYS = {
     ),
     "co-teaching": lambda: around(training.CoTeaching(
         build_network(), build_network(), forget_rate=0.4, num_gradual=2)),
+    "distillation": lambda: around(training.Distillation(
+        build_network(), build_network(), temperature=2.0, from_logits=True)),
     "S-adaptation": lambda: around(training.NoiseAdaptation(
         build_network(), transition_matrix=noise.symmetric(4, 0.3), from_logits=True)),
     "Masking": lambda: around(training.Masking(
