@@ -38,7 +38,12 @@ SHARED = {
 # See the License for the specific language governing permissions and
 # limitations under the License.""",
     "buttons": """\
-<table align="left">
+<table class="tfo-notebook-buttons" align="left">
+  <td>
+    <a target="_blank" href="{nbviewer}/blob/main/examples/{name}"><img \
+src="https://nbviewer.org/static/img/nav_logo.svg" height="32" alt="" />View \
+on nbviewer</a>
+  </td>
   <td>
     <a target="_blank" href="{colab}/blob/main/examples/{name}"><img \
 src="https://www.tensorflow.org/images/colab_logo_32px.png" alt="" />Run in Google \
@@ -107,9 +112,16 @@ def _source(cell, name):
     """Return the source of a cell, with the present address of the repository."""
     if cell.id in SHARED:
         path = REPOSITORY.removeprefix("https://github.com/")
-        colab = f"https://colab.research.google.com/github/{path}"
-        text = SHARED[cell.id].replace("{repository}", REPOSITORY)
-        return text.replace("{colab}", colab).replace("{name}", name)
+        stands_for = {
+            "{repository}": REPOSITORY,
+            "{colab}": f"https://colab.research.google.com/github/{path}",
+            "{nbviewer}": f"https://nbviewer.org/github/{path}",
+            "{name}": name,
+        }
+        text = SHARED[cell.id]
+        for word, address in stands_for.items():
+            text = text.replace(word, address)
+        return text
     return re.sub(r"https://github\.com/[\w.-]+/keras-noisy", REPOSITORY, cell.source)
 
 

@@ -1,5 +1,6 @@
 """README and docs: code blocks run, links lead somewhere, figures are the results'."""
 
+import contextlib
 import pathlib
 import re
 
@@ -36,7 +37,12 @@ def test_code_blocks_run(page, monkeypatch, tmp_path):
     for name in re.findall(imports, "".join(blocks), re.MULTILINE):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
-    run_blocks(page)
+    with contextlib.ExitStack() as stack:
+        if any("tensorflow_datasets" in block for block in blocks):
+            tfds = pytest.importorskip("tensorflow_datasets")
+            # `tfds.load` downloads nothing, and returns few random examples.
+            stack.enter_context(tfds.testing.mock_data(num_examples=64))
+        run_blocks(page)
 
 
 @each_page
