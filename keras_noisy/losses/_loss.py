@@ -23,10 +23,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy import _keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Check, Interval
 from keras_noisy._typing import DType, Self, Tensor, TensorLike
-from keras_noisy.losses._base import HALF_PRECISION, as_tensor
+from keras_noisy.losses._tensors import HALF_PRECISION, as_tensor
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
@@ -193,9 +194,10 @@ class NoisyLabelLoss(KerasLoss):
         sample_weight: TensorLike | None = None,
     ) -> Tensor:
         """Return the reduced loss, as `keras.losses.Loss` does."""
-        return super().__call__(
-            y_true, self._cast_keeping_logits(y_pred), sample_weight
-        )
+        # Keras casts too. It would drop the softmax's logits, and under mixed
+        # precision a saturated output would then look like a clipped one.
+        y_pred = _keras.cast_with_logits(as_tensor(y_pred), self.dtype)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
@@ -211,26 +213,6 @@ class NoisyLabelLoss(KerasLoss):
 
     def _own_config(self):
         return {name: getattr(self, name) for name in self.hyperparameters}
-
-    def _cast_keeping_logits(self, y_pred):
-        """Cast to the loss's dtype without losing what Keras hung on the tensor.
-
-        `Loss.__call__` casts too. It would drop the softmax's logits, and under
-        mixed precision a saturated output would then look like a clipped one.
-        Without logits the cast is left to it, because it reads the mask first,
-        which in a traced JAX array is no attribute that could be copied.
-        """
-        y_pred = as_tensor(y_pred)
-        logits = getattr(y_pred, "_keras_logits", None)
-        is_cast = keras.backend.standardize_dtype(y_pred.dtype) == self.dtype
-        if logits is None or is_cast:
-            return y_pred
-        cast = ops.cast(y_pred, self.dtype)
-        cast._keras_logits = logits
-        mask = getattr(y_pred, "_keras_mask", None)
-        if mask is not None:
-            cast._keras_mask = mask
-        return cast
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, in a form that JSON holds."""

@@ -10,7 +10,7 @@ from keras import ops
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._step import sample_ids, tables
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
 
 @_loss.arguments(
@@ -74,8 +74,8 @@ def early_learning_regularization(
         Labels", NeurIPS 2020.
     """
     owner = "early_learning_regularization"
-    y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
-    _base.check_same_shape(owner, "target", target, y_pred)
+    y_pred, target = _tensors.as_tensor(y_pred), _tensors.as_tensor(target)
+    _tensors.check_same_shape(owner, "target", target, y_pred)
 
     def formula(q, p):
         rest = 1 - ops.stop_gradient(ops.cast(target, p.exp.dtype))
@@ -84,7 +84,7 @@ def early_learning_regularization(
         bounded = ops.where(disagreement > floor, disagreement, floor)
         return p.cross_entropy(q) + weight * ops.log(bounded)
 
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 # Without a bound the loss would fall for ever as the network agrees with itself.
@@ -129,9 +129,9 @@ def updated_target(
         Labels", NeurIPS 2020.
     """
     owner = "updated_target"
-    y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
-    _base.check_same_shape(owner, "target", target, y_pred)
-    p = _base.prediction(owner, y_pred, from_logits).probabilities
+    y_pred, target = _tensors.as_tensor(y_pred), _tensors.as_tensor(target)
+    _tensors.check_same_shape(owner, "target", target, y_pred)
+    p = _prediction.read(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
 
@@ -221,7 +221,10 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         """Return one loss per example."""
         targets, ids = sample_ids.current(Targets)
         if targets is None:
-            return _refuse_gradient(self._cross_entropy(y_true, y_pred))
+            owner = type(self).__name__
+            return _refuse_gradient(
+                _formula.cross_entropy(owner, y_true, y_pred, self.from_logits)
+            )
         _, target = targets.updated(ids, y_pred)
         return early_learning_regularization(
             y_true,
@@ -229,15 +232,6 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
             target=target,
             weight=self.weight,
             from_logits=self.from_logits,
-        )
-
-    def _cross_entropy(self, y_true, y_pred):
-        return _base.per_example(
-            type(self).__name__,
-            y_true,
-            y_pred,
-            self.from_logits,
-            lambda q, p: p.cross_entropy(q),
         )
 
 

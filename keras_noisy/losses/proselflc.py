@@ -15,7 +15,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import clock as _step_clock
 from keras_noisy._typing import Self, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _prediction, _targets
 
 # What the arguments of global trust may be.
 TRUST = MappingProxyType(
@@ -91,7 +91,7 @@ def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
     Reference:
         Eq. 7 of Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _base.prediction("local_trust", y_pred, from_logits).local_trust()
+    return _prediction.read("local_trust", y_pred, from_logits).local_trust()
 
 
 @_loss.arguments(
@@ -158,7 +158,7 @@ def proselflc(
         e = g * trust
         return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
 
-    return _base.per_example(
+    return _formula.per_example(
         "proselflc", y_true, y_pred, from_logits, _targets.to_formula(target)
     )
 

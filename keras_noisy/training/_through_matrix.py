@@ -11,7 +11,7 @@ from keras import ops
 from keras_noisy._checks import errors
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
-from keras_noisy.losses import _base
+from keras_noisy.losses import _prediction
 from keras_noisy.training import _around
 
 # What a rate of zero becomes: its logarithm has to be learnt.
@@ -67,7 +67,7 @@ class ThroughMatrix(_around.AroundNetworks):
 
     def _noisy(self, output):
         owner, num_classes = type(self).__name__, len(self._initial_matrix)
-        p = _base.prediction(owner, output, self.from_logits)
+        p = _prediction.read(owner, output, self.from_logits)
         if p.num_classes != num_classes:
             expected = f"of shape ({p.num_classes}, {p.num_classes}), as the outputs"
             received = errors.describe_array(np.asarray(self._initial_matrix))

@@ -15,7 +15,7 @@ from keras_noisy._data import arrays, batch_statistics, predictions
 from keras_noisy._step import replicas, sample_ids
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
-from keras_noisy.losses import _base, _prior
+from keras_noisy.losses import _formula, _prediction, _prior
 from keras_noisy.training import _around, _callbacks, _random
 
 _OWNER = "DynamicBootstrapping"
@@ -245,7 +245,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             targets = targets * weight
         if self.mixup != "none":
             x, targets = self._mixed(x, targets, wrong)
-        p = _base.prediction(_OWNER, self.network(x, training=True), from_logits)
+        p = _prediction.read(_OWNER, self.network(x, training=True), from_logits)
         loss = ops.mean(p.cross_entropy(targets))
         divergence = _prior.divergence_of_mean(_OWNER, p, self.prior)
         loss += self.prior_weight * self._phase.value[0] * divergence
@@ -259,14 +259,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
     def _targets(self, y, y_pred, from_logits):
         """Return targets, probabilities of wrong labels, and losses as they are."""
         moves, _, temperature = ops.unstack(self._phase.value, 3)
-        seen = []
-
-        def formula(q, p):
-            seen.append((q, p))
-            return p.cross_entropy(q)
-
-        loss = _base.per_example(_OWNER, y, y_pred, from_logits, formula)
-        ((q, p),) = seen
+        labels, p = _formula.read(_OWNER, y, y_pred, from_logits)
+        loss = _formula.finish(labels, p.cross_entropy(labels.q))
         finite = ops.where(ops.isfinite(loss), loss, ops.zeros_like(loss))
         wrong = self._wrong_label_probability(finite)
         weight = (moves * wrong)[:, None]
@@ -274,7 +268,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             predicted = p.argmax_one_hot()
         else:
             predicted = ops.softmax(p.shifted / temperature, axis=-1)
-        targets = (1 - weight) * q + weight * predicted
+        targets = (1 - weight) * labels.q + weight * predicted
         return ops.stop_gradient(targets), ops.stop_gradient(wrong), loss
 
     def _wrong_label_probability(self, loss):
@@ -383,13 +377,9 @@ def _losses(model, x, y, steps):
 
     def losses_of(labels, outputs):
         labels = np.asarray(labels)
-        values = _base.per_example(
-            _OWNER,
-            labels.astype("float32") if labels.ndim == 2 else labels,
-            np.asarray(outputs, "float32"),
-            from_logits,
-            lambda q, p: p.cross_entropy(q),
-        )
+        labels = labels.astype("float32") if labels.ndim == 2 else labels
+        outputs = np.asarray(outputs, "float32")
+        values = _formula.cross_entropy(_OWNER, labels, outputs, from_logits)
         return np.array(ops.convert_to_numpy(values), "float64")
 
     if y is not None:

@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 from keras_noisy import losses
-from keras_noisy.losses import _base
+from keras_noisy.losses import _labels, _tensors
 
 from . import reference as ref
 
@@ -473,7 +473,7 @@ def test_ids_that_are_not_whole_numbers(value):
 def test_bad_ids_in_compiled_code(bad, column, monkeypatch):
     """The loss shows NaN; gradients of that row are zero, and the others right."""
     # Gradients are taken without compiling: what matters is that ids are unseen.
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     dtype = "int32" if isinstance(bad, int) else "float32"
     ids = ref.IDS.astype(dtype)
     ids[3] = bad
@@ -513,7 +513,7 @@ def test_bad_ids_in_a_compiled_fit(jit):
 def test_large_unsigned_ids_do_not_wrap(dtype, monkeypatch):
     if dtype == "uint64" and ref.BACKEND != "tensorflow":
         pytest.skip("Keras makes no tensor of uint64 here, or a shorter one")
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     ids = np.array([np.iinfo(dtype).max, 1], dtype)
     loss = ref.to_numpy(smooth(ids, np.zeros((2, 5), "float32")))
     np.testing.assert_array_equal(np.isnan(loss), [True, False])
@@ -604,7 +604,7 @@ def which_branch(q):
     def of_distributions():
         return ops.zeros(ops.shape(q)[:-1], dtype="float32")
 
-    return _base.of_ids_if_one_hot(q, of_ids, of_distributions)
+    return _labels.Labels(q, None).by_class(of_ids, of_distributions)
 
 
 @pytest.mark.parametrize("labels", [ref.ONE_HOT, ref.SOFT], ids=["one-hot", "soft"])
@@ -619,8 +619,8 @@ def test_one_hot_labels_are_found_in_compiled_code(labels):
 
 def test_ids_of_one_hot_labels():
     found = ref.compiled(
-        lambda q: _base.of_ids_if_one_hot(
-            q, lambda ids: ids, lambda: ops.cast(ops.argmax(q, axis=-1), "int32")
+        lambda q: _labels.Labels(q, None).by_class(
+            lambda ids: ids, lambda: ops.cast(ops.argmax(q, axis=-1), "int32")
         )
     )(ref.tensor(ref.ONE_HOT.reshape(4, 4, -1), "float32"))
     np.testing.assert_array_equal(ref.to_numpy(found), ref.IDS.reshape(4, 4))
