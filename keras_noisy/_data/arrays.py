@@ -49,13 +49,6 @@ def as_arrays(owner, argument, data):
     return data
 
 
-def labels_of(labels):
-    """Return labels as an array; a column of them, as Keras's CIFAR has, as `(n,)`."""
-    labels = np.asarray(labels)
-    is_column = labels.ndim == 2 and labels.shape[1] == 1
-    return labels[:, 0] if is_column else labels
-
-
 def is_arrays(data):
     """Whether `data` is an array or a structure of them, not a data set."""
     leaves = keras.tree.flatten(data)

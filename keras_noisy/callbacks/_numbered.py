@@ -95,7 +95,7 @@ class Numbered(keras.callbacks.Callback):
                 else self._entries("sample_weight", sample_weight),
                 batch_size=errors.check_count(self.owner, "batch_size", batch_size),
                 shuffle=shuffle,
-                seed=seed,
+                seed=errors.check_seed(self.owner, seed, bits=63),
                 with_ids=True,
             )
             first = x[0]

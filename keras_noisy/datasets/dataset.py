@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy._checks.errors import message
-from keras_noisy.datasets import _checks
-from keras_noisy.noise._checks import Described, check_sample_ids, describe_array
+from keras_noisy._checks.errors import (
+    Described,
+    check_choice,
+    describe_array,
+    message,
+)
+from keras_noisy._checks.labels import check_labels, check_sample_ids
+from keras_noisy.datasets import _shared
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 
@@ -50,7 +55,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     superclasses: np.ndarray | None = None
     superclass_names: tuple[str, ...] | None = None
-    order: str = _checks.FILE
+    order: str = _shared.FILE
     # None in the constructor only.
     train_ids: np.ndarray = None  # type: ignore[assignment]
     noisy_labels: NoisyLabels | None = None
@@ -59,13 +64,12 @@ class Dataset:
         num_classes = len(self.class_names) if self.class_names is not None else None
         for split in ("train", "test"):
             name = f"y_{split}"
-            labels = getattr(self, name)
-            labels = _checks.as_class_ids("Dataset", name, labels, num_classes)
-            object.__setattr__(self, name, labels)
+            labels = check_labels(
+                "Dataset", name, getattr(self, name), num_classes=num_classes
+            )
+            object.__setattr__(self, name, labels.astype(np.int64))
             self._check_length(name, labels, f"x_{split}", getattr(self, f"x_{split}"))
-        if self.order not in _checks.ORDERS:
-            expected = f"one of {', '.join(map(repr, _checks.ORDERS))}"
-            raise ValueError(message("Dataset", "order", expected, self.order))
+        check_choice("Dataset", "order", self.order, _shared.ORDERS)
         self._check_ids()
         self._check_noisy_labels()
 
@@ -165,13 +169,13 @@ class Dataset:
             ModuleNotFoundError: If TensorFlow is not installed.
         """
         owner = "Dataset.pipeline"
-        _checks.check_split(owner, split, self.splits)
-        tf = _checks.require(owner, "tensorflow", "a tf.data pipeline")
+        check_choice(owner, "split", split, self.splits)
+        tf = _shared.require(owner, "tensorflow", "a tf.data pipeline")
         x, y, ids = self.x_train, self.y_train, self.train_ids
         if split == "test":
             x, y, ids = self.x_test, self.y_test, np.arange(len(self.y_test))
         if labels is not None:
-            y = _checks.labels_for(owner, labels, len(y))
+            y = _shared.labels_for(owner, labels, len(y))
         return tf.data.Dataset.from_tensor_slices((ids, x, y))
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._checks.errors import as_integer, check_bool, check_count, message
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, Data
 
@@ -231,7 +231,7 @@ def _check_crop_flip(images, padding):
         mend = "Give images without a channel axis one: `images[..., None]`."
         shape = np.shape(images)
         raise ValueError(message("crop_flip", "images.shape", expected, shape, mend))
-    check_count("crop_flip", "padding", padding, low=0)
+    check_count("crop_flip", "padding", padding, low=0, high=10**4)
 
 
 def _augmentation(augment, x):
@@ -239,7 +239,7 @@ def _augmentation(augment, x):
     if augment is None or callable(augment):
         return augment
     expected = f"None, one of {_AUGMENTATIONS}, or a function of (inputs, generator)"
-    if augment not in _AUGMENTATIONS:
+    if not isinstance(augment, str) or augment not in _AUGMENTATIONS:
         raise ValueError(message(_OWNER, "augment", expected, augment))
     shape = getattr(x, "shape", None)
     if shape is None or len(shape) != 4:
@@ -251,11 +251,8 @@ def _augmentation(augment, x):
 
 def _seed_words(seed):
     words = list(seed) if isinstance(seed, (list, tuple)) else [seed]
-    are_valid = all(
-        hasattr(word, "__index__") and not isinstance(word, bool) and word >= 0
-        for word in words
-    )
-    if not (words and are_valid):
-        expected = "a non-negative integer, or a sequence of them"
+    numbers = [as_integer(word) for word in words]
+    if not words or any(word is None or not 0 <= word < 2**63 for word in numbers):
+        expected = "a non-negative integer below 2**63, or a sequence of them"
         raise ValueError(message(_OWNER, "seed", expected, seed))
-    return [int(word) for word in words]
+    return numbers

@@ -147,9 +147,7 @@ def proselflc(
     """
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
-        global_trust = errors.check_number(
-            "proselflc", "global_trust", global_trust, low=0, high=1
-        )
+        global_trust = _loss.WEIGHT("proselflc", "global_trust", global_trust)
 
     def target(q, p):
         trust = p.local_trust()

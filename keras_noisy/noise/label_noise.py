@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import Described, check_bool, message
+from keras_noisy._checks.labels import check_class_ids, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
@@ -16,15 +18,9 @@ from keras_noisy.noise._alias_tables import (
     draw_numpy,
     draw_tensorflow,
 )
-from keras_noisy.noise._checks import (
-    Described,
-    check_class_ids,
-    check_sample_ids,
-    check_seed,
-    is_integer,
-)
 from keras_noisy.noise._hashing import (
     STREAM_BERNOULLI,
+    check_seed,
     derive_keys,
     hash_numpy,
     hash_tensorflow,
@@ -222,9 +218,7 @@ def add_label_noise(
         check_transition_matrix(owner, transition_matrix),
         seed=check_seed(owner, seed),
     )
-    if not is_integer(start_id) or not 0 <= start_id < 2**63:
-        error = ValueError if is_integer(start_id) else TypeError
-        raise error(message(owner, "start_id", "an integer in [0, 2**63)", start_id))
+    start_id = errors.check_seed(owner, start_id, argument="start_id", bits=63)
     _check_dataset(owner, dataset, check_bool(owner, "batched", batched))
 
     def with_noise(sample_id, element):
