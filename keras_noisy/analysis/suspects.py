@@ -127,10 +127,11 @@ class Suspects:
             are equally suspicious are found together.
         """
         truth = np.asarray(is_corrupted)
-        if truth.shape != self.sample_id.shape or truth.dtype != bool:
-            expected = f"a mask of shape ({len(self)},) and dtype bool"
+        if truth.shape != self.sample_id.shape or not np.isin(truth, (0, 1)).all():
+            expected = f"a mask of shape ({len(self)},)"
             received = describe_array(truth)
             raise ValueError(message("Suspects", "is_corrupted", expected, received))
+        truth = truth.astype(bool)
         wrong = truth[self.sample_id]
         # Of equal ones the last stands for all.
         last = np.searchsorted(-self.confidence, -self.confidence, side="right")
