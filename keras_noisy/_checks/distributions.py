@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy._checks.errors import Described, describe_array, message
+from keras_noisy._checks.errors import Described, as_array, describe_array, message
 from keras_noisy._typing import ArrayLike, FloatArray
 
 # How far predictions may sum from one: half precision rounds a softmax of many classes
@@ -26,11 +26,7 @@ def pieces(array: np.ndarray) -> Iterator[slice]:
 
 def as_numbers(owner: str, argument: str, values: Any) -> np.ndarray:
     """Return `values` as an array of real numbers, or raise; a memory map stays so."""
-    try:
-        array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    except (TypeError, ValueError):
-        # Rows of several lengths.
-        array = np.empty((), object)
+    array = as_array(values)
     # NumPy does not know bfloat16 by itself.
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise TypeError(

@@ -146,6 +146,19 @@ def describe_array(array: np.ndarray) -> Described:
     return Described(f"array of shape {array.shape} and dtype {array.dtype}")
 
 
+def as_array(values: Any) -> np.ndarray:
+    """Return `values` as an array; what is none, as rows of several lengths, as `()`."""
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "detach"):
+        # A torch tensor, which can be on a device.
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.empty((), object)
+
+
 def check_bool(owner: str, argument: str, value: Any) -> bool:
     """Return `value`, or raise unless it is True or False."""
     if not isinstance(value, bool):

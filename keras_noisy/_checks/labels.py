@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy._checks.errors import Described, describe_array, message
+from keras_noisy._checks.errors import Described, as_array, describe_array, message
 from keras_noisy._typing import ArrayLike, BoolArray, IntArray
 
 # Marks an example whose true class is not verified.
@@ -20,9 +20,7 @@ _CURE = "`classes, labels = np.unique(labels, return_inverse=True)` makes class 
 
 def labels_of(labels: Any) -> np.ndarray:
     """Return labels as an array; a column of them, as Keras's CIFAR has, as `(n,)`."""
-    if hasattr(labels, "detach"):
-        labels = labels.detach().cpu()
-    labels = np.asarray(labels)
+    labels = as_array(labels)
     is_column = labels.ndim == 2 and labels.shape[1] == 1
     return labels[:, 0] if is_column else labels
 
@@ -46,11 +44,7 @@ def check_labels(
         num_classes: Number of classes, if it is known.
         unverified: Whether -1 may stand for a class that is not known.
     """
-    try:
-        array = labels_of(labels)
-    except ValueError:
-        # Rows of several lengths.
-        array = np.empty((), object)
+    array = labels_of(labels)
     if array.size == 0 and array.ndim == 1 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # An empty list has no dtype of its own.
     if array.ndim != 1 or size not in (None, len(array)):
@@ -136,8 +130,10 @@ def check_class_ids(
     check_range(owner, argument, array, num_classes)
 
 
-def check_sample_ids(owner: str, argument: str, array: np.ndarray) -> None:
-    """Raise unless an array holds non-negative integers."""
+def check_sample_ids(
+    owner: str, argument: str, array: np.ndarray, shape: tuple[int, ...] | None = None
+) -> IntArray:
+    """Return an array of non-negative integers, or raise."""
     expected = "non-negative integers"
     if array.dtype.kind not in "iu":
         mend = "Number the samples, e.g. with dataset.enumerate()."
@@ -147,3 +143,7 @@ def check_sample_ids(owner: str, argument: str, array: np.ndarray) -> None:
             f"array of shape {array.shape} with minimum {int(array.min())}"
         )
         raise ValueError(message(owner, argument, expected, received))
+    if shape is not None and array.shape != shape:
+        expected = f"of shape {shape}, one id for each label"
+        raise ValueError(message(owner, argument, expected, describe_array(array)))
+    return array

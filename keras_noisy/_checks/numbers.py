@@ -59,20 +59,15 @@ class Interval:
 
 def _as_number(value):
     """Return a number of Python, NumPy or a backend as a float, all else as None."""
-    dtype = str(getattr(value, "dtype", ""))
-    is_other = (
-        isinstance(value, (bool, complex)) or "bool" in dtype or "complex" in dtype
-    )
-    is_scalar = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
-    if is_other or not is_scalar:
+    # Of NumPy, strings have `__float__`, and so have arrays of one number.
+    dtype = str(getattr(value, "dtype", "float"))
+    is_number = hasattr(value, "__float__") and ("float" in dtype or "int" in dtype)
+    if isinstance(value, bool) or not is_number or getattr(value, "shape", ()) != ():
         return None
     try:
         return float(value)
     except OverflowError:
         return math.inf
-    except (TypeError, ValueError):
-        # Of NumPy, a string has `__float__`.
-        return None
 
 
 def at_least_zero(mend: str = "") -> Interval:

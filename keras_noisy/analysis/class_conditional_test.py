@@ -223,6 +223,9 @@ def hold_out_class_conditional_test(
         Section 2 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
     """
     owner = "hold_out_class_conditional_test"
+    if not callable(build_model):
+        expected = "a function that returns a compiled model"
+        raise TypeError(message(owner, "build_model", expected, build_model))
     x = arrays.as_arrays(owner, "x", x)
     size = arrays.length(owner, "x", x)
     fit = {"size": size, "num_classes": MOST_CLASSES}
@@ -242,6 +245,8 @@ def hold_out_class_conditional_test(
         )
         known = clean >= 0
     is_random = class_weights is None
+    if class_weights is not None:
+        class_weights = as_numbers(owner, "class_weights", class_weights)
     held_out, rest = _split(owner, known & is_random, hold_out, seed)
     num_verified: int | np.ndarray | None = None
     if clean_labels is not None:

@@ -81,6 +81,11 @@ def critical_sample_ratio(
         Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017.
     """
     owner = _OWNER
+    if not callable(model):
+        raise TypeError(message(owner, "model", "a model or a function", model))
+    if not hasattr(x, "__iter__") or getattr(x, "shape", None) == ():
+        expected = "an array or batches of arrays"
+        raise TypeError(message(owner, "x", expected, x))
     x = arrays.standard(x)
     predictions.check_finite(owner, x)
     radius = Interval(0, 1e30, "right")(owner, "radius", radius)

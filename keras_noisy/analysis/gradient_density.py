@@ -72,6 +72,8 @@ def gradient_density(
         Learning".
     """
     owner = "gradient_density"
+    if not callable(getattr(loss, "call", None)):
+        raise TypeError(message(owner, "loss", "a `keras.losses.Loss`", loss))
     labels, y_pred = _check(owner, y_true, y_pred)
     bins = check_count(owner, "bins", bins, high=MOST_BINS)
     check_bool(owner, "from_logits", from_logits)

@@ -13,6 +13,7 @@ import numpy as np
 from keras_noisy._checks.distributions import as_numbers, pieces
 from keras_noisy._checks.errors import (
     Described,
+    as_array,
     check_bool,
     check_choice,
     check_count,
@@ -126,7 +127,7 @@ class Suspects:
             and `average_precision` of the order, as scikit-learn has it: labels that
             are equally suspicious are found together.
         """
-        truth = np.asarray(is_corrupted)
+        truth = as_array(is_corrupted)
         if truth.shape != self.sample_id.shape or not np.isin(truth, (0, 1)).all():
             expected = f"a mask of shape ({len(self)},)"
             received = describe_array(truth)

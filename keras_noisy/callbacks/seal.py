@@ -49,7 +49,9 @@ class _Averaging(keras.callbacks.Callback):
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
-        self.storage = storage and check_path(self.owner, "storage", storage)
+        if storage is not None:
+            storage = check_path(self.owner, "storage", storage)
+        self.storage = storage
         self.from_logits = check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from keras_noisy._checks.errors import (
     Described,
+    as_array,
     check_choice,
     describe_array,
     message,
@@ -71,9 +72,15 @@ class Dataset:
             self._check_length(name, labels, f"x_{split}", getattr(self, f"x_{split}"))
         check_choice("Dataset", "order", self.order, _shared.ORDERS)
         self._check_ids()
+        if self.superclasses is not None:
+            groups = check_labels("Dataset", "superclasses", self.superclasses)
+            object.__setattr__(self, "superclasses", groups)
         self._check_noisy_labels()
 
     def _check_length(self, argument, array, other_name, other):
+        if not getattr(other, "shape", ()):
+            expected = "an array with an entry for each example"
+            raise TypeError(message("Dataset", other_name, expected, other))
         if len(array) != len(other):
             expected = f"of length {len(other)}, that of `{other_name}`"
             received = describe_array(array)
@@ -83,10 +90,9 @@ class Dataset:
         ids = self.train_ids
         if ids is None:
             ids = np.arange(len(self.y_train))
-        ids = np.asarray(ids)
-        check_sample_ids("Dataset", "train_ids", ids)
+        size = len(self.y_train)
+        ids = check_sample_ids("Dataset", "train_ids", as_array(ids), (size,))
         ids = ids.astype(np.int64)
-        self._check_length("train_ids", ids, "x_train", self.x_train)
         if len(np.unique(ids)) != len(ids):
             expected = "unique"
             raise ValueError(

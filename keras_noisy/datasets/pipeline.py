@@ -95,22 +95,20 @@ def training_pipeline(
     x = arrays.as_arrays(_OWNER, "x", x)
     num_examples = arrays.length(_OWNER, "x", x)
     batch_size = check_count(_OWNER, "batch_size", batch_size)
+    check_bool(_OWNER, "drop_remainder", drop_remainder)
     if num_examples < (batch_size if drop_remainder else 1):
         expected = "at least one batch"
         raise ValueError(message(_OWNER, "len(x)", expected, num_examples))
 
-    def entries(argument, values):
-        expected = f"{num_examples}, the number of examples in `x`"
-        return arrays.entries(_OWNER, argument, values, num_examples, expected)
-
+    expected = f"{num_examples}, the number of examples in `x`"
     return TrainingPipeline(
         x,
-        entries("y", y),
-        None if sample_weight is None else entries("sample_weight", sample_weight),
+        arrays.entries(_OWNER, "y", y, num_examples, expected),
+        arrays.weights(_OWNER, sample_weight, num_examples, expected),
         augment=_augmentation(augment, x),
         batch_size=batch_size,
         shuffle=check_bool(_OWNER, "shuffle", shuffle),
-        drop_remainder=check_bool(_OWNER, "drop_remainder", drop_remainder),
+        drop_remainder=drop_remainder,
         seed=_seed_words(seed),
         with_ids=check_bool(_OWNER, "sample_ids", sample_ids),
     )
@@ -210,7 +208,7 @@ def crop_flip(
         Section 4.2 of He et al., "Deep Residual Learning for Image Recognition", CVPR
         2016.
     """
-    _check_crop_flip(images, padding)
+    _check_crop_flip(images, generator, padding)
     count, height, width, channels = images.shape
     border = (padding, padding)
     padded = np.pad(images, ((0, 0), border, border, (0, 0)))
@@ -225,7 +223,10 @@ def crop_flip(
     return np.take(padded.reshape(-1, channels), pixels, axis=0)
 
 
-def _check_crop_flip(images, padding):
+def _check_crop_flip(images, generator, padding):
+    if not isinstance(generator, np.random.Generator):
+        expected = "a `numpy.random.Generator`"
+        raise TypeError(message("crop_flip", "generator", expected, generator))
     if np.ndim(images) != 4:
         expected = "of shape (batch, height, width, channels)"
         mend = "Give images without a channel axis one: `images[..., None]`."

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from keras_noisy._checks.errors import (
     Described,
+    as_array,
     check_choice,
     check_count,
     check_path,
@@ -178,12 +179,7 @@ def _describe(clean_labels, ids, num_classes):
 
 
 def _as_ids(argument, ids, size):
-    ids = np.asarray(ids)
-    check_sample_ids(_OWNER, argument, ids)
-    if ids.shape != (size,):
-        expected = f"of shape ({size},), one for each label"
-        received = Described(f"array of shape {ids.shape}")
-        raise ValueError(message(_OWNER, argument, expected, received))
+    ids = check_sample_ids(_OWNER, argument, as_array(ids), (size,))
     return ids.astype(np.int64)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers
 
 HALF_PRECISION = ("float16", "bfloat16")
 
@@ -119,7 +120,7 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
         labels does not sum to one, which only compiled code can meet: outside of it
         such labels are an error, and negative ones too. Infinite where the formula is.
     """
-    y_pred = as_tensor(y_pred)
+    y_pred = as_tensor(y_pred, owner)
     p = prediction(owner, y_pred, from_logits)
     q, is_valid = _label_distribution(owner, y_true, y_pred.shape, p.shifted.dtype)
     loss = _with_infinity(formula(q, p))
@@ -140,7 +141,7 @@ def _with_infinity(loss):
 def check_arguments(owner, y_true, y_pred, from_logits):
     """Raise where `per_example` would, without computing a loss."""
     errors.check_bool(owner, "from_logits", from_logits)
-    y_pred = as_tensor(y_pred)
+    y_pred = as_tensor(y_pred, owner)
     check_prediction_shape(owner, y_pred)
     if not from_logits:
         _check_concrete_probabilities(owner, "y_pred", y_pred)
@@ -149,7 +150,7 @@ def check_arguments(owner, y_true, y_pred, from_logits):
 
 def prediction(owner, y_pred, from_logits):
     """Return the `Prediction` for what a user passed as `y_pred`."""
-    y_pred = as_tensor(y_pred)
+    y_pred = as_tensor(y_pred, owner)
     check_prediction_shape(owner, y_pred)
     return Prediction(to_logits(owner, y_pred, from_logits))
 
@@ -170,9 +171,17 @@ def log_sum_exp(x, axis=-1):
     return ops.log(total) + ops.squeeze(largest, axis=axis)
 
 
-def as_tensor(x):
-    """Return `x` unchanged if it is a tensor (attributes survive), else convert."""
-    return x if ops.is_tensor(x) else ops.convert_to_tensor(x)
+def as_tensor(x, owner="", argument="y_pred"):
+    """Return `x` unchanged if it is a tensor (attributes survive), else convert.
+
+    With an owner, raise its error where `x` holds no numbers.
+    """
+    if ops.is_tensor(x):
+        return x
+    # Variables of Keras have a dtype; through NumPy they would lose their gradient.
+    if owner and (isinstance(x, np.ndarray) or not hasattr(x, "dtype")):
+        x = as_numbers(owner, argument, x)
+    return ops.convert_to_tensor(x)
 
 
 def to_logits(owner, y_pred, from_logits, argument="y_pred"):
@@ -260,7 +269,7 @@ def _label_distribution(owner, y_true, pred_shape, dtype):
     pred_shape = tuple(pred_shape)
     num_classes = pred_shape[-1]
     if not hasattr(y_true, "shape"):
-        y_true = np.asarray(y_true)
+        y_true = errors.as_array(y_true)
     shape = _static_shape(owner, "y_true", y_true)
     is_column = len(shape) == len(pred_shape) and shape[-1] == 1
     is_ids = len(shape) == len(pred_shape) - 1 or is_column
@@ -428,7 +437,7 @@ def _check_concrete_probabilities(owner, argument, y_pred):
 
 
 def _check_dtype(owner, labels):
-    if labels.dtype.kind in "OSU":
+    if labels.dtype.kind in "OSUc":
         raise TypeError(
             f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
             f"{labels.dtype}. `keras.layers.StringLookup` makes class ids of strings."

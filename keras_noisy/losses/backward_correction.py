@@ -85,7 +85,7 @@ def backward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "backward_correction"
-    y_pred = _base.as_tensor(y_pred)
+    y_pred = _base.as_tensor(y_pred, owner)
 
     def formula(q, p):
         check_transition_matrix(owner, transition_matrix, p.num_classes)

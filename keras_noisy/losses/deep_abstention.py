@@ -70,7 +70,7 @@ def deep_abstention(
     """
     owner = "deep_abstention"
     is_tensor = ops.is_tensor(alpha)
-    y_pred = _base.as_tensor(y_pred)
+    y_pred = _base.as_tensor(y_pred, owner)
     _base.check_prediction_shape(owner, y_pred)
     _check_outputs(owner, y_true, y_pred)
     every = _base.prediction(owner, y_pred, from_logits)
@@ -112,7 +112,7 @@ def abstains(y_pred: TensorLike) -> BoolArray:
         Thulasidasan et al., "Combating Label Noise in Deep Learning Using
         Abstention", ICML 2019.
     """
-    y_pred = ops.convert_to_numpy(y_pred)
+    y_pred = ops.convert_to_numpy(_base.as_tensor(y_pred, "abstains"))
     if y_pred.ndim == 0 or y_pred.shape[-1] < 3:
         raise ValueError(_missing_output("abstains", tuple(y_pred.shape)))
     return y_pred[..., -1] > y_pred[..., :-1].max(axis=-1)

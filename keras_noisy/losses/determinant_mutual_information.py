@@ -75,6 +75,8 @@ def determinant_mutual_information(
     """
     owner = "determinant_mutual_information"
     joints = []
+    if sample_weight is not None:
+        sample_weight = _base.as_tensor(sample_weight, owner, "sample_weight")
 
     def formula(q, p):
         joints.append(_joint(owner, q, p.probabilities, sample_weight))
@@ -93,7 +95,7 @@ def _joint(owner, q, p, sample_weight):
     p = ops.reshape(p, (-1, num_classes))
     if sample_weight is not None:
         ones = ops.ones_like(q[:, 0])
-        sample_weight = ops.cast(_base.as_tensor(sample_weight), q.dtype)
+        sample_weight = ops.cast(sample_weight, q.dtype)
         q = q * (ones * ops.reshape(sample_weight, (-1,)))[:, None]
     # Not `ops.matmul`, which computes float64 in float32 on torch.
     joint = ops.transpose(q) @ p

@@ -73,7 +73,7 @@ def forward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "forward_correction"
-    y_pred = _base.as_tensor(y_pred)
+    y_pred = _base.as_tensor(y_pred, owner)
 
     def formula(q, p):
         check_transition_matrix(owner, transition_matrix, p.num_classes)

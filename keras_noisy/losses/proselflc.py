@@ -61,9 +61,8 @@ def global_trust(
         Eq. 7 of Wang et al., "ProSelfLC: Progressive Self Label Correction for
         Training Robust Deep Neural Networks", CVPR 2021.
     """
-    if not ops.is_tensor(progress):
-        progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
-    elif not keras.backend.is_float_dtype(progress.dtype):
+    progress = _base.as_tensor(progress, "global_trust", "progress")
+    if not keras.backend.is_float_dtype(progress.dtype):
         progress = ops.cast(progress, keras.config.floatx())
     return ops.sigmoid(exp_base * (progress - transit_time_ratio))
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_noisy._checks.errors import (
     Described,
+    as_array,
     check_bool,
-    describe_array,
     message,
 )
 from keras_noisy._checks.labels import check_class_ids, check_labels, check_sample_ids
@@ -84,12 +84,9 @@ def corrupt_labels(
     clean = _check_labels(labels, num_classes)
     check_bool(_OWNER, "exact", exact)
     if sample_ids is not None:
-        sample_ids = np.asarray(sample_ids)
-        check_sample_ids(_OWNER, "sample_ids", sample_ids)
-        if sample_ids.shape != clean.shape:
-            expected = f"of shape {clean.shape}, one id per label"
-            received = describe_array(sample_ids)
-            raise ValueError(message(_OWNER, "sample_ids", expected, received))
+        sample_ids = check_sample_ids(
+            _OWNER, "sample_ids", as_array(sample_ids), clean.shape
+        )
     if exact:
         noisy = _flip_exactly(clean, matrix, seed, sample_ids)
     else:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.errors import Described, check_bool, message
+from keras_noisy._checks.errors import Described, as_array, check_bool, message
 from keras_noisy._checks.labels import check_class_ids, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
@@ -106,7 +106,7 @@ class LabelNoise(keras.layers.Layer):
             raise TypeError(message(_OWNER, argument, expected, value, mend))
         if _is_symbolic_tensorflow(sample_id) or _is_symbolic_tensorflow(label):
             return self._call_in_graph(sample_id, label)
-        ids, labels = _to_numpy(sample_id), _to_numpy(label)
+        ids, labels = as_array(sample_id), as_array(label)
         check_sample_ids(_OWNER, "sample_id", ids)
         check_class_ids(_OWNER, "label", labels, self.num_classes)
         _check_shapes(ids.shape, labels.shape)
@@ -315,12 +315,6 @@ def _is_symbolic_tensorflow(value):
     import tensorflow as tf
 
     return tf.is_tensor(value) and not hasattr(value, "numpy")
-
-
-def _to_numpy(value):
-    if hasattr(value, "detach"):  # A torch tensor, with any Keras backend.
-        value = value.detach().cpu()
-    return np.asarray(value)
 
 
 def _like(array, template):

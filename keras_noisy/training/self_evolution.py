@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_noisy import analysis
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import (
     check_bool,
     check_choice,
@@ -164,7 +165,9 @@ class SelfEvolution:
         self.build_model = build_model
         self.first_build_model = first_build_model
         self.rounds = check_count(_OWNER, "rounds", rounds)
-        self.storage = storage and check_path(_OWNER, "storage", storage)
+        if storage is not None:
+            storage = check_path(_OWNER, "storage", storage)
+        self.storage = storage
         self.collect = collect
         self.warm_start = warm_start
         self.monitor = monitor
@@ -233,6 +236,8 @@ class SelfEvolution:
             "batch_size": check_count(_OWNER, "batch_size", batch_size),
             "shuffle": check_bool(_OWNER, "shuffle", shuffle),
         }
+        if predict_batch_size is not None:
+            check_count(_OWNER, "predict_batch_size", predict_batch_size)
         run = _Run(self, data, settings, check_bool(_OWNER, "resume", resume))
         self.histories, self.reports = run.histories, run.reports
         while run.round < self.rounds:
@@ -307,12 +312,11 @@ class _Data:
     def __init__(self, x, y, sample_weight, clean_labels):
         self.x = arrays.as_arrays(_OWNER, "x", x)
         self.num_examples = arrays.length(_OWNER, "x", self.x)
-        self.y = self._check("y", y)
-        if self.y.ndim not in (1, 2):
-            expected = "class ids (n,) or distributions (n, num_classes)"
-            raise ValueError(message(_OWNER, "y.shape", expected, self.y.shape))
-        if self.y.ndim == 1:
-            self.y = check_labels(_OWNER, "y", self.y)
+        self.y = labels_of(y)
+        if self.y.ndim == 2:
+            self.y = self._check("y", self.y)
+        else:
+            self.y = check_labels(_OWNER, "y", self.y, size=self.num_examples)
         self.sample_weight = self.clean_labels = None
         if sample_weight is not None:
             self.sample_weight = self._check("sample_weight", sample_weight)
@@ -322,10 +326,11 @@ class _Data:
             )
 
     def _check(self, argument, values):
-        values = labels_of(values)
-        if len(values) != self.num_examples:
+        values = as_numbers(_OWNER, argument, labels_of(values))
+        size = len(np.atleast_1d(values))
+        if size != self.num_examples:
             expected = f"{self.num_examples}, the number of examples in `x`"
-            raise ValueError(message(_OWNER, f"len({argument})", expected, len(values)))
+            raise ValueError(message(_OWNER, f"len({argument})", expected, size))
         return values
 
     def given(self):
