@@ -8,10 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._checks.errors import check_bool, check_count, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.distributions import as_predictions, pieces
+from keras_noisy._checks.errors import check_bool, check_count, describe_array, message
+from keras_noisy._checks.labels import check_labels
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _gradients, _rows
+from keras_noisy.analysis.calibration import MOST_BINS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,12 +72,14 @@ def gradient_density(
         Learning".
     """
     owner = "gradient_density"
+    if not callable(getattr(loss, "call", None)):
+        raise TypeError(message(owner, "loss", "a `keras.losses.Loss`", loss))
     labels, y_pred = _check(owner, y_true, y_pred)
-    bins = check_count(owner, "bins", bins)
+    bins = check_count(owner, "bins", bins, high=MOST_BINS)
     check_bool(owner, "from_logits", from_logits)
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
-    for rows in _rows.chunks(y_pred):
+    for rows in pieces(y_pred):
         logits = _to_logits(owner, y_pred[rows], from_logits)
         p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits)
     edges = np.linspace(0, 1, bins + 1)
@@ -121,19 +125,12 @@ def targets_for(loss, labels, num_classes):
 
 def _check(owner, y_true, y_pred):
     """Return labels and predictions that fit, or raise."""
-    y_pred = _rows.as_array(y_pred)
-    labels = labels_of(y_true)
-    if y_pred.ndim != 2 or y_pred.shape[1] < 2 or not len(y_pred):
-        expected = "(n, num_classes), with examples and at least two classes"
-        raise ValueError(message(owner, "y_pred.shape", expected, y_pred.shape))
-    if labels.shape != y_pred.shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({len(y_pred)},)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, "y_true", expected, received))
-    if labels.min() < 0 or labels.max() >= y_pred.shape[1]:
-        expected = f"class ids in [0, {y_pred.shape[1]})"
-        received = f"values in [{labels.min()}, {labels.max()}]"
-        raise ValueError(message(owner, "y_true", expected, received))
+    y_pred = as_predictions(owner, "y_pred", y_pred)
+    if not len(y_pred):
+        expected, received = "of at least one example", describe_array(y_pred)
+        raise ValueError(message(owner, "y_pred", expected, received))
+    size, num_classes = y_pred.shape
+    labels = check_labels(owner, "y_true", y_true, size=size, num_classes=num_classes)
     return labels, y_pred
 
 

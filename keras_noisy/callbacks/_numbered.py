@@ -38,6 +38,11 @@ class Numbered(keras.callbacks.Callback):
         """Name of the class, for errors."""
         return type(self).__name__
 
+    @property
+    def _expected(self):
+        """What the length of arrays must be, in words."""
+        return f"of length {self.num_examples}, `num_examples`"
+
     def _attach(self, model, num_classes):
         """Return the recorder of `model`, giving it one if it has none."""
         raise NotImplementedError
@@ -90,12 +95,12 @@ class Numbered(keras.callbacks.Callback):
             x = self._pipeline = arrays.Batches(
                 self._entries("x", x),
                 self._entries("y", y),
-                None
-                if sample_weight is None
-                else self._entries("sample_weight", sample_weight),
+                arrays.weights(
+                    self.owner, sample_weight, self.num_examples, self._expected
+                ),
                 batch_size=errors.check_count(self.owner, "batch_size", batch_size),
                 shuffle=shuffle,
-                seed=seed,
+                seed=errors.check_seed(self.owner, seed, bits=63),
                 with_ids=True,
             )
             first = x[0]
@@ -113,8 +118,8 @@ class Numbered(keras.callbacks.Callback):
         if data is None:
             expected = "an array where `x` is one"
             raise ValueError(message(self.owner, argument, expected, data))
-        expected = f"of length {self.num_examples}, `num_examples`"
-        return arrays.entries(self.owner, argument, data, self.num_examples, expected)
+        size = self.num_examples
+        return arrays.entries(self.owner, argument, data, size, self._expected)
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import analysis
-from keras_noisy._checks import errors
+from keras_noisy._checks import errors, labels
 from keras_noisy._data import arrays, batch_statistics, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
@@ -92,16 +92,18 @@ class LearningDynamics(keras.callbacks.Callback):
         super().__init__()
         self.x = arrays.standard(x)
         self._order = predictions.SameOrder(_OWNER)
-        self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
+        self.noisy_labels = labels.check_labels(_OWNER, "noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
-            self.clean_labels = _check_labels("clean_labels", clean_labels)
-            if len(self.noisy_labels) != len(self.clean_labels):
-                raise ValueError(
-                    f"{_OWNER}: `clean_labels` must have the length of "
-                    f"noisy_labels, {len(self.noisy_labels)}. Received: "
-                    f"len(clean_labels)={len(self.clean_labels)}."
-                )
+            self.clean_labels = labels.check_labels(
+                _OWNER,
+                "clean_labels",
+                clean_labels,
+                size=len(self.noisy_labels),
+                unverified=True,
+            )
+        if batch_size is not None:
+            batch_size = errors.check_count(_OWNER, "batch_size", batch_size)
         self.batch_size = batch_size
         self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
         self.every = errors.check_count(_OWNER, "every", every)
@@ -110,12 +112,12 @@ class LearningDynamics(keras.callbacks.Callback):
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
+        self._check_length()
         if num_examples is not None:
             self._keep_part(
                 errors.check_count(_OWNER, "num_examples", num_examples),
-                seed,
+                errors.check_seed(_OWNER, seed, bits=63),
             )
-        self._check_length()
 
     def _check_length(self):
         """Raise if the number of predictions is known, and not that of labels."""
@@ -217,6 +219,7 @@ class LearningDynamics(keras.callbacks.Callback):
         if self._sums.seen > len(self.noisy_labels):
             raise ValueError(self._length_message(f"{self._sums.seen} or more"))
         noisy = self.noisy_labels[rows]
+        labels.check_range(_OWNER, "noisy_labels", noisy, p.shape[1])
         losses = self._losses(noisy, p, logits)
         classes = p.argmax(axis=1)
         values = {
@@ -228,11 +231,12 @@ class LearningDynamics(keras.callbacks.Callback):
             self._sums.add("all", values, np.ones(len(noisy), bool))
             return
         clean = self.clean_labels[rows]
+        labels.check_range(_OWNER, "clean_labels", clean, p.shape[1], unverified=True)
         values["semantic_correction"] = classes == clean
         self._sums.add("clean", values, noisy == clean)
-        self._sums.add("corrupted", values, noisy != clean)
+        self._sums.add("corrupted", values, labels.is_wrong(noisy, clean))
 
-    def _losses(self, labels, p, logits):
+    def _losses(self, noisy, p, logits):
         """Return the training loss per example, or None where it has none."""
         loss = self.model.loss
         loss = keras.losses.get(loss) if isinstance(loss, str) else loss
@@ -242,9 +246,9 @@ class LearningDynamics(keras.callbacks.Callback):
         outputs = p if logits is None else logits
         if getattr(loss, "from_logits", False) and logits is None:
             outputs = np.log(np.maximum(p, np.finfo("float32").tiny))
-        targets = ops.convert_to_tensor(targets_for(loss, labels, outputs.shape[1]))
+        targets = ops.convert_to_tensor(targets_for(loss, noisy, outputs.shape[1]))
         each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
-        return each if each.shape == labels.shape else None
+        return each if each.shape == noisy.shape else None
 
     def _with_truth(self, logs):
         mean = self._sums or _NoMeans()
@@ -300,12 +304,3 @@ def _trust(name, entropy, logs):
     """Return the mean of `e = g l` under `name`, where `g` is logged."""
     g = logs.get("global_trust")
     return {} if g is None else {name: float(g) * (1 - entropy)}
-
-
-def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
-    labels = arrays.labels_of(labels)
-    if labels.ndim != 1:
-        raise ValueError(
-            errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)
-        )
-    return labels

@@ -9,7 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._checks.errors import (
+    check_bool,
+    check_count,
+    check_path,
+    check_seed,
+    message,
+)
 from keras_noisy._data import arrays, batch_statistics, mean_predictions
 from keras_noisy._data.predictions import (
     SameOrder,
@@ -43,6 +49,8 @@ class _Averaging(keras.callbacks.Callback):
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
+        if storage is not None:
+            storage = check_path(self.owner, "storage", storage)
         self.storage = storage
         self.from_logits = check_from_logits(self.owner, from_logits)
         self._means: Any = None
@@ -435,6 +443,7 @@ def with_sample_ids(
 
     owner = "with_sample_ids"
     check_bool(owner, "batched", batched)
+    start_id = check_seed(owner, start_id, argument="start_id", bits=63)
     spec = getattr(dataset, "element_spec", None)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"

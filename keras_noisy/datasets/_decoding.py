@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_noisy._checks.errors import message
 from keras_noisy._data import files
-from keras_noisy.datasets import _checks
+from keras_noisy.datasets import _shared
 
 _CHUNK = 256
 # Written between two notes of how far it is.
@@ -53,7 +53,7 @@ def _decode_rest(owner, dataset, split, size, done, arrays):
     """Fill the arrays, and yield how many examples are in the files."""
     images, labels = arrays
     often = max(1, _BYTES // (_CHUNK * int(np.prod(images.shape[1:])))) * _CHUNK
-    tf = _checks.require(owner, "tensorflow", "decoding")
+    tf = _shared.require(owner, "tensorflow", "decoding")
     batches = dataset._stream(split, size, skip=done).batch(_CHUNK)
     try:
         for ids, batch, classes in batches.as_numpy_iterator():

@@ -73,7 +73,7 @@ def finish(labels, loss):
 def check_arguments(owner, y_true, y_pred, from_logits):
     """Raise where `per_example` would, without computing a loss."""
     errors.check_bool(owner, "from_logits", from_logits)
-    y_pred = _tensors.as_tensor(y_pred)
+    y_pred = _tensors.as_tensor(y_pred, owner)
     _prediction.check_shape(owner, y_pred)
     if not from_logits:
         _prediction.check_probabilities(owner, "y_pred", y_pred)

@@ -85,7 +85,7 @@ def read(owner, y_true, pred_shape, dtype):
     pred_shape = tuple(pred_shape)
     num_classes = pred_shape[-1]
     if not hasattr(y_true, "shape"):
-        y_true = np.asarray(y_true)
+        y_true = errors.as_array(y_true)
     shape = _tensors.shape_of(owner, "y_true", y_true)
     has_classes = len(shape) == len(pred_shape)
     is_column = has_classes and shape[-1] == 1
@@ -185,7 +185,7 @@ def _check_distributions(owner, y_true):
 
 
 def _check_dtype(owner, labels):
-    if labels.dtype.kind in "OSU":
+    if labels.dtype.kind in "OSUc":
         raise TypeError(
             f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
             f"{labels.dtype}. `keras.layers.StringLookup` makes class ids of strings."

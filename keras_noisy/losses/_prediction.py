@@ -94,7 +94,7 @@ class Prediction:
 
 def read(owner, y_pred, from_logits):
     """Return the `Prediction` for what a user passed as `y_pred`."""
-    y_pred = _tensors.as_tensor(y_pred)
+    y_pred = _tensors.as_tensor(y_pred, owner)
     check_shape(owner, y_pred)
     return Prediction(to_logits(owner, y_pred, from_logits))
 

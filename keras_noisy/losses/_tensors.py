@@ -7,13 +7,22 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import _keras
+from keras_noisy._checks.distributions import as_numbers
 
 HALF_PRECISION = ("float16", "bfloat16")
 
 
-def as_tensor(x):
-    """Return `x` unchanged if it is a tensor (attributes survive), else convert."""
-    return x if ops.is_tensor(x) else ops.convert_to_tensor(x)
+def as_tensor(x, owner="", argument="y_pred"):
+    """Return `x` unchanged if it is a tensor (attributes survive), else convert.
+
+    With an owner, raise its error where `x` holds no numbers.
+    """
+    if ops.is_tensor(x):
+        return x
+    # Variables of Keras have a dtype; through NumPy they would lose their gradient.
+    if owner and (isinstance(x, np.ndarray) or not hasattr(x, "dtype")):
+        x = as_numbers(owner, argument, x)
+    return ops.convert_to_tensor(x)
 
 
 def at_least(floor, x):

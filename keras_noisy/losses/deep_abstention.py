@@ -107,7 +107,7 @@ def abstains(y_pred: TensorLike) -> BoolArray:
         Thulasidasan et al., "Combating Label Noise in Deep Learning Using
         Abstention", ICML 2019.
     """
-    y_pred = ops.convert_to_numpy(y_pred)
+    y_pred = ops.convert_to_numpy(_tensors.as_tensor(y_pred, "abstains"))
     if y_pred.ndim == 0 or y_pred.shape[-1] < 3:
         raise ValueError(_missing_output("abstains", tuple(y_pred.shape)))
     return y_pred[..., -1] > y_pred[..., :-1].max(axis=-1)

@@ -75,6 +75,8 @@ def determinant_mutual_information(
         Deep Nets Robust to Label Noise", NeurIPS 2019.
     """
     owner = "determinant_mutual_information"
+    if sample_weight is not None:
+        sample_weight = _tensors.as_tensor(sample_weight, owner, "sample_weight")
     labels, p = _formula.read(owner, y_true, y_pred, from_logits)
     joint = _joint(owner, labels.q, p.probabilities, sample_weight)
     # NaN where an id is out of range, as for every loss.
@@ -89,7 +91,7 @@ def _joint(owner, q, p, sample_weight):
     p = ops.reshape(p, (-1, num_classes))
     if sample_weight is not None:
         ones = ops.ones_like(q[:, 0])
-        sample_weight = ops.cast(_tensors.as_tensor(sample_weight), q.dtype)
+        sample_weight = ops.cast(sample_weight, q.dtype)
         q = q * (ones * ops.reshape(sample_weight, (-1,)))[:, None]
     # Not `ops.matmul`, which computes float64 in float32 on torch.
     joint = ops.transpose(q) @ p

@@ -74,7 +74,8 @@ def early_learning_regularization(
         Labels", NeurIPS 2020.
     """
     owner = "early_learning_regularization"
-    y_pred, target = _tensors.as_tensor(y_pred), _tensors.as_tensor(target)
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    target = _tensors.as_tensor(target, owner, "target")
     _tensors.check_same_shape(owner, "target", target, y_pred)
 
     def formula(q, p):
@@ -129,7 +130,8 @@ def updated_target(
         Labels", NeurIPS 2020.
     """
     owner = "updated_target"
-    y_pred, target = _tensors.as_tensor(y_pred), _tensors.as_tensor(target)
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    target = _tensors.as_tensor(target, owner, "target")
     _tensors.check_same_shape(owner, "target", target, y_pred)
     p = _prediction.read(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)

@@ -66,7 +66,8 @@ def knowledge_distillation(
         Table 1 of Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "knowledge_distillation"
-    y_pred, teacher_pred = _tensors.as_tensor(y_pred), _tensors.as_tensor(teacher_pred)
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    teacher_pred = _tensors.as_tensor(teacher_pred, owner, "teacher_pred")
     _tensors.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
     _prediction.check_shape(owner, y_pred)
     logits = _prediction.to_logits(owner, teacher_pred, from_logits, "teacher_pred")

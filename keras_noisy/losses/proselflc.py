@@ -15,7 +15,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import clock as _step_clock
 from keras_noisy._typing import Self, Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _prediction, _targets
+from keras_noisy.losses import _formula, _loss, _prediction, _targets, _tensors
 
 # What the arguments of global trust may be.
 TRUST = MappingProxyType(
@@ -61,9 +61,8 @@ def global_trust(
         Eq. 7 of Wang et al., "ProSelfLC: Progressive Self Label Correction for
         Training Robust Deep Neural Networks", CVPR 2021.
     """
-    if not ops.is_tensor(progress):
-        progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
-    elif not keras.backend.is_float_dtype(progress.dtype):
+    progress = _tensors.as_tensor(progress, "global_trust", "progress")
+    if not keras.backend.is_float_dtype(progress.dtype):
         progress = ops.cast(progress, keras.config.floatx())
     return ops.sigmoid(exp_base * (progress - transit_time_ratio))
 
@@ -147,9 +146,7 @@ def proselflc(
     """
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
-        global_trust = errors.check_number(
-            "proselflc", "global_trust", global_trust, low=0, high=1
-        )
+        global_trust = _loss.WEIGHT("proselflc", "global_trust", global_trust)
 
     def target(q, p):
         trust = p.local_trust()

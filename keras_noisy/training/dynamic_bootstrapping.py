@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._data import arrays, batch_statistics, predictions
 from keras_noisy._step import replicas, sample_ids
 from keras_noisy._typing import ArrayLike, Logs, Tensor
@@ -157,14 +158,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         self.mixup_alpha = count(_OWNER, "mixup_alpha", mixup_alpha)
         self.bootstrap_delay = count(_OWNER, "bootstrap_delay", bootstrap_delay, low=0)
         self.annealing_epochs = count(_OWNER, "annealing_epochs", annealing_epochs)
-        self.prior_weight = errors.check_number(
-            _OWNER,
-            "prior_weight",
-            prior_weight,
-            low=0,
-            high=float("inf"),
-            without="high",
-        )
+        self.prior_weight = at_least_zero()(_OWNER, "prior_weight", prior_weight)
         self.prior = _prior.check(_OWNER, "prior", prior)
         if iterations is not None:
             iterations = count(_OWNER, "iterations", iterations)
