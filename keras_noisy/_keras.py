@@ -57,7 +57,7 @@ def mask_of(y_pred: Tensor) -> Tensor | None:
     return mask
 
 
-def cast_with_logits(y_pred: Tensor, dtype: str) -> Tensor:
+def cast_with_logits(y_pred: Tensor, dtype: Any) -> Tensor:
     """Return `y_pred` in another dtype, with what Keras has left on it."""
     logits = getattr(y_pred, LOGITS, None)
     is_cast = keras.backend.standardize_dtype(y_pred.dtype) == dtype

@@ -15,9 +15,8 @@ from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES, check_transition_matrix
 from keras_noisy._checks.numbers import Interval
-from keras_noisy._data import arrays
+from keras_noisy._data import arrays, outputs
 from keras_noisy._data.predictions import in_pieces
-from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, BuildModel, Data
 from keras_noisy.analysis import _rows
 
@@ -270,8 +269,7 @@ def hold_out_class_conditional_test(
 
 def _classes(owner, predictions):
     """Return the classes predicted, or raise if there are none."""
-    if predictions.ndim != 2 or predictions.shape[1] < 2:
-        raise ValueError(sample_ids.output_message(owner, predictions))
+    outputs.check_classes(owner, predictions)
     _rows.check_largest(owner, "predictions", predictions)
     return predictions.argmax(axis=1)
 

@@ -13,7 +13,7 @@ from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.numbers import Interval, optional
 from keras_noisy._data import arrays, predictions
-from keras_noisy._step import sample_ids
+from keras_noisy._data.outputs import check_classes
 from keras_noisy._typing import Data, Tensor
 from keras_noisy.analysis import _gradients, _rows
 
@@ -124,8 +124,7 @@ class _Search:
         def score(x):
             is_model = isinstance(model, keras.Model)
             outputs = model(x, training=False) if is_model else model(x)
-            _check_shape(outputs)
-            outputs = ops.cast(outputs, "float32")
+            outputs = ops.cast(check_classes(_OWNER, outputs), "float32")
             return _margin(outputs), outputs
 
         self.gradient = _gradients.compiled_gradient(score)
@@ -191,9 +190,3 @@ def _check_bounds(bounds):
     if pair.shape != (2,) or not pair[0] < pair[1]:
         raise ValueError(message(_OWNER, "bounds", expected, bounds))
     return tuple(pair.tolist())
-
-
-def _check_shape(outputs):
-    shape = getattr(outputs, "shape", ())
-    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-        raise ValueError(sample_ids.output_message(_OWNER, outputs))

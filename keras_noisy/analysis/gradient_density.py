@@ -11,6 +11,7 @@ from keras import ops
 from keras_noisy._checks.distributions import as_predictions, pieces
 from keras_noisy._checks.errors import check_bool, check_count, describe_array, message
 from keras_noisy._checks.labels import check_labels
+from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _gradients, _rows
 from keras_noisy.analysis.calibration import MOST_BINS
@@ -80,7 +81,8 @@ def gradient_density(
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
     for rows in pieces(y_pred):
-        logits = _to_logits(owner, y_pred[rows], from_logits)
+        _rows.check_largest(owner, "y_pred", y_pred[rows])
+        logits = outputs.logits(y_pred[rows], from_logits)
         p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits)
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.searchsorted(edges, p_y, side="right") - 1, 0, bins - 1)
@@ -100,8 +102,10 @@ def gradient_norms(owner, loss, labels, logits):
     """Return `p_y` and the L1 norm of the gradient in the logits, per example."""
     targets = targets_for(loss, labels, logits.shape[1])
 
+    is_logits = outputs.takes_logits(loss)
+
     def values(z):
-        y_pred = z if getattr(loss, "from_logits", False) else ops.softmax(z)
+        y_pred = z if is_logits else ops.softmax(z)
         each = loss.call(targets, y_pred)
         if len(each.shape) != 1:
             expected = "defined per example"
@@ -132,12 +136,3 @@ def _check(owner, y_true, y_pred):
     size, num_classes = y_pred.shape
     labels = check_labels(owner, "y_true", y_true, size=size, num_classes=num_classes)
     return labels, y_pred
-
-
-def _to_logits(owner, y_pred, from_logits):
-    """Return some rows as float32 logits."""
-    y_pred = np.asarray(y_pred, dtype="float32")
-    _rows.check_largest(owner, "y_pred", y_pred)
-    if from_logits:
-        return y_pred
-    return np.log(np.maximum(y_pred, np.finfo("float32").tiny))

@@ -23,6 +23,7 @@ from keras_noisy._checks.errors import (
     message,
 )
 from keras_noisy._checks.labels import check_labels, is_wrong
+from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows
 from keras_noisy.analysis.calibration import MOST_BINS, calibration
@@ -290,7 +291,7 @@ def plot_losses(
     labels = np.zeros(len(p), "int64")
     figure, axes = _panels(2)
     for number, (name, loss) in enumerate(losses.items()):
-        is_logits = getattr(loss, "from_logits", False)
+        is_logits = outputs.takes_logits(loss)
         inputs = logits if is_logits else np.exp(logits)
         values = loss.call(
             targets_for(loss, labels, num_classes), ops.convert_to_tensor(inputs)

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 
-import keras_noisy
 from keras_noisy._checks.errors import check_count, check_path, message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES
@@ -18,6 +17,7 @@ from keras_noisy._data import files
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows, plots
 from keras_noisy.analysis.suspects import Suspects, find_suspects
+from keras_noisy.version import __version__
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 0 auto;
@@ -192,7 +192,7 @@ def _table(suspects, truth, class_names):
 
 
 def _settings(settings):
-    content = {"keras_noisy": keras_noisy.__version__, **(settings or {})}
+    content = {"keras_noisy": __version__, **(settings or {})}
     text = json.dumps(content, indent=2, default=str)
     return _section("Settings", f"<pre>{html.escape(text)}</pre>")
 

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
-from keras_noisy._data import arrays, raw_inputs
+from keras_noisy._data import arrays, outputs, raw_inputs
 from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, Data, Logs
 
@@ -133,10 +133,8 @@ class Numbered(keras.callbacks.Callback):
         model.reset_metrics()
         num_classes = output_width(self.owner, model)
         if num_classes is None:
-            outputs = model.predict_on_batch(x)
-            if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
-                raise ValueError(sample_ids.output_message(self.owner, outputs))
-            num_classes = int(outputs.shape[1])
+            found = model.predict_on_batch(x)
+            num_classes = int(outputs.check_single(self.owner, found, rank=2).shape[1])
         self._recorder = self._attach(model, num_classes)
 
     def _check_prepared(self, recorder):

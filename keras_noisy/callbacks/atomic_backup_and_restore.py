@@ -8,6 +8,7 @@ from typing import Any, Literal
 import h5py
 import keras
 
+from keras_noisy import _keras
 from keras_noisy._checks import errors
 from keras_noisy._data import files
 from keras_noisy._typing import FilePath, Logs
@@ -117,8 +118,7 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         model.load_weights(path)
-        # Where `fit` looks after the callbacks have had their turn.
-        model._initial_epoch = int(epoch)
+        _keras.begin_at(model, int(epoch))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the epoch."""

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy import analysis
 from keras_noisy._checks import errors, labels
-from keras_noisy._data import arrays, batch_statistics, predictions
+from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
@@ -105,7 +105,7 @@ class LearningDynamics(keras.callbacks.Callback):
         if batch_size is not None:
             batch_size = errors.check_count(_OWNER, "batch_size", batch_size)
         self.batch_size = batch_size
-        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
+        self.from_logits = outputs.check_from_logits(_OWNER, from_logits)
         self.every = errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
         self._statistics = batch_statistics.Statistics(_OWNER)
@@ -149,7 +149,7 @@ class LearningDynamics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out whether the model's output is logits."""
         if self.from_logits is None and not self._is_listening:
-            self.from_logits = predictions.are_logits(_OWNER, self.model)
+            self.from_logits = outputs.are_logits(_OWNER, self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
@@ -179,16 +179,14 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def _predict(self, epoch):
         start = 0
-        for outputs in predictions.in_pieces(
+        for found in predictions.in_pieces(
             _OWNER, self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
-            rows = slice(start, start + len(outputs))
+            rows = slice(start, start + len(found))
             start = rows.stop
-            outputs = p = np.asarray(outputs, "float32")
-            if self.from_logits:
-                p = ops.convert_to_numpy(ops.softmax(outputs))
-            predictions.check_probabilities(_OWNER, p, epoch, self.from_logits)
-            self._add(rows, p, outputs if self.from_logits else None)
+            p = outputs.probabilities(found, self.from_logits)
+            outputs.check_probabilities(_OWNER, p, epoch, self.from_logits)
+            self._add(rows, p, found if self.from_logits else None)
 
     def _listen(self, rows, probabilities):
         """Take the predictions that SEAL has collected."""
@@ -243,11 +241,11 @@ class LearningDynamics(keras.callbacks.Callback):
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
             return None
-        outputs = p if logits is None else logits
-        if getattr(loss, "from_logits", False) and logits is None:
-            outputs = np.log(np.maximum(p, np.finfo("float32").tiny))
-        targets = ops.convert_to_tensor(targets_for(loss, noisy, outputs.shape[1]))
-        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
+        y_pred = p if logits is None else logits
+        if outputs.takes_logits(loss) and logits is None:
+            y_pred = outputs.logits(p, from_logits=False)
+        targets = ops.convert_to_tensor(targets_for(loss, noisy, p.shape[1]))
+        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(y_pred)))
         return each if each.shape == noisy.shape else None
 
     def _with_truth(self, logs):

@@ -16,13 +16,10 @@ from keras_noisy._checks.errors import (
     check_seed,
     message,
 )
-from keras_noisy._data import arrays, batch_statistics, mean_predictions
+from keras_noisy._data import arrays, batch_statistics, mean_predictions, outputs
 from keras_noisy._data.predictions import (
     SameOrder,
-    are_logits,
     check_data_set,
-    check_from_logits,
-    check_probabilities,
     in_pieces,
     inputs_of,
 )
@@ -52,7 +49,7 @@ class _Averaging(keras.callbacks.Callback):
         if storage is not None:
             storage = check_path(self.owner, "storage", storage)
         self.storage = storage
-        self.from_logits = check_from_logits(self.owner, from_logits)
+        self.from_logits = outputs.check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True
         self._data = None
@@ -112,11 +109,11 @@ class _Averaging(keras.callbacks.Callback):
 
     def _resolve_logits(self):
         if self.from_logits is None:
-            self.from_logits = are_logits(self.owner, self.model)
+            self.from_logits = outputs.are_logits(self.owner, self.model)
 
     def _check(self, rows, predictions, epoch):
         """Check the predictions on some examples, and tell those who listen."""
-        check_probabilities(self.owner, predictions, epoch, self.from_logits)
+        outputs.check_probabilities(self.owner, predictions, epoch, self.from_logits)
         for listener in self.listeners:
             listener(rows, predictions)
 
@@ -247,15 +244,13 @@ class SEAL(_Averaging):
     def _predict(self, epoch):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
-        for outputs in in_pieces(
+        for found in in_pieces(
             self.owner,
             self.model,
             self._order.read(self.x),
             batch_size=self.batch_size,
         ):
-            predictions = np.asarray(outputs, np.float32)
-            if self.from_logits and predictions.ndim == 2:
-                predictions = mean_predictions.softmax(np.array(predictions))
+            predictions = outputs.probabilities(found, self.from_logits)
             stop = start + len(predictions)
             self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)

@@ -171,7 +171,12 @@ class StreamedDataset:
             errors.check_choice(owner, "split", split, self.splits)
         return {
             split: _decoding.decode(
-                owner, self, split, size, os.path.join(folder, split)
+                owner,
+                self,
+                split,
+                size,
+                os.path.join(folder, split),
+                lambda skip, split=split: self._stream(split, size, skip=skip),
             )
             for split in splits
         }

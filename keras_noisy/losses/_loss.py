@@ -104,6 +104,8 @@ class NoisyLabelLoss(KerasLoss):
         hyperparameters: Names of the arguments that are the method's own.
         checks: What fields may be that are no arguments of `function`, by name.
         presets: The values of the method's authors, by data set; its card says which.
+        companion: Full name of the callback that the loss works with in `fit`, None
+            where it needs none.
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
@@ -118,6 +120,7 @@ class NoisyLabelLoss(KerasLoss):
     hyperparameters: ClassVar[tuple[str, ...]] = ()
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    companion: ClassVar[str | None] = None
 
     if TYPE_CHECKING:
         # For type checkers alone: as attributes these would hide Keras's own.
@@ -280,6 +283,25 @@ def _to_config(value):
     if isinstance(value, np.ndarray):
         return value.tolist()
     return keras.saving.serialize_keras_object(value) if callable(value) else value
+
+
+def when_differentiated(loss, tell):
+    """Return `loss`, which calls `tell()` when a gradient is taken through it.
+
+    Keras traces a loss before any callback exists, and evaluates it without one; only
+    training takes its gradient, on every backend.
+    """
+
+    @ops.custom_gradient
+    def watched(loss):
+        def gradient(*args, upstream=None):
+            tell()
+            return args[0] if upstream is None else upstream
+
+        # A copy: torch wants an output that is not the input itself.
+        return loss * 1.0, gradient
+
+    return watched(loss)
 
 
 class EpsilonLoss(NoisyLabelLoss):

@@ -139,6 +139,7 @@ class DeepAbstention(_loss.ScheduledLoss):
     """
 
     function = staticmethod(deep_abstention)
+    companion = "keras_noisy.callbacks.AbstentionSchedule"
     checks = MappingProxyType({"alpha": ALPHA})
     _find_watch: Any = None
 

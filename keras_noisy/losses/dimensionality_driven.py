@@ -81,4 +81,5 @@ class DimensionalityDriven(_loss.ScheduledLoss):
     """
 
     function = staticmethod(dimensionality_driven)
+    companion = "keras_noisy.callbacks.DimensionalitySchedule"
     checks = MappingProxyType({"alpha": ALPHA})

@@ -208,6 +208,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(early_learning_regularization)
+    companion = "keras_noisy.callbacks.EarlyLearningTargets"
     weight: float = 3.0
     momentum: float = 0.7
     checks = MappingProxyType({"momentum": _loss.WEIGHT})
@@ -223,10 +224,10 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         """Return one loss per example."""
         targets, ids = sample_ids.current(Targets)
         if targets is None:
-            owner = type(self).__name__
-            return _refuse_gradient(
-                _formula.cross_entropy(owner, y_true, y_pred, self.from_logits)
+            loss = _formula.cross_entropy(
+                type(self).__name__, y_true, y_pred, self.from_logits
             )
+            return _loss.when_differentiated(loss, self._refuse)
         _, target = targets.updated(ids, y_pred)
         return early_learning_regularization(
             y_true,
@@ -236,26 +237,11 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
             from_logits=self.from_logits,
         )
 
-
-def _refuse_gradient(loss):
-    """Return `loss`, of which taking the gradient is an error.
-
-    Keras traces a loss before any callback exists, and evaluates it without one;
-    only training takes its gradient, on every backend.
-    """
-
-    @ops.custom_gradient
-    def watched(loss):
-        def gradient(*args, upstream=None):
-            raise RuntimeError(
-                "EarlyLearningRegularization: a training step must know which examples "
-                "it sees. Received data without their ids. Pass what "
-                "`EarlyLearningTargets(...).pipeline(model, ...)` returns to `fit`, "
-                "and the callback with it; in a training loop of your own, call "
-                "`early_learning_regularization` with `updated_target`."
-            )
-
-        # A copy: torch wants an output that is not the input itself.
-        return loss * 1.0, gradient
-
-    return watched(loss)
+    def _refuse(self):
+        owner, callback = type(self).__name__, self.companion
+        raise RuntimeError(
+            f"{owner}: a training step must know which examples it sees. Received data "
+            f"without their ids. Pass what `{callback}(...).pipeline(model, ...)` "
+            "returns to `fit`, and the callback with it; in a training loop of your "
+            "own, call `early_learning_regularization` with `updated_target`."
+        )

@@ -192,6 +192,7 @@ class JointOptimization(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(joint_optimization)
+    companion = "keras_noisy.callbacks.JointOptimizationLabels"
     alpha: float = 1.2
     beta: float = 0.8
     prior: ArrayLike | None = None

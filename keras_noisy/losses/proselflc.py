@@ -184,6 +184,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(proselflc)
+    companion = "keras_noisy.callbacks.GlobalTrust"
     exp_base: float = 10.0
     transit_time_ratio: float = 0.5
     stop_target_gradient: bool = False
@@ -217,7 +218,9 @@ class ProSelfLC(_loss.NoisyLabelLoss):
             from_logits=self.from_logits,
             stop_target_gradient=self.stop_target_gradient,
         )
-        return loss if clock is not None else self._warn_if_differentiated(loss)
+        if clock is not None:
+            return loss
+        return _loss.when_differentiated(loss, self._warn_without_clock)
 
     def global_trust(self, progress: Tensor) -> Tensor:
         """Return `g` at `progress`, with the arguments of this loss."""
@@ -242,24 +245,6 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         done, planned = self._saved_time
         return done / planned if planned else 0.0
 
-    def _warn_if_differentiated(self, loss):
-        """Return `loss`, which warns once when a gradient is taken through it.
-
-        Keras traces a loss before any callback exists, and evaluates it without
-        one; only training takes its gradient, on every backend.
-        """
-
-        @ops.custom_gradient
-        def watched(loss):
-            def gradient(*args, upstream=None):
-                self._warn_without_clock()
-                return args[0] if upstream is None else upstream
-
-            # A copy: torch wants an output that is not the input itself.
-            return loss * 1.0, gradient
-
-        return watched(loss)
-
     def _warn_without_clock(self):
         if self._has_warned:
             return
@@ -267,7 +252,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         warnings.warn(
             "ProSelfLC is being trained without its clock: time stays at iteration "
             f"{self._saved_time[0]} and trust does not grow as training proceeds. Add "
-            "`callbacks=[keras_noisy.callbacks.GlobalTrust()]` to `fit`, or in a "
+            f"`callbacks=[{self.companion}()]` to `fit`, or in a "
             "loop of your own call `losses.proselflc(..., global_trust=...)`.",
             stacklevel=2,
         )

@@ -25,7 +25,7 @@ from keras_noisy.noise._hashing import (
     derive_keys,
     hash_numpy,
 )
-from keras_noisy.noise.noisy_labels import NoisyLabels
+from keras_noisy.noise.noisy_labels import NoisyLabels, of_fresh_arrays
 
 _OWNER = "corrupt_labels"
 _CHUNK = 1 << 15
@@ -91,7 +91,7 @@ def corrupt_labels(
         noisy = _flip_exactly(clean, matrix, seed, sample_ids)
     else:
         noisy = _draw_each(clean, matrix, seed, sample_ids)
-    return NoisyLabels._of_fresh_arrays(noisy, clean, num_classes)
+    return of_fresh_arrays(noisy, clean, num_classes)
 
 
 def _check_labels(labels, num_classes):

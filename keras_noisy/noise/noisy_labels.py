@@ -55,17 +55,6 @@ class NoisyLabels:
                 )
             )
 
-    @classmethod
-    def _of_fresh_arrays(cls, noisy, clean, num_classes):
-        """Wrap arrays that are checked and that nobody else holds, without copies."""
-        self = object.__new__(cls)
-        for array in (noisy, clean):
-            array.flags.writeable = False
-        object.__setattr__(self, "noisy", noisy)
-        object.__setattr__(self, "clean", clean)
-        object.__setattr__(self, "num_classes", num_classes)
-        return self
-
     @functools.cached_property
     def is_corrupted(self) -> BoolArray:
         """Mask `(n,)`: where the noisy label differs from the clean one."""
@@ -190,3 +179,14 @@ def _digest(labels):
     for start in range(0, labels.size, _CHUNK):
         state.update(labels[start : start + _CHUNK].astype("<i8").tobytes())
     return state.hexdigest()
+
+
+def of_fresh_arrays(noisy, clean, num_classes):
+    """Wrap arrays that are checked and that nobody else holds, without copies."""
+    result = object.__new__(NoisyLabels)
+    fields = {"noisy": noisy, "clean": clean, "num_classes": num_classes}
+    for name, value in fields.items():
+        object.__setattr__(result, name, value)
+    for array in (noisy, clean):
+        array.flags.writeable = False
+    return result

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import analysis
+from keras_noisy import _keras, analysis
 from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import (
     check_bool,
@@ -23,7 +23,14 @@ from keras_noisy._checks.errors import (
 )
 from keras_noisy._checks.labels import check_labels, labels_of
 from keras_noisy._checks.numbers import Interval
-from keras_noisy._data import arrays, files, mean_predictions, predictions, raw_inputs
+from keras_noisy._data import (
+    arrays,
+    files,
+    mean_predictions,
+    outputs,
+    predictions,
+    raw_inputs,
+)
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -173,7 +180,7 @@ class SelfEvolution:
         self.monitor = monitor
         self.temperature = Interval(1e-3, 1e3)(_OWNER, "temperature", temperature)
         self.seed = check_seed(_OWNER, seed, bits=63)
-        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
+        self.from_logits = outputs.check_from_logits(_OWNER, from_logits)
         self.recompute_statistics = check_bool(
             _OWNER, "recompute_statistics", recompute_statistics
         )
@@ -478,7 +485,7 @@ class _Run:
         # Weights exist only after the model has seen an input, in some models.
         one = arrays.batch_of(self.data.x, slice(0, 1))
         outputs = predictions.on_batch(_OWNER, model, one)
-        strategy = getattr(model, "distribute_strategy", None)
+        strategy = _keras.strategy_of(model)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = _numbered.output_width(_OWNER, model)

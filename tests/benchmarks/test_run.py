@@ -148,7 +148,7 @@ D2L = (
     + """
 [methods.D2L]
 loss = "DimensionalityDriven"
-callback = { name = "DimensionalitySchedule", x = "inputs", warmup_epochs = 1 }
+callback = { x = "inputs", warmup_epochs = 1 }
 """
 )
 

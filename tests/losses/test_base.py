@@ -4,6 +4,7 @@
 tests/test_contract.py run over every loss.
 """
 
+import inspect
 import math
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import losses
+from keras_noisy import callbacks, losses
 from keras_noisy.losses import _labels, _tensors
 
 from . import reference as ref
@@ -631,3 +632,46 @@ def test_an_accelerator_does_not_wait_for_labels(monkeypatch):
     # A function of its own, which is not compiled yet.
     found = ref.compiled(lambda q: which_branch(q))(ref.tensor(ref.ONE_HOT, "float32"))
     np.testing.assert_array_equal(ref.to_numpy(found), np.zeros(len(ref.ONE_HOT)))
+
+
+# --- companions
+
+COMPANIONS = {
+    name: cls.companion
+    for name, cls in vars(losses).items()
+    if getattr(cls, "companion", None) is not None
+}
+
+
+def test_losses_name_the_callbacks_that_they_work_with():
+    assert set(COMPANIONS) == {
+        "DeepAbstention",
+        "DimensionalityDriven",
+        "EarlyLearningRegularization",
+        "JointOptimization",
+        "ProSelfLC",
+    }
+    for name, companion in COMPANIONS.items():
+        module, _, callback = companion.rpartition(".")
+        assert module == "keras_noisy.callbacks" and callback in callbacks.__all__
+        assert name in inspect.getdoc(getattr(callbacks, callback))
+        loss = getattr(losses, name)
+        told = inspect.getdoc(loss) + inspect.getdoc(loss.function)
+        assert companion in told
+
+
+@pytest.mark.parametrize(
+    ("loss", "raises"),
+    [
+        (losses.ProSelfLC, pytest.warns(UserWarning, match=COMPANIONS["ProSelfLC"])),
+        (
+            losses.EarlyLearningRegularization,
+            pytest.raises(
+                RuntimeError, match=COMPANIONS["EarlyLearningRegularization"]
+            ),
+        ),
+    ],
+)
+def test_a_gradient_without_the_companion_names_it(loss, raises):
+    with raises:
+        ref.gradient(lambda z: loss(from_logits=True)(ref.IDS, z), ref.LOGITS)
