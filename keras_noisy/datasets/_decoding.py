@@ -45,12 +45,12 @@ def decode(owner, dataset, split, size, folder, stream):
             raise ValueError(message(owner, "folder", expected, folder, mend))
     if state["done"] < count:
         arrays = [np.load(_path(folder, name), mmap_mode="r+") for name in shapes]
-        for done in _decode_rest(owner, paths, stream, state["done"], arrays):
+        for done in _decode_rest(owner, split, paths, stream, state["done"], arrays):
             files.write_json(progress, {**state, "done": done})
     return tuple(np.load(_path(folder, name), mmap_mode="r") for name in shapes)
 
 
-def _decode_rest(owner, paths, stream, done, arrays):
+def _decode_rest(owner, split, paths, stream, done, arrays):
     """Fill the arrays, and yield how many examples are in the files."""
     images, labels = arrays
     often = max(1, _BYTES // (_CHUNK * int(np.prod(images.shape[1:])))) * _CHUNK
