@@ -24,12 +24,17 @@ class Labels:
         self.q, self._is_valid, self._ids = q, is_valid, ids
 
     @property
+    def are_ids(self):
+        """Whether labels came as class ids."""
+        return self._ids is not None
+
+    @property
     def ids(self):
         """Class ids, int32 `(...)`, or None where labels came as distributions.
 
         One that is out of range becomes the nearest one that is not.
         """
-        return None if self._ids is None else _in_range(self._ids, self.q.shape[-1])
+        return _in_range(self._ids, self.q.shape[-1]) if self.are_ids else None
 
     def nan_where_bad(self, loss):
         """Return `loss` with NaN where a label is bad, as only compiled code meets it.
@@ -54,7 +59,7 @@ class Labels:
             of_ids: Function of class ids, int32 in range, shape `(...,)`.
             of_distributions: Function without arguments.
         """
-        if self._ids is not None:
+        if self.are_ids:
             return of_ids(self.ids)
         q = self.q
         if not _branches_are_free(q):

@@ -75,7 +75,7 @@ def forward_correction(
     owner = "forward_correction"
     labels, p = _formula.read(owner, y_true, y_pred, from_logits)
     check_transition_matrix(owner, transition_matrix, p.num_classes)
-    if labels.ids is None and _is_cheap(transition_matrix):
+    if not labels.are_ids and _is_cheap(transition_matrix):
         loss = _of_distributions(labels.q, p, transition_matrix)
     else:
         loss = labels.by_class(
