@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from keras_noisy import analysis, callbacks, noise, training
+from keras_noisy import analysis, callbacks, losses, noise, training
 from keras_noisy._checks import labels
+from keras_noisy.callbacks import learning_dynamics
 
 NAMES = np.array(["cat", "dog", "cat", "bird"])
 # The last two are not verified.
@@ -49,9 +50,7 @@ def test_the_dtype_stays():
 
 @pytest.mark.parametrize("values", [NAMES, NAMES.tolist(), NAMES.astype(object)])
 def test_the_cure_for_names(values):
-    with pytest.raises(
-        TypeError, match=r"an integer dtype.*np\.unique\(labels, return"
-    ):
+    with pytest.raises(TypeError, match=r"integer dtype.*np\.unique\(labels, return"):
         check(values)
     classes, ids = np.unique(NAMES, return_inverse=True)
     assert check(ids).tolist() == [1, 2, 1, 0]
@@ -74,14 +73,14 @@ def test_the_cure_for_ids_with_gaps():
         ([[0, 1], [1]], ValueError, r"shape \(n,\)"),
         (None, ValueError, r"shape \(n,\)"),
         (3, ValueError, r"shape \(n,\)"),
-        ([0, 2**63], ValueError, "non-negative class ids"),
+        (np.array([0, 2**63], "uint64"), ValueError, "non-negative class ids"),
         ([0, -2], ValueError, "non-negative class ids"),
         ([0, -1], ValueError, "-1 is no class: leave out"),
     ],
 )
 def test_errors(values, error, text):
     with pytest.raises(error, match=f"^owner: `labels` must be .*{text}"):
-        check(np.array(values, "uint64") if values == [0, 2**63] else values)
+        check(values)
 
 
 def test_length():
@@ -133,7 +132,7 @@ def test_label_distance():
 
 def test_learning_dynamics():
     watch = callbacks.LearningDynamics(np.zeros((6, 1)), NOISY, CLEAN)
-    watch._sums = sums = type(watch._sums or _sums())()
+    watch._sums = sums = learning_dynamics._Sums()
     watch.set_model(_Silent())
     watch._add(slice(0, 6), P)
     assert sums("corrupted", "label_agreement") == 0.5
@@ -146,20 +145,14 @@ class _Silent:
     loss = None
 
 
-def _sums():
-    from keras_noisy.callbacks import learning_dynamics
-
-    return learning_dynamics._Sums()
-
-
 def test_learning_dynamics_refuses():
     x = np.zeros((6, 1))
-    with pytest.raises(ValueError, match="`noisy_labels` must be .*-1 is no class"):
+    with pytest.raises(ValueError, match=r"`noisy_labels` must be .*-1 is no class"):
         callbacks.LearningDynamics(x, CLEAN)
-    with pytest.raises(ValueError, match="`clean_labels` must be .*, or -1 for an"):
+    with pytest.raises(ValueError, match=r"`clean_labels` must be .*, or -1 for an"):
         callbacks.LearningDynamics(x, NOISY, CLEAN - 1)
     watch = callbacks.LearningDynamics(x, NOISY + 1, CLEAN)
-    watch._sums = _sums()
+    watch._sums = learning_dynamics._Sums()
     watch.set_model(_Silent())
     with pytest.raises(ValueError, match=r"`noisy_labels` must be class ids in \[0, 3"):
         watch._add(slice(0, 6), P)
@@ -175,7 +168,9 @@ LATE = {
             lambda: 0, np.zeros((6, 1)), y, rate=0.5, epochs=1
         )
     ),
-    "gradient_density": lambda y: analysis.gradient_density(_loss(), y, P),
+    "gradient_density": lambda y: analysis.gradient_density(
+        losses.MeanAbsoluteError(), y, P
+    ),
     "hold_out_class_conditional_test": lambda y: (
         analysis.hold_out_class_conditional_test(lambda: 0, np.zeros((6, 1)), y, NOISY)
     ),
@@ -189,12 +184,6 @@ LATE = {
     ),
     "write_report": lambda y: analysis.write_report("never.html", y, soft_labels=P),
 }
-
-
-def _loss():
-    from keras_noisy import losses
-
-    return losses.MeanAbsoluteError()
 
 
 @pytest.mark.parametrize("owner", LATE)

@@ -23,7 +23,7 @@ def test_ends(interval, inside, outside):
     for value in inside:
         assert interval("owner", "rate", value) == value
     for value in [*outside, math.nan, math.inf, -math.inf]:
-        with pytest.raises(ValueError, match="^owner: `rate` must be a number in"):
+        with pytest.raises(ValueError, match=r"^owner: `rate` must be a number in"):
             interval("owner", "rate", value)
 
 

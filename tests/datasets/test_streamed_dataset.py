@@ -117,9 +117,7 @@ def test_labels_by_id(tmp_path):
     for given in (labels, labels.noisy):
         rows = data.pipeline(labels=given, shuffle=True).as_numpy_iterator()
         assert {int(i): int(y) for i, _, y in rows} == dict(enumerate(labels.noisy))
-    with pytest.raises(
-        ValueError, match=r"`labels` must be class ids of shape \(12,\)"
-    ):
+    with pytest.raises(ValueError, match=r"`labels` must be class ids of .*\(12,\)"):
         data.pipeline(labels=[0, 1])
 
 
