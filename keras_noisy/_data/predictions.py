@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy._checks.distributions import check_rows
 from keras_noisy._checks.errors import Described, message
-from keras_noisy._data import arrays, mean_predictions
+from keras_noisy._data import arrays
 from keras_noisy._step import sample_ids
 
 _PIECE_BYTES = 1 << 25
@@ -98,9 +99,15 @@ def are_logits(owner, model):
 
 def check_probabilities(owner, predictions, epoch, from_logits):
     """Raise unless what a model predicts in an epoch are distributions."""
+    if predictions.ndim != 2 or predictions.shape[1] < 2:
+        raise ValueError(sample_ids.output_message(owner, predictions))
+    argument = f"predictions at epoch {epoch}"
+    if not np.isfinite(predictions).all():
+        received = Described("NaN or infinity")
+        mend = "The training has diverged; lower the learning rate."
+        raise ValueError(message(owner, argument, "finite numbers", received, mend))
     mend = "" if from_logits else "Pass from_logits=True if they are logits."
-    when = f"at epoch {epoch}"
-    mean_predictions.check_distributions(owner, predictions, when, mend)
+    check_rows(owner, argument, predictions, mend)
 
 
 def _divisible(model, batch_size):

@@ -218,5 +218,8 @@ def output_message(owner, y_pred):
     if received is None:
         received = keras.tree.map_structure(lambda leaf: tuple(leaf.shape), y_pred)
     expected = "a classifier with one output of shape (batch, num_classes)"
-    mend = "Received are the shapes of its output."
+    mend = (
+        "Received are the shapes of its output. Give a binary classifier two outputs "
+        "with a softmax."
+    )
     return message(owner, "model", expected, received, mend)
