@@ -35,11 +35,15 @@ def as_numbers(owner: str, argument: str, values: Any) -> np.ndarray:
     return array
 
 
-def as_predictions(owner: str, argument: str, values: Any) -> np.ndarray:
-    """Return `values` as an array `(n, num_classes)`, or raise."""
+def as_predictions(
+    owner: str, argument: str, values: Any, *, least: int = 0
+) -> np.ndarray:
+    """Return `values` as an array `(n, num_classes)` of `least` rows, or raise."""
     array = as_numbers(owner, argument, values)
-    if array.ndim != 2 or array.shape[1] < 2:
+    if array.ndim != 2 or array.shape[1] < 2 or len(array) < least:
         expected = "of shape (n, num_classes), with at least two classes"
+        if least:
+            expected = f"{expected} and {least} example"
         raise ValueError(message(owner, argument, expected, describe_array(array)))
     return array
 

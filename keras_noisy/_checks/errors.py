@@ -147,7 +147,7 @@ def describe_array(array: np.ndarray) -> Described:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """Return `values` as an array; what is none, as rows of several lengths, as `()`."""
+    """Return `values` as an array; rows of several lengths, which are none, as `()`."""
     if isinstance(values, np.ndarray):
         return values
     if hasattr(values, "detach"):

@@ -32,6 +32,7 @@ def check_labels(
     *,
     size: int | None = None,
     num_classes: int | None = None,
+    like: np.ndarray | None = None,
     unverified: bool = False,
 ) -> IntArray:
     """Return labels as an array `(n,)` of the integer dtype that they have, or raise.
@@ -42,8 +43,11 @@ def check_labels(
         labels: Class ids `(n,)` or `(n, 1)`.
         size: How many there must be, if it is known.
         num_classes: Number of classes, if it is known.
+        like: Predictions `(size, num_classes)`, in place of the two.
         unverified: Whether -1 may stand for a class that is not known.
     """
+    if like is not None:
+        size, num_classes = like.shape
     array = labels_of(labels)
     if array.size == 0 and array.ndim == 1 and not hasattr(labels, "dtype"):
         array = array.astype(np.int64)  # An empty list has no dtype of its own.

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.distributions import check_rows
+from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import mean_predictions
 
 
@@ -64,9 +65,14 @@ def logits(outputs, from_logits):
 
 def check_probabilities(owner, predictions, epoch, from_logits):
     """Raise unless what a model predicts in an epoch are distributions."""
+    check_classes(owner, predictions)
+    argument = f"predictions at epoch {epoch}"
+    if not np.isfinite(predictions).all():
+        received = Described("NaN or infinity")
+        mend = "The training has diverged; lower the learning rate."
+        raise ValueError(message(owner, argument, "finite numbers", received, mend))
     mend = "" if from_logits else "Pass from_logits=True if they are logits."
-    when = f"at epoch {epoch}"
-    mean_predictions.check_distributions(owner, predictions, when, mend)
+    check_rows(owner, argument, predictions, mend)
 
 
 def check_single(owner, outputs, *, rank=None):
@@ -91,5 +97,8 @@ def shape_message(owner, outputs):
     if received is None:
         received = keras.tree.map_structure(lambda leaf: tuple(leaf.shape), outputs)
     expected = "a classifier with one output of shape (batch, num_classes)"
-    mend = "Received are the shapes of its output."
+    mend = (
+        "Received are the shapes of its output. Give a binary classifier two outputs "
+        "with a softmax."
+    )
     return message(owner, "model", expected, received, mend)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import check_count, describe_array, message
+from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray
 
 _OWNER = "beta_mixture"
@@ -139,8 +140,7 @@ def beta_mixture(losses: ArrayLike, *, iterations: int | None = None) -> BetaMix
         Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML
         2019.
     """
-    if iterations is not None:
-        iterations = check_count(_OWNER, "iterations", iterations)
+    iterations = optional(check_count)(_OWNER, "iterations", iterations)
     losses = as_numbers(_OWNER, "losses", losses).astype("float64")
     expected = "finite numbers of shape (n,), at least two"
     if losses.ndim != 1 or len(losses) < 2:

@@ -48,6 +48,7 @@ def calibration(
         A `Calibration`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes do not fit or predictions are not distributions.
 
     Example:
@@ -61,10 +62,7 @@ def calibration(
     """
     owner = "calibration"
     predictions = as_predictions(owner, "predictions", predictions)
-    size, num_classes = predictions.shape
-    labels = check_labels(
-        owner, "labels", labels, size=size, num_classes=num_classes, unverified=True
-    )
+    labels = check_labels(owner, "labels", labels, like=predictions, unverified=True)
     known = labels != UNVERIFIED
     if not known.any():
         received = Described("none")

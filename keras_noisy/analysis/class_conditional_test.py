@@ -210,6 +210,7 @@ def hold_out_class_conditional_test(
         the verified examples are no random sample of the given labels.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths differ, no example is verified or, with `class_weights`,
             none of a class, `hold_out` is not in (0, 1), or the network has diverged or
             several outputs.

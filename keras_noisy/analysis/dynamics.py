@@ -32,6 +32,7 @@ def wrong_label_fit(
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths or shapes do not fit, or predictions are not
             finite.
 
@@ -63,6 +64,7 @@ def semantic_correction(
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths or shapes do not fit, or predictions are not
             finite.
 
@@ -132,13 +134,10 @@ def _check(owner, predictions, noisy, clean):
             mend = "A classifier of one output predicts `(p > 0.5).astype(int)`."
             received = describe_array(predictions)
             raise ValueError(message(owner, "predictions", expected, received, mend))
-    fit = {
-        "size": len(classes),
-        "num_classes": predictions.shape[1] if predictions.ndim == 2 else None,
-    }
+    size, num_classes = (*predictions.shape, None)[:2]
+    fit = {"size": size, "num_classes": num_classes}
     noisy = check_labels(owner, "noisy", noisy, **fit)
-    clean = check_labels(owner, "clean", clean, unverified=True, **fit)
-    return classes, noisy, clean
+    return classes, noisy, check_labels(owner, "clean", clean, unverified=True, **fit)
 
 
 def _share(hits, among):

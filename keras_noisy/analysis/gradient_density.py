@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks.distributions import as_predictions, pieces
-from keras_noisy._checks.errors import check_bool, check_count, describe_array, message
+from keras_noisy._checks.errors import check_bool, check_count, message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike
@@ -57,6 +57,7 @@ def gradient_density(
         A `GradientDensity`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes do not fit, there is no example, or the loss is defined
             on a batch.
 
@@ -129,10 +130,5 @@ def targets_for(loss, labels, num_classes):
 
 def _check(owner, y_true, y_pred):
     """Return labels and predictions that fit, or raise."""
-    y_pred = as_predictions(owner, "y_pred", y_pred)
-    if not len(y_pred):
-        expected, received = "of at least one example", describe_array(y_pred)
-        raise ValueError(message(owner, "y_pred", expected, received))
-    size, num_classes = y_pred.shape
-    labels = check_labels(owner, "y_true", y_true, size=size, num_classes=num_classes)
-    return labels, y_pred
+    y_pred = as_predictions(owner, "y_pred", y_pred, least=1)
+    return check_labels(owner, "y_true", y_true, like=y_pred), y_pred

@@ -27,6 +27,7 @@ def label_distance(
         float64 `(n,)`; NaN where the given label is right, or nobody knows.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes or lengths do not fit, ids are out of range, or soft
             labels are not finite.
 
@@ -40,8 +41,8 @@ def label_distance(
     """
     owner = "label_distance"
     soft_labels = _check_soft(owner, "soft_labels", soft_labels)
-    noisy = _check_ids(owner, "noisy", noisy, soft_labels)
-    clean = _check_ids(owner, "clean", clean, soft_labels, unverified=True)
+    noisy = check_labels(owner, "noisy", noisy, like=soft_labels)
+    clean = check_labels(owner, "clean", clean, like=soft_labels, unverified=True)
     distance = np.full(len(clean), np.nan)
     wrong = is_wrong(noisy, clean)
     for part in pieces(soft_labels):
@@ -70,6 +71,7 @@ def correction_candidates(
         and int64 `(n,)`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes or lengths do not fit, ids are out of range, or soft
             labels are not finite.
 
@@ -87,7 +89,7 @@ def correction_candidates(
 def candidates(owner, argument, soft_labels, labels):
     """Return what `correction_candidates` does, for another public function."""
     soft_labels = _check_soft(owner, argument, soft_labels)
-    labels = _check_ids(owner, "labels", labels, soft_labels)
+    labels = check_labels(owner, "labels", labels, like=soft_labels)
     confidence = np.empty(len(labels), soft_labels.dtype)
     corrected = np.empty(len(labels), np.int64)
     for rows in pieces(soft_labels):
@@ -111,11 +113,3 @@ def _finite(owner, argument, rows):
         received = Described("NaN or infinity")
         raise ValueError(message(owner, argument, "finite numbers", received))
     return rows
-
-
-def _check_ids(owner, argument, labels, soft_labels, **kwargs):
-    """Return labels that fit predictions, or raise."""
-    size, num_classes = soft_labels.shape
-    return check_labels(
-        owner, argument, labels, size=size, num_classes=num_classes, **kwargs
-    )

@@ -14,14 +14,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy._checks import errors
 from keras_noisy._checks.distributions import as_numbers, as_predictions
-from keras_noisy._checks.errors import (
-    Described,
-    check_bool,
-    check_count,
-    describe_array,
-    message,
-)
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels, is_wrong
 from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
@@ -148,9 +143,8 @@ def plot_softmax_trajectories(
     if values.ndim != 3 or not values.size:
         expected = "(epochs, n, num_classes), with epochs and examples"
         raise ValueError(message(owner, "trajectories.shape", expected, values.shape))
-    fit = {"size": values.shape[1], "num_classes": values.shape[2]}
-    noisy = check_labels(owner, "noisy", noisy, **fit)
-    clean = check_labels(owner, "clean", clean, **fit)
+    noisy = check_labels(owner, "noisy", noisy, like=values[0])
+    clean = check_labels(owner, "clean", clean, like=values[0])
     figure, axes = _panels(values.shape[1], height=2.6)
     epochs = np.arange(1, len(values) + 1)
     for i, axis in enumerate(axes):
@@ -187,12 +181,12 @@ def plot_label_distance(
     """
     owner = "plot_label_distance"
     rounds = _rows.rounds_of(owner, "soft_labels", soft_labels)
-    bins = check_count(owner, "bins", bins, high=MOST_BINS)
+    bins = errors.check_count(owner, "bins", bins, high=MOST_BINS)
     distances = [label_distance(soft, noisy, clean) for soft in rounds]
     distances = [distance[~np.isnan(distance)] for distance in distances]
     if not len(distances[0]):
         expected = "labels of which some differ from `clean`"
-        raise ValueError(message(owner, "noisy", expected, Described("none")))
+        raise ValueError(message(owner, "noisy", expected, errors.Described("none")))
     figure, axes = _panels(len(rounds))
     edges = np.linspace(0, 1, bins + 1)
     for number, (axis, distance) in enumerate(zip(axes, distances, strict=True), 1):
@@ -237,7 +231,7 @@ def plot_suspects(
         raise TypeError(
             message("plot_suspects", "suspects", "of find_suspects", suspects)
         )
-    count = check_count("plot_suspects", "count", count)
+    count = errors.check_count("plot_suspects", "count", count)
     pixels: Any = images  # NumPy's `ndim` does not list sequences of arrays.
     if np.ndim(pixels) not in (3, 4) or len(images) != len(suspects) or not len(images):
         expected = f"{len(suspects)} images, (n, height, width) or with channels"
@@ -281,7 +275,9 @@ def plot_losses(
         >>> figure = analysis.plot_losses({"Equal Loss": losses.EqualLoss(epsilon=0.4)})
     """
     owner = "plot_losses"
-    num_classes = check_count(owner, "num_classes", num_classes, low=2, high=10**5)
+    num_classes = errors.check_count(
+        owner, "num_classes", num_classes, low=2, high=10**5
+    )
     losses = _named_losses(owner, losses)
     p = np.linspace(0.002, 0.998, 250)
     rest = (1 - p) / (num_classes - 1)
@@ -342,13 +338,12 @@ def plot_gradient_density(
     """
     owner = "plot_gradient_density"
     losses = _named_losses(owner, losses)
-    check_bool(owner, "from_logits", from_logits)
+    errors.check_bool(owner, "from_logits", from_logits)
     y_pred = as_predictions(owner, "y_pred", y_pred)
-    fit = {"size": len(y_pred), "num_classes": y_pred.shape[1]}
-    y_true = check_labels(owner, "y_true", y_true, **fit)
+    y_true = check_labels(owner, "y_true", y_true, like=y_pred)
     parts = {"all labels": np.ones(len(y_true), bool)}
     if clean is not None:
-        clean = check_labels(owner, "clean", clean, unverified=True, **fit)
+        clean = check_labels(owner, "clean", clean, like=y_pred, unverified=True)
         parts = {
             "right labels": y_true == clean,
             "wrong labels": is_wrong(y_true, clean),
@@ -400,7 +395,7 @@ def plot_transition_matrix(
     matrix = as_numbers(owner, name, transition_matrix).astype("float64")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         expected = "of shape (num_classes, num_classes)"
-        raise ValueError(message(owner, name, expected, describe_array(matrix)))
+        raise ValueError(message(owner, name, expected, errors.describe_array(matrix)))
     size = len(matrix)
     figure, (axis,) = _panels(1, width=4.8, height=4.2)
     image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)

@@ -110,8 +110,13 @@ def write_report(
         raise ValueError(message(owner, "suspects", expected, len(suspects)))
     truth = None
     if clean_labels is not None:
-        fit = {"size": len(labels), "num_classes": MOST_CLASSES}
-        truth = check_labels(owner, "clean_labels", clean_labels, **fit)
+        truth = check_labels(
+            owner,
+            "clean_labels",
+            clean_labels,
+            size=len(labels),
+            num_classes=MOST_CLASSES,
+        )
     sections = [_numbers(labels, suspects, truth)]
     if histories is not None:
         figure = plots.plot_learning_dynamics(histories)

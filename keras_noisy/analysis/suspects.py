@@ -10,18 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_noisy._checks import errors
 from keras_noisy._checks.distributions import as_numbers, pieces
-from keras_noisy._checks.errors import (
-    Described,
-    as_array,
-    check_bool,
-    check_choice,
-    check_count,
-    check_path,
-    describe_array,
-    message,
-)
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.numbers import optional
 from keras_noisy._data import files
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
 from keras_noisy.analysis.beta_mixture import beta_mixture
@@ -65,7 +58,7 @@ class Suspects:
 
     def top(self, count: int) -> Suspects:
         """Return the `count` most suspicious examples, as `Suspects`."""
-        count = check_count("Suspects", "count", count, low=0)
+        count = errors.check_count("Suspects", "count", count, low=0)
         fields = {name: getattr(self, name)[:count] for name in COLUMNS}
         return Suspects(**fields, source=self.source)
 
@@ -79,8 +72,8 @@ class Suspects:
 
     def to_csv(self, path: FilePath, *, all_examples: bool = False) -> None:
         """Write the suspects, or all examples, to a CSV file with a header."""
-        path = check_path("Suspects", "path", path)
-        check_bool("Suspects", "all_examples", all_examples)
+        path = errors.check_path("Suspects", "path", path)
+        errors.check_bool("Suspects", "all_examples", all_examples)
         rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
         columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
         text = io.StringIO()
@@ -92,7 +85,7 @@ class Suspects:
 
     def save_cleaned_labels(self, path: FilePath) -> None:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
-        with files.atomic_writer(check_path("Suspects", "path", path)) as file:
+        with files.atomic_writer(errors.check_path("Suspects", "path", path)) as file:
             np.save(file, self.cleaned_labels(), allow_pickle=False)
 
     def to_datalab(self) -> dict[str, np.ndarray]:
@@ -127,10 +120,10 @@ class Suspects:
             and `average_precision` of the order, as scikit-learn has it: labels that
             are equally suspicious are found together.
         """
-        truth = as_array(is_corrupted)
+        truth = errors.as_array(is_corrupted)
         if truth.shape != self.sample_id.shape or not np.isin(truth, (0, 1)).all():
             expected = f"a mask of shape ({len(self)},)"
-            received = describe_array(truth)
+            received = errors.describe_array(truth)
             raise ValueError(message("Suspects", "is_corrupted", expected, received))
         truth = truth.astype(bool)
         wrong = truth[self.sample_id]
@@ -189,6 +182,7 @@ def find_suspects(
 
     Raises:
         ImportError: If cleanlab is needed and missing.
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
             differ, ids are out of range, or values are NaN or negative probabilities.
 
@@ -217,10 +211,9 @@ def find_suspects(
         raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
     ((source, values),) = given.items()
     labels = check_labels(owner, "labels", labels)
-    check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
-    check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
-    if iterations is not None:
-        iterations = check_count(owner, "iterations", iterations)
+    errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
+    errors.check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
+    iterations = optional(errors.check_count)(owner, "iterations", iterations)
     judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
@@ -245,7 +238,7 @@ def _check_probabilities(owner, source, values):
     low = min((values[rows].min() for rows in pieces(values)), default=0)
     if low < 0:
         mend = "Pass probabilities: the softmax of logits."
-        received = Described(f"values from {low:.4g} on")
+        received = errors.Described(f"values from {low:.4g} on")
         raise ValueError(message(owner, source, "probabilities", received, mend))
 
 
@@ -291,14 +284,14 @@ def _by_losses(owner, labels, mean_losses, threshold, iterations):
     losses = as_numbers(owner, "mean_losses", mean_losses).astype("float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
-        received = describe_array(losses)
+        received = errors.describe_array(losses)
         raise ValueError(message(owner, "mean_losses", expected, received))
     # Minus infinity is no loss; infinity is that of a label of probability zero.
     if not (losses > -np.inf).all():
-        received = Described("NaN or minus infinity")
+        received = errors.Described("NaN or minus infinity")
         raise ValueError(message(owner, "mean_losses", "numbers", received))
     if len(losses) and np.isinf(losses).all():
-        received = Described("infinity alone")
+        received = errors.Described("infinity alone")
         raise ValueError(message(owner, "mean_losses", "finite for some", received))
     return labels, losses, _THRESHOLDS[threshold](losses, iterations)
 

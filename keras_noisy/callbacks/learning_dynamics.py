@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_noisy import analysis
 from keras_noisy._checks import errors, labels
+from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
@@ -54,7 +55,8 @@ class LearningDynamics(keras.callbacks.Callback):
             before this callback in the same `fit`, whose predictions are used then,
             so that there is no other pass.
         noisy_labels: Given labels, class ids `(n,)`.
-        clean_labels: True labels, class ids `(n,)`, or None.
+        clean_labels: True labels, class ids `(n,)`, -1 where they are not verified: in
+            none of the two subsets. Or None.
         batch_size: Batch size of the pass, as in `model.predict`.
         from_logits: Whether outputs are logits. By default the model's loss says so.
         num_examples: Measure on a fixed random part of so many examples, where `x` is
@@ -64,9 +66,11 @@ class LearningDynamics(keras.callbacks.Callback):
         seed: Seed of the random part.
 
     Raises:
-        ValueError: If the labels differ in length or are not one-dimensional, or
-            `num_examples` or `every` is not a positive integer. In `fit`, if outputs
-            are not distributions, or a data set comes in another order than before.
+        TypeError: If labels are no integers.
+        ValueError: If labels differ in length, have two dimensions or are negative, or
+            `num_examples` or `every` is not a positive integer. In `fit`, if there are
+            fewer classes than labels say, outputs are not distributions, or a data set
+            comes in another order than before.
 
     Example:
         >>> from keras_noisy import callbacks
@@ -102,9 +106,8 @@ class LearningDynamics(keras.callbacks.Callback):
                 size=len(self.noisy_labels),
                 unverified=True,
             )
-        if batch_size is not None:
-            batch_size = errors.check_count(_OWNER, "batch_size", batch_size)
-        self.batch_size = batch_size
+        count = optional(errors.check_count)
+        self.batch_size = count(_OWNER, "batch_size", batch_size)
         self.from_logits = outputs.check_from_logits(_OWNER, from_logits)
         self.every = errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
@@ -115,7 +118,7 @@ class LearningDynamics(keras.callbacks.Callback):
         self._check_length()
         if num_examples is not None:
             self._keep_part(
-                errors.check_count(_OWNER, "num_examples", num_examples),
+                count(_OWNER, "num_examples", num_examples),
                 errors.check_seed(_OWNER, seed, bits=63),
             )
 

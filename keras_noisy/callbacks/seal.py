@@ -16,6 +16,7 @@ from keras_noisy._checks.errors import (
     check_seed,
     message,
 )
+from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays, batch_statistics, mean_predictions, outputs
 from keras_noisy._data.predictions import (
     SameOrder,
@@ -46,9 +47,7 @@ class _Averaging(keras.callbacks.Callback):
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
-        if storage is not None:
-            storage = check_path(self.owner, "storage", storage)
-        self.storage = storage
+        self.storage = optional(check_path)(self.owner, "storage", storage)
         self.from_logits = outputs.check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True
@@ -189,7 +188,8 @@ class SEAL(_Averaging):
     ) -> None:
         super().__init__(storage, from_logits)
         x = self.x = arrays.standard(x)
-        self.batch_size = _check_batch_size("SEAL", batch_size)
+        count = optional(check_count)
+        self.batch_size = count("SEAL", "batch_size", batch_size) or _PASS_BATCH
         self.recompute_statistics = check_bool(
             "SEAL", "recompute_statistics", recompute_statistics
         )
@@ -275,12 +275,6 @@ def _count_examples(owner, data):
     if not count:
         raise ValueError(message(owner, "x", "data of at least one example", data))
     return count
-
-
-def _check_batch_size(owner, batch_size):
-    if batch_size is None:
-        return _PASS_BATCH
-    return check_count(owner, "batch_size", batch_size)
 
 
 class SEALOnTheFly(_numbered.Numbered, _Averaging):

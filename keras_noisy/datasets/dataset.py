@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy._checks.errors import (
-    Described,
-    as_array,
-    check_choice,
-    describe_array,
-    message,
-)
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels, check_sample_ids
 from keras_noisy.datasets import _shared
 from keras_noisy.noise.noisy_labels import NoisyLabels
@@ -70,7 +65,7 @@ class Dataset:
             )
             object.__setattr__(self, name, labels.astype(np.int64))
             self._check_length(name, labels, f"x_{split}", getattr(self, f"x_{split}"))
-        check_choice("Dataset", "order", self.order, _shared.ORDERS)
+        errors.check_choice("Dataset", "order", self.order, _shared.ORDERS)
         self._check_ids()
         if self.superclasses is not None:
             groups = check_labels("Dataset", "superclasses", self.superclasses)
@@ -83,7 +78,7 @@ class Dataset:
             raise TypeError(message("Dataset", other_name, expected, other))
         if len(array) != len(other):
             expected = f"of length {len(other)}, that of `{other_name}`"
-            received = describe_array(array)
+            received = errors.describe_array(array)
             raise ValueError(message("Dataset", argument, expected, received))
 
     def _check_ids(self):
@@ -91,12 +86,12 @@ class Dataset:
         if ids is None:
             ids = np.arange(len(self.y_train))
         size = len(self.y_train)
-        ids = check_sample_ids("Dataset", "train_ids", as_array(ids), (size,))
+        ids = check_sample_ids("Dataset", "train_ids", errors.as_array(ids), (size,))
         ids = ids.astype(np.int64)
         if len(np.unique(ids)) != len(ids):
             expected = "unique"
             raise ValueError(
-                message("Dataset", "train_ids", expected, describe_array(ids))
+                message("Dataset", "train_ids", expected, errors.describe_array(ids))
             )
         object.__setattr__(self, "train_ids", ids)
 
@@ -175,7 +170,7 @@ class Dataset:
             ModuleNotFoundError: If TensorFlow is not installed.
         """
         owner = "Dataset.pipeline"
-        check_choice(owner, "split", split, self.splits)
+        errors.check_choice(owner, "split", split, self.splits)
         tf = _shared.require(owner, "tensorflow", "a tf.data pipeline")
         x, y, ids = self.x_train, self.y_train, self.train_ids
         if split == "test":
@@ -214,7 +209,9 @@ def check_images(owner, name, data, shape):
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             h, w, c = shape
             expected = f"{name}, with {key} of shape (n, {h}, {w}, {c}) and dtype uint8"
-            received = Described(f"{key} of shape {images.shape}, {images.dtype}")
+            received = errors.Described(
+                f"{key} of shape {images.shape}, {images.dtype}"
+            )
             mend = "Load changed or other images under the name 'custom'."
             raise ValueError(message(owner, "source", expected, received, mend))
         checked[key] = images

@@ -10,14 +10,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy._checks.errors import (
-    Described,
-    as_array,
-    check_choice,
-    check_count,
-    check_path,
-    message,
-)
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels, check_sample_ids
 from keras_noisy._data import npz
 from keras_noisy.datasets import _safe_pickle, _shared
@@ -151,7 +145,7 @@ def _split_key(path, key):
     """Return path and key; the path may hold both, as `file.npz:key`."""
     if key is not None and not isinstance(key, str):
         raise TypeError(message(_OWNER, "key", "a name in the file, or None", key))
-    path = check_path(_OWNER, "path", path)
+    path = errors.check_path(_OWNER, "path", path)
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".npz") and not os.path.exists(path):
         if key is not None:
@@ -165,7 +159,7 @@ def _describe(clean_labels, ids, num_classes):
     """Return labels, ids, number of classes and order of the data set."""
     order = None
     if num_classes is not None:
-        num_classes = check_count(_OWNER, "num_classes", num_classes, low=2)
+        num_classes = errors.check_count(_OWNER, "num_classes", num_classes, low=2)
     if isinstance(clean_labels, Dataset):
         dataset, clean_labels = clean_labels, clean_labels.y_train
         order = dataset.order
@@ -179,7 +173,7 @@ def _describe(clean_labels, ids, num_classes):
 
 
 def _as_ids(argument, ids, size):
-    ids = check_sample_ids(_OWNER, argument, as_array(ids), (size,))
+    ids = check_sample_ids(_OWNER, argument, errors.as_array(ids), (size,))
     return ids.astype(np.int64)
 
 
@@ -360,7 +354,7 @@ def _class_ids(columns, name):
     column, argument = columns[name], f"path[{name!r}]"
     if not _is_column(column) or column.dtype.hasobject:
         expected = "class ids of an integer dtype"
-        received = Described(_what(column))
+        received = errors.Described(_what(column))
         raise TypeError(message(_OWNER, argument, expected, received))
     return check_labels(_OWNER, argument, column).astype(np.int64)
 
@@ -459,7 +453,7 @@ def _rows(path, file_ids, size, ids, num_examples):
     by_id = np.argsort(file_ids, kind="stable")
     ranked = file_ids[by_id]
     if (ranked[1:] == ranked[:-1]).any():
-        received = Described(f"{size} ids, some of them twice")
+        received = errors.Described(f"{size} ids, some of them twice")
         raise ValueError(message(_OWNER, "file_ids", "unique", received))
     places = np.searchsorted(ranked, ids)
     is_there = places < size
@@ -504,7 +498,7 @@ def _check_clean(path, name, file_clean, clean, ids):
 def _check_order_name(order):
     if order is not None:
         known = (*_shared.ORDERS, _TORCHVISION, _SAME)
-        check_choice(_OWNER, "order", order, known)
+        errors.check_choice(_OWNER, "order", order, known)
 
 
 def _check_order(path, order, own_order):

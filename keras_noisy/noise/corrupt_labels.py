@@ -7,12 +7,8 @@ import warnings
 
 import numpy as np
 
-from keras_noisy._checks.errors import (
-    Described,
-    as_array,
-    check_bool,
-    message,
-)
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_class_ids, check_labels, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike
@@ -82,10 +78,10 @@ def corrupt_labels(
     num_classes = len(matrix)
     seed = check_seed(_OWNER, seed)
     clean = _check_labels(labels, num_classes)
-    check_bool(_OWNER, "exact", exact)
+    errors.check_bool(_OWNER, "exact", exact)
     if sample_ids is not None:
         sample_ids = check_sample_ids(
-            _OWNER, "sample_ids", as_array(sample_ids), clean.shape
+            _OWNER, "sample_ids", errors.as_array(sample_ids), clean.shape
         )
     if exact:
         noisy = _flip_exactly(clean, matrix, seed, sample_ids)
@@ -140,7 +136,7 @@ def _flip_exactly(clean, matrix, seed, sample_ids):
             if same.size:
                 repeated = int(ids[order[same[0]]])
                 expected = "different for every label when exact=True"
-                received = Described(f"array with {repeated} more than once")
+                received = errors.Described(f"array with {repeated} more than once")
                 raise ValueError(message(_OWNER, "sample_ids", expected, received))
         targets = np.flatnonzero(counts[label])
         flipped = np.repeat(targets, counts[label, targets])

@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_noisy._checks import matrices
 from keras_noisy._checks.distributions import as_predictions, check_rows
-from keras_noisy._checks.errors import describe_array, message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import ArrayLike, FloatArray
@@ -242,16 +241,11 @@ def _listed(classes):
 def _check_pair(owner, labels, predictions):
     """Return both as arrays, or raise unless they are of the same examples."""
     predictions = _check_predictions(owner, predictions)
-    size, num_classes = predictions.shape
-    labels = check_labels(owner, "labels", labels, size=size, num_classes=num_classes)
-    return labels, predictions
+    return check_labels(owner, "labels", labels, like=predictions), predictions
 
 
 def _check_predictions(owner, predictions):
     """Return `predictions` as float64, or raise unless rows are distributions."""
-    predictions = as_predictions(owner, "predictions", predictions).astype("float64")
-    if not len(predictions):
-        expected, received = "of at least one example", describe_array(predictions)
-        raise ValueError(message(owner, "predictions", expected, received))
+    predictions = as_predictions(owner, "predictions", predictions, least=1)
     check_rows(owner, "predictions", predictions)
-    return predictions
+    return predictions.astype("float64")

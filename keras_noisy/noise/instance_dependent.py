@@ -56,8 +56,8 @@ def instance_dependent(
     """
     rate = Interval(0, 1)(_OWNER, "rate", rate)
     mean_predictions = as_predictions(_OWNER, "mean_predictions", mean_predictions)
-    size, num_classes = mean_predictions.shape
-    labels = check_labels(_OWNER, "labels", labels, size=size)
+    num_classes = mean_predictions.shape[1]
+    labels = check_labels(_OWNER, "labels", labels, like=mean_predictions)
     check_class_ids(_OWNER, "labels", labels, num_classes)
     for rows in pieces(mean_predictions):
         check_rows(_OWNER, "mean_predictions", mean_predictions[rows])

@@ -7,14 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from keras_noisy._checks.errors import (
-    as_integer,
-    check_bool,
-    check_choice,
-    check_count,
-    describe_array,
-    message,
-)
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES
 from keras_noisy._checks.numbers import Interval
@@ -66,7 +60,7 @@ def symmetric(
     """
     num_classes = _check_num_classes("symmetric", num_classes)
     rate = _RATE("symmetric", "rate", rate)
-    if check_bool("symmetric", "include_original", include_original):
+    if errors.check_bool("symmetric", "include_original", include_original):
         matrix = np.full((num_classes, num_classes), rate / num_classes)
         np.fill_diagonal(matrix, 1.0 - rate + rate / num_classes)
     else:
@@ -131,7 +125,7 @@ def asymmetric(num_classes: int, flips: Mapping[int, int], rate: float) -> Float
         raise TypeError(message("asymmetric", "flips", expected, flips, mend))
     for source, target in flips.items():
         received = {source: target}
-        if as_integer(source) is None or as_integer(target) is None:
+        if errors.as_integer(source) is None or errors.as_integer(target) is None:
             expected = "a mapping from class ids to class ids"
             raise TypeError(message("asymmetric", "flips", expected, received))
         if not (0 <= source < num_classes and 0 <= target < num_classes):
@@ -192,7 +186,7 @@ def within_groups(
     rate = _RATE("within_groups", "rate", rate)
     groups = check_labels("within_groups", "groups", groups)
     num_classes = len(groups)
-    check_choice("within_groups", "kind", kind, ("pair", "cyclic"))
+    errors.check_choice("within_groups", "kind", kind, ("pair", "cyclic"))
     names, sizes = np.unique(groups, return_counts=True)
     if num_classes == 0 or np.any(sizes < 2):
         expected = "groups of at least two classes"
@@ -201,7 +195,7 @@ def within_groups(
             f"Groups of one class: {alone}. Merge each with another group, or name "
             "the flips with `asymmetric`."
         )
-        received = describe_array(groups)
+        received = errors.describe_array(groups)
         raise ValueError(message("within_groups", "groups", expected, received, mend))
     sources, targets = [], []
     if kind == "pair":
@@ -219,7 +213,9 @@ def within_groups(
 
 
 def _check_num_classes(owner, num_classes):
-    return check_count(owner, "num_classes", num_classes, low=2, high=MOST_CLASSES)
+    return errors.check_count(
+        owner, "num_classes", num_classes, low=2, high=MOST_CLASSES
+    )
 
 
 def _flip_matrix(num_classes, sources, targets, rate):

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.numbers import at_least_zero
+from keras_noisy._checks.numbers import at_least_zero, optional
 from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, Logs, Tensor
@@ -166,9 +166,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         self.annealing_epochs = count(_OWNER, "annealing_epochs", annealing_epochs)
         self.prior_weight = at_least_zero()(_OWNER, "prior_weight", prior_weight)
         self.prior = _prior.check(_OWNER, "prior", prior)
-        if iterations is not None:
-            iterations = count(_OWNER, "iterations", iterations)
-        self.iterations = iterations
+        self.iterations = optional(count)(_OWNER, "iterations", iterations)
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)

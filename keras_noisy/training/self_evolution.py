@@ -22,7 +22,7 @@ from keras_noisy._checks.errors import (
     message,
 )
 from keras_noisy._checks.labels import check_labels, labels_of
-from keras_noisy._checks.numbers import Interval
+from keras_noisy._checks.numbers import Interval, optional
 from keras_noisy._data import (
     arrays,
     files,
@@ -172,9 +172,7 @@ class SelfEvolution:
         self.build_model = build_model
         self.first_build_model = first_build_model
         self.rounds = check_count(_OWNER, "rounds", rounds)
-        if storage is not None:
-            storage = check_path(_OWNER, "storage", storage)
-        self.storage = storage
+        self.storage = optional(check_path)(_OWNER, "storage", storage)
         self.collect = collect
         self.warm_start = warm_start
         self.monitor = monitor
@@ -243,8 +241,7 @@ class SelfEvolution:
             "batch_size": check_count(_OWNER, "batch_size", batch_size),
             "shuffle": check_bool(_OWNER, "shuffle", shuffle),
         }
-        if predict_batch_size is not None:
-            check_count(_OWNER, "predict_batch_size", predict_batch_size)
+        optional(check_count)(_OWNER, "predict_batch_size", predict_batch_size)
         run = _Run(self, data, settings, check_bool(_OWNER, "resume", resume))
         self.histories, self.reports = run.histories, run.reports
         while run.round < self.rounds:

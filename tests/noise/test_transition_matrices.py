@@ -156,7 +156,7 @@ def test_rate_of_a_wrong_type(rate):
 @pytest.mark.parametrize(
     "num_classes", [1, 3.0, True, None, np.array([3]), np.array([3, 4])]
 )
-def test_num_classes(num_classes, error):
+def test_num_classes(num_classes):
     with pytest.raises(
         ValueError, match="`num_classes` must be an integer of at least 2"
     ):
