@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+import keras_noisy
 from keras_noisy import losses
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = pathlib.Path(keras_noisy.__file__).parent
 COMMAND = ROOT / ".ci" / "new_loss.py"
 CLASSES = {
     cls.__name__: cls.function.__name__
@@ -35,26 +37,20 @@ def test_a_loss_has_all_its_places(name):
     assert {name, function} <= set(losses.__all__)
     link = f"](docs/cards/{function}.md)"
     recipes = [path.read_text(encoding="utf-8") for path in RECIPES.rglob("*.toml")]
+    files = {
+        f"keras_noisy/losses/{function}.py": PACKAGE / "losses" / f"{function}.py",
+        f"tests/losses/test_{function}.py": ROOT / f"tests/losses/test_{function}.py",
+        f"docs/cards/{function}.md": ROOT / f"docs/cards/{function}.md",
+    }
     places = {
-        f"keras_noisy/losses/{function}.py": True,
-        f"tests/losses/test_{function}.py": True,
-        f"docs/cards/{function}.md": True,
+        **{name: path.exists() for name, path in files.items()},
         "README.md, in the table of losses": link in read("README.md"),
         "CHANGELOG.md": name in read("CHANGELOG.md"),
         "a recipe in benchmarks/recipes": name in NO_RECIPE
         or any(re.search(rf'loss = "{name}"', text) for text in recipes),
     }
-    missing = [
-        place
-        for place, is_there in places.items()
-        if not is_there or (place.startswith(("k", "t", "d")) and not exists(place))
-    ]
+    missing = [place for place, is_there in places.items() if not is_there]
     assert not missing, f"{name} is missing in {', '.join(missing)}"
-
-
-def exists(path):
-    """Whether the repository has a file."""
-    return (ROOT / path).exists()
 
 
 @pytest.mark.skipif(not COMMAND.exists(), reason="only a checkout has it")

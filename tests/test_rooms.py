@@ -17,10 +17,10 @@ from keras_noisy import _keras, losses
 from .losses import reference as ref
 
 PACKAGE = pathlib.Path(keras_noisy.__file__).parent
-CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
+CONTRIBUTING = pathlib.Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 
-# From the ground up, as CONTRIBUTING's picture has it upside down; what stands on one
-# floor does not know of each other.
+# From the ground up, line by line as in CONTRIBUTING's picture; rooms of one floor do
+# not know of each other.
 FLOORS = (
     {"version", "_typing"},
     {"_checks", "_keras"},
