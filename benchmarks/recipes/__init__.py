@@ -75,8 +75,8 @@ class Method:
         arguments: Its arguments. A loss within a loss is a `loss` with its `arguments`.
         by_noise: Arguments that replace these under one noise: "symmetric 0.2".
         preset: Name of a preset of the loss instead.
-        callback: `name` of a callback of this package that the loss needs, and its
-            arguments.
+        callback: Arguments of the loss's `companion`; with a `name` of another
+            callback of this package.
         extra_outputs: Outputs that the network has besides the classes: 1 for deep
             abstention.
         model: `name` of a model of `keras_noisy.training` that trains the network,
@@ -247,7 +247,8 @@ def load(name):
 
 def _recipe(name, content):
     methods = {
-        key: Method(name=key, **value) for key, value in content["methods"].items()
+        key: Method(name=key, **_with_companion(value))
+        for key, value in content["methods"].items()
     }
     recipe = Recipe(
         **{
@@ -267,6 +268,15 @@ def _recipe(name, content):
     for table in recipe.expected:
         _check_expected(recipe, table)
     return recipe
+
+
+def _with_companion(entry):
+    """Return a method's fields with the callback that its loss works with."""
+    companion = getattr(loss_class(entry["loss"]), "companion", None)
+    if companion is None:
+        return entry
+    name = companion.rpartition(".")[2]
+    return {**entry, "callback": {"name": name, **entry.get("callback", {})}}
 
 
 def _check_method(method):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import os
 import warnings
 from typing import Any
 
@@ -24,68 +26,91 @@ def message(
     return f"{text} {mend}".rstrip()
 
 
-def check_number(
+def check_count(
     owner: str,
     argument: str,
     value: Any,
     *,
-    low: float,
-    high: float,
-    without: str = "",
+    low: int = 1,
+    high: float = 2**31 - 1,
     mend: str = "",
-) -> float:
-    """Return `value` as a float, or raise unless it is in [`low`, `high`].
-
-    NaN fails every comparison and is therefore refused as well.
+) -> int:
+    """Return `value` as an int, or raise unless it is an integer in [`low`, `high`].
 
     Args:
         owner: Name of the public class or function that was called.
         argument: Name of the argument.
         value: What came.
         low: The least value.
-        high: The greatest value.
-        without: Which of the two ends are refused: "low", "high", "low high".
+        high: The greatest value; counts of more are counts of something else, and of
+            some a table would be made.
         mend: A sentence that says how to mend it.
     """
-    left = "(" if "low" in without else "["
-    right = ")" if "high" in without else "]"
-    expected = f"a number in {left}{low:g}, {high:g}{right}"
-    is_scalar = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
-    if isinstance(value, bool) or not is_scalar:
+    number = as_integer(value)
+    if number is None or not low <= number <= high:
+        expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
+        if number is not None and number > high:
+            expected = f"an integer of at most {high}"
+        raise ValueError(message(owner, argument, expected, value, mend))
+    return number
+
+
+def check_seed(
+    owner: str,
+    value: Any,
+    *,
+    argument: str = "seed",
+    bits: int = 32,
+    mend: str = "",
+) -> int:
+    """Return a seed as an int, or raise unless it is an integer of so many bits.
+
+    Args:
+        owner: Name of the public class or function that was called.
+        value: What came.
+        argument: Name of the argument.
+        bits: How many bits a seed has: Keras takes 32.
+        mend: A sentence that says how to mend it.
+    """
+    number = as_integer(value)
+    expected = f"an integer in [0, 2**{bits})"
+    if number is None:
         raise TypeError(message(owner, argument, expected, value, mend))
-    number = float(value)
-    is_end = (number == low and left == "(") or (number == high and right == ")")
-    if is_end or not low <= number <= high:
+    if not 0 <= number < 2**bits:
         raise ValueError(message(owner, argument, expected, number, mend))
     return number
 
 
-def check_count(
-    owner: str, argument: str, value: Any, *, low: int = 1, mend: str = ""
-) -> int:
-    """Return `value` as an int, or raise unless it is an integer from `low` on.
-
-    Args:
-        owner: Name of the public class or function that was called.
-        argument: Name of the argument.
-        value: What came.
-        low: The least value.
-        mend: A sentence that says how to mend it.
-    """
-    expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
-    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_integer or value < low:
-        raise ValueError(message(owner, argument, expected, value, mend))
-    return int(value)
+def as_integer(value: Any) -> int | None:
+    """Return an integer of Python, NumPy or a backend as an int, all else as None."""
+    is_bool = isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+    # Arrays of one number are integers to Python; here only those of shape () are.
+    if is_bool or getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
-def check_choice(
-    owner: str, argument: str, value: Any, choices: tuple[str, ...]
-) -> Any:
-    """Return `value`, or raise unless it is one of `choices`."""
-    if value not in choices:
-        raise ValueError(message(owner, argument, f"one of {choices}", value))
+def check_choice(owner: str, argument: str, value: Any, choices: tuple) -> Any:
+    """Return `value`, or raise unless it is one of `choices`, strings or False."""
+    # An array is not compared: that would give an array.
+    if not isinstance(value, (str, bool)) or value not in choices:
+        names = ", ".join(map(repr, choices))
+        raise ValueError(message(owner, argument, f"one of {names}", value))
     return value
+
+
+def check_path(owner: str, argument: str, value: Any, expected: str = "a path") -> str:
+    """Return a path as a string, or raise unless it is a string or `os.PathLike`."""
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    # Of bytes are paths of some systems, and of none that Keras can write to.
+    if not isinstance(path, str):
+        raise TypeError(message(owner, argument, expected, value))
+    if not path or "\0" in path:
+        raise ValueError(message(owner, argument, expected, value))
+    return path
 
 
 def warn_of_warmup(owner: str, epochs: int, stays: str, **warmup: int) -> None:
@@ -119,6 +144,19 @@ class Described:
 def describe_array(array: np.ndarray) -> Described:
     """Return a short description of an array, for the "Received" of an error."""
     return Described(f"array of shape {array.shape} and dtype {array.dtype}")
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return `values` as an array; rows of several lengths, which are none, as `()`."""
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "detach"):
+        # A torch tensor, which can be on a device.
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.empty((), object)
 
 
 def check_bool(owner: str, argument: str, value: Any) -> bool:

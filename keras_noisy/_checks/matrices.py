@@ -9,6 +9,8 @@ import numpy as np
 from keras_noisy._checks.errors import Described, describe_array, message
 from keras_noisy._typing import ArrayLike, FloatArray
 
+# A matrix of more has 34 GB.
+MOST_CLASSES = 2**16
 # Wide enough for a matrix that went through float32.
 ROW_SUM_TOLERANCE = 1e-6
 

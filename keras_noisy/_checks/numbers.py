@@ -49,13 +49,25 @@ class Interval:
     def __call__(self, owner: str, argument: str, value: Any) -> float:
         """Return `value` as a float, or raise unless it is in the range."""
         expected = f"a number in {self}"
-        is_scalar = hasattr(value, "__float__") and getattr(value, "shape", ()) == ()
-        if isinstance(value, bool) or not is_scalar:
+        number = _as_number(value)
+        if number is None:
             raise TypeError(message(owner, argument, expected, value, self.mend))
-        number = float(value)
         if number not in self:
             raise ValueError(message(owner, argument, expected, number, self.mend))
         return number
+
+
+def _as_number(value):
+    """Return a number of Python, NumPy or a backend as a float, all else as None."""
+    # Of NumPy, strings have `__float__`, and so have arrays of one number.
+    dtype = str(getattr(value, "dtype", "float"))
+    is_number = hasattr(value, "__float__") and ("float" in dtype or "int" in dtype)
+    if isinstance(value, bool) or not is_number or getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def at_least_zero(mend: str = "") -> Interval:

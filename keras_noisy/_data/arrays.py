@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import Described, message
+from keras_noisy._checks.errors import Described, as_array, message
 
 SAMPLE_ID = "sample_id"
 INPUTS = "x"
@@ -25,7 +25,7 @@ def standard(data):
         getattr(leaf, "shape", ())
         for leaf in keras.tree.flatten(data[:1])
     ):
-        return np.asarray(data)
+        return as_array(data)
 
     is_tensorflow = keras.backend.backend() == "tensorflow"
 
@@ -42,18 +42,11 @@ def standard(data):
 def as_arrays(owner, argument, data):
     """Return `data` in standard form, or raise unless it is arrays."""
     data = standard(data)
-    for leaf in keras.tree.flatten(data):
+    for leaf in keras.tree.flatten(data) or [data]:
         if not hasattr(leaf, "shape") or not hasattr(leaf, "__getitem__"):
             expected = "an array, or a tuple or dict of arrays"
             raise TypeError(message(owner, argument, expected, type(leaf)))
     return data
-
-
-def labels_of(labels):
-    """Return labels as an array; a column of them, as Keras's CIFAR has, as `(n,)`."""
-    labels = np.asarray(labels)
-    is_column = labels.ndim == 2 and labels.shape[1] == 1
-    return labels[:, 0] if is_column else labels
 
 
 def is_arrays(data):
@@ -91,6 +84,17 @@ def entries(owner, argument, data, size, expected):
     if found != size:
         raise ValueError(message(owner, f"len({argument})", expected, found))
     return arrays
+
+
+def weights(owner, data, size, expected):
+    """Return weights of examples, None if there are none, or raise; as `entries`."""
+    if data is None:
+        return None
+    data = entries(owner, "sample_weight", data, size, expected)
+    dtype = str(getattr(data, "dtype", None))
+    if not any(kind in dtype for kind in ("float", "int", "bool")):
+        raise TypeError(message(owner, "sample_weight", "an array of numbers", dtype))
+    return data
 
 
 def take(data, rows):

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._data import arrays, predictions
-from keras_noisy._step import sample_ids
+from keras_noisy import _keras
+from keras_noisy._data import arrays, outputs, predictions
 
 _BATCH = 256
 _SAMPLE_BYTES = 1 << 28
@@ -123,7 +123,7 @@ class Statistics:
 def _layers_of(model):
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in _keras.all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         and layer.trainable
         and layer.built
@@ -141,11 +141,8 @@ def _values(layer):
 def _probabilities(owner, model, batch, from_logits):
     """Return what a model predicts in inference mode, `(batch, num_classes)`."""
     inputs = keras.tree.map_structure(ops.convert_to_tensor, batch)
-    outputs = model(inputs, training=False)
-    if not hasattr(outputs, "shape"):
-        raise ValueError(sample_ids.output_message(owner, outputs))
-    outputs = ops.cast(outputs, "float32")
-    return ops.convert_to_numpy(ops.softmax(outputs) if from_logits else outputs)
+    found = outputs.check_single(owner, model(inputs, training=False))
+    return ops.convert_to_numpy(outputs.probabilities(found, from_logits))
 
 
 @contextlib.contextmanager

@@ -24,9 +24,6 @@ _FORMAT = "keras_noisy.mean_predictions/1"
 # All files that are ever written.
 _FILES = r"state\.json|means-[01]\.u32|counts-[01]\.i64|soft_labels\.npy"
 
-# A softmax in half precision sums to one within about a hundredth.
-_SUM_TOLERANCE = 0.02
-
 
 class MeanPredictions:
     """Means and counts of the predictions on `num_examples` examples.
@@ -403,34 +400,6 @@ class _FileTable:
     def sync(self):
         with open(self.path, "r+b") as file:
             os.fsync(file.fileno())
-
-
-def check_distributions(owner, predictions, when, mend):
-    """Raise unless the rows of `predictions` are distributions over classes."""
-    if predictions.ndim != 2 or predictions.shape[1] < 2:
-        raise ValueError(
-            message(
-                owner,
-                "model",
-                "a classifier with one output of shape (batch, num_classes) and at "
-                "least two classes",
-                predictions.shape,
-                "Give a binary classifier two outputs with a softmax.",
-            )
-        )
-    if not np.isfinite(predictions).all():
-        raise ValueError(
-            f"{owner}: predictions must be finite numbers. Received NaN or infinity "
-            f"{when}. The training has diverged; lower the learning rate."
-        )
-    low = float(predictions.min(initial=0.0))
-    error = float(np.abs(predictions.sum(axis=1) - 1).max(initial=0.0))
-    if low < -_SUM_TOLERANCE or error > _SUM_TOLERANCE:
-        raise ValueError(
-            f"{owner}: predictions must be distributions over the classes: "
-            f"non-negative rows that sum to one. Received {when} a minimum of "
-            f"{low:.4g} and sums that differ from one by up to {error:.4g}. {mend}"
-        )
 
 
 def softmax(logits):

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy import _keras
 from keras_noisy._checks.errors import Described, message
-from keras_noisy._data import arrays, mean_predictions
-from keras_noisy._step import sample_ids
+from keras_noisy._data import arrays, outputs
 
 _PIECE_BYTES = 1 << 25
 
@@ -54,10 +54,8 @@ def on_batch(owner, model, inputs):
 def _one_output(owner, inputs, predict):
     """Return what `predict` returns for some inputs, one NumPy array."""
     size = int(keras.tree.flatten(inputs)[0].shape[0])
-    outputs = predict(_padded(inputs, -size % arrays.num_devices()))
-    if not hasattr(outputs, "shape"):
-        raise ValueError(sample_ids.output_message(owner, outputs))
-    return ops.convert_to_numpy(outputs)[:size]
+    found = predict(_padded(inputs, -size % arrays.num_devices()))
+    return ops.convert_to_numpy(outputs.check_single(owner, found))[:size]
 
 
 def _padded(inputs, missing):
@@ -75,41 +73,13 @@ def _padded(inputs, missing):
     return keras.tree.map_structure(pad, inputs)
 
 
-def check_from_logits(owner, from_logits):
-    """Return `from_logits`, or raise unless it is None or a bool."""
-    if from_logits is not None and not isinstance(from_logits, bool):
-        expected = "True, False or None"
-        raise TypeError(message(owner, "from_logits", expected, from_logits))
-    return from_logits
-
-
-def are_logits(owner, model):
-    """Return whether a model's outputs are logits: its loss says so."""
-    get_config = getattr(getattr(model, "loss", None), "get_config", dict)
-    if not get_config().get("from_logits", False):
-        return False
-    warnings.warn(
-        f"{owner}: the model's loss takes logits, so a softmax is applied to its "
-        "outputs. Pass from_logits=True to say so.",
-        stacklevel=3,
-    )
-    return True
-
-
-def check_probabilities(owner, predictions, epoch, from_logits):
-    """Raise unless what a model predicts in an epoch are distributions."""
-    mend = "" if from_logits else "Pass from_logits=True if they are logits."
-    when = f"at epoch {epoch}"
-    mean_predictions.check_distributions(owner, predictions, when, mend)
-
-
 def _divisible(model, batch_size):
     """Return `batch_size`, rounded up to a multiple of the number of devices.
 
     TensorFlow's `MirroredStrategy` can wait for ever for a batch size that does not
     divide among its replicas, and JAX takes none.
     """
-    strategy = getattr(model, "distribute_strategy", None)
+    strategy = _keras.strategy_of(model)
     replicas = getattr(strategy, "num_replicas_in_sync", 1) * arrays.num_devices()
     return -(-batch_size // replicas) * replicas
 

@@ -15,6 +15,8 @@ import threading
 import keras
 from keras import ops
 
+from keras_noisy import _keras
+
 ATTRIBUTE = "_keras_noisy_clock"
 
 _running = threading.local()
@@ -163,18 +165,11 @@ def track(model, attribute, make):
     metric = getattr(model, attribute, None)
     if metric is not None:
         return metric
-    strategy = getattr(model, "distribute_strategy", None)
+    strategy = _keras.strategy_of(model)
     with strategy.scope() if strategy is not None else contextlib.nullcontext():
         metric = make()
-    # A built subclassed model refuses new state by assignment.
-    tracker = model._tracker
-    was_locked = tracker.locked
-    tracker.unlock()
-    try:
+    with _keras.unlocked(model):
         setattr(model, attribute, metric)
-    finally:
-        if was_locked:
-            tracker.lock()
     return metric
 
 

@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from keras_noisy._checks.errors import message
-from keras_noisy._data import arrays
+from keras_noisy._data import arrays, outputs
 from keras_noisy._step.clock import ATTRIBUTE, _wrap_steps, track
 
 _running = threading.local()
@@ -50,7 +50,7 @@ class Recorder(keras.metrics.Metric):
         """Raise unless there is one row of probabilities for each example."""
         shape = getattr(y_pred, "shape", ())
         if len(shape) != 2 or shape[1] != self.num_classes:
-            raise ValueError(output_message(self.owner, y_pred))
+            raise ValueError(outputs.shape_message(self.owner, y_pred))
 
     def update_state(self, *args, **kwargs):
         """Do nothing: training steps call `record`."""
@@ -210,13 +210,3 @@ def check_ids(owner, ids):
             "`with_sample_ids(dataset, batched=True)`."
         )
         raise ValueError(message(owner, "sample_id.shape", "(batch,)", (), mend))
-
-
-def output_message(owner, y_pred):
-    """Return the error for outputs that are not one row for each example."""
-    received = getattr(y_pred, "shape", None)
-    if received is None:
-        received = keras.tree.map_structure(lambda leaf: tuple(leaf.shape), y_pred)
-    expected = "a classifier with one output of shape (batch, num_classes)"
-    mend = "Received are the shapes of its output."
-    return message(owner, "model", expected, received, mend)

@@ -58,7 +58,7 @@ def attach(owner, model, loss_class, attribute, make):
     Args:
         owner: Name of the callback, for errors.
         model: The compiled model.
-        loss_class: Subclass of `losses._base.ScheduledLoss` that the model must have.
+        loss_class: Subclass of `losses._loss.ScheduledLoss` that the model must have.
         attribute: Under which name the model keeps the state.
         make: Function that returns a new state, with a variable `alpha`.
     """

@@ -1,22 +1,9 @@
-"""Row by row work on predictions that are too large to copy."""
+"""Rows of predictions: the largest of each, and those of several rounds."""
 
 import numpy as np
 
+from keras_noisy._checks.distributions import as_numbers, as_predictions
 from keras_noisy._checks.errors import Described, message
-
-_BYTES = 1 << 25
-
-
-def chunks(array):
-    """Yield slices of rows of `array`, some megabytes of float64 each."""
-    rows = max(1, _BYTES // (8 * max(1, int(np.prod(array.shape[1:])))))
-    for start in range(0, len(array), rows):
-        yield slice(start, min(start + rows, len(array)))
-
-
-def as_array(values):
-    """Return `values` as an array; a memory map stays on disk."""
-    return values if isinstance(values, np.ndarray) else np.asarray(values)
 
 
 def check_largest(owner, argument, rows):
@@ -31,7 +18,10 @@ def check_largest(owner, argument, rows):
         raise ValueError(message(owner, argument, expected, received, mend))
 
 
-def rounds_of(soft_labels):
+def rounds_of(owner, argument, soft_labels):
     """Return the soft labels of each round, given those of one or a list of them."""
-    is_one = getattr(soft_labels, "ndim", np.ndim(soft_labels[0]) + 1) == 2
-    return [soft_labels] if is_one else list(soft_labels)
+    is_list = isinstance(soft_labels, (list, tuple)) and len(soft_labels) > 0
+    if not is_list or getattr(soft_labels[0], "ndim", 0) != 2:
+        soft_labels = as_numbers(owner, argument, soft_labels)
+        soft_labels = soft_labels if soft_labels.ndim == 3 else [soft_labels]
+    return [as_predictions(owner, argument, soft) for soft in soft_labels]

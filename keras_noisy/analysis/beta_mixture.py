@@ -7,7 +7,9 @@ import math
 
 import numpy as np
 
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import check_count, describe_array, message
+from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray
 
 _OWNER = "beta_mixture"
@@ -61,7 +63,7 @@ class BetaMixture:
         """
         constant, slope_low, slope_high = self.log_odds()
         low, high = self.turning_points()
-        losses = np.asarray(losses, "float64")
+        losses = as_numbers("BetaMixture", "losses", losses).astype("float64")
         x = np.clip((losses - self.low) / (self.high - self.low), low, high)
         log_odds = constant + slope_low * np.log(x) + slope_high * np.log1p(-x)
         # The logistic function, without an exponential that overflows.
@@ -138,9 +140,8 @@ def beta_mixture(losses: ArrayLike, *, iterations: int | None = None) -> BetaMix
         Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML
         2019.
     """
-    if iterations is not None:
-        iterations = check_count(_OWNER, "iterations", iterations)
-    losses = np.asarray(losses, "float64")
+    iterations = optional(check_count)(_OWNER, "iterations", iterations)
+    losses = as_numbers(_OWNER, "losses", losses).astype("float64")
     expected = "finite numbers of shape (n,), at least two"
     if losses.ndim != 1 or len(losses) < 2:
         raise ValueError(message(_OWNER, "losses", expected, describe_array(losses)))

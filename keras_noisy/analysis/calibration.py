@@ -6,10 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from keras_noisy._checks.errors import check_count, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.distributions import as_predictions, check_rows, pieces
+from keras_noisy._checks.errors import Described, check_count, message
+from keras_noisy._checks.labels import UNVERIFIED, check_labels
 from keras_noisy._typing import ArrayLike
-from keras_noisy.analysis import _rows
+
+# A table of more would have nothing but empty ones.
+MOST_BINS = 10**6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,13 +40,15 @@ def calibration(
 
     Args:
         predictions: Probabilities `(n, num_classes)`.
-        labels: True labels, class ids `(n,)`.
+        labels: True labels, class ids `(n,)`; -1 where they are not verified, and the
+            example is left out.
         bins: Number of bins of equal width in [0, 1].
 
     Returns:
         A `Calibration`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes do not fit or predictions are not distributions.
 
     Example:
@@ -56,13 +61,20 @@ def calibration(
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     owner = "calibration"
-    predictions, labels = _check(owner, predictions, labels)
-    bins = check_count(owner, "bins", bins)
+    predictions = as_predictions(owner, "predictions", predictions)
+    labels = check_labels(owner, "labels", labels, like=predictions, unverified=True)
+    known = labels != UNVERIFIED
+    if not known.any():
+        received = Described("none")
+        expected = "of at least one example whose class is verified"
+        raise ValueError(message(owner, "labels", expected, received))
+    bins = check_count(owner, "bins", bins, high=MOST_BINS)
     largest, right = np.empty(len(labels)), np.empty(len(labels), bool)
-    for rows in _rows.chunks(predictions):
+    for rows in pieces(predictions):
         p = np.asarray(predictions[rows], dtype="float64")
-        _check_distributions(owner, p)
+        check_rows(owner, "predictions", p)
         largest[rows], right[rows] = p.max(axis=1), p.argmax(axis=1) == labels[rows]
+    largest, right = largest[known], right[known]
     # Bins are open on the left, so that a certain prediction is in the last one.
     which = np.clip(np.ceil(largest * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(which, minlength=bins)
@@ -73,26 +85,4 @@ def calibration(
 
     confidence, accuracy = mean(largest), mean(right)
     gaps = np.nan_to_num(np.abs(accuracy - confidence))
-    return Calibration(confidence, accuracy, count, float(gaps @ count / len(labels)))
-
-
-def _check(owner, predictions, labels):
-    """Return predictions and class ids that fit, or raise."""
-    predictions, labels = _rows.as_array(predictions), labels_of(labels)
-    shape = predictions.shape
-    if len(shape) != 2 or shape[1] < 2 or not shape[0]:
-        expected = "(n, num_classes), with examples and at least two classes"
-        raise ValueError(message(owner, "predictions.shape", expected, shape))
-    if labels.shape != shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({shape[0]},)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, "labels", expected, received))
-    return predictions, labels
-
-
-def _check_distributions(owner, p):
-    if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 0.02)):
-        mend = "Apply a softmax to logits first."
-        received = "rows that are not"
-        expected = "distributions, rows that sum to one"
-        raise ValueError(message(owner, "predictions", expected, received, mend))
+    return Calibration(confidence, accuracy, count, float(gaps @ count / len(right)))

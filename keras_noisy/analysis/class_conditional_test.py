@@ -10,11 +10,13 @@ from typing import Any, cast
 import numpy as np
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers, check_distribution
 from keras_noisy._checks.errors import message
-from keras_noisy._checks.matrices import check_transition_matrix
-from keras_noisy._data import arrays
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.matrices import MOST_CLASSES, check_transition_matrix
+from keras_noisy._checks.numbers import Interval
+from keras_noisy._data import arrays, outputs
 from keras_noisy._data.predictions import in_pieces
-from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, BuildModel, Data
 from keras_noisy.analysis import _rows
 
@@ -51,9 +53,8 @@ class ClassConditionalTest:
 
     def rejects(self, significance: float = 0.05) -> bool:
         """Whether class-conditional noise is rejected at a level in (0, 1)."""
-        significance = errors.check_number(
-            "ClassConditionalTest", "significance", significance, low=1e-300, high=1
-        )
+        owner = "ClassConditionalTest"
+        significance = Interval(1e-300, 1)(owner, "significance", significance)
         return self.log10_bound < math.log10(significance)
 
     def __str__(self) -> str:
@@ -143,8 +144,10 @@ def class_conditional_test(
         owner, transition_matrix, tolerance=_ROW_SUM_TOLERANCE
     )
     weights = _check_weights(owner, class_weights, len(matrix))
-    error = errors.check_number(owner, "error", error, low=0, high=1)
-    num_validation = errors.check_count(owner, "num_validation", num_validation)
+    error = Interval(0, 1)(owner, "error", error)
+    num_validation = errors.check_count(
+        owner, "num_validation", num_validation, high=math.inf
+    )
     verified = _check_verified(owner, num_verified, weights)
     accuracy = float(weights @ matrix.max(axis=1))
     epsilon = 1 - accuracy - error
@@ -207,6 +210,7 @@ def hold_out_class_conditional_test(
         the verified examples are no random sample of the given labels.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths differ, no example is verified or, with `class_weights`,
             none of a class, `hold_out` is not in (0, 1), or the network has diverged or
             several outputs.
@@ -219,17 +223,14 @@ def hold_out_class_conditional_test(
         Section 2 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
     """
     owner = "hold_out_class_conditional_test"
+    if not callable(build_model):
+        expected = "a function that returns a compiled model"
+        raise TypeError(message(owner, "build_model", expected, build_model))
     x = arrays.as_arrays(owner, "x", x)
-    noisy = arrays.labels_of(noisy_labels)
     size = arrays.length(owner, "x", x)
-    if noisy.shape != (size,) or noisy.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({size},), as x has"
-        raise ValueError(message(owner, "noisy_labels", expected, _kind(noisy)))
-    if noisy.min(initial=0) < 0:
-        received = int(noisy.min())
-        raise ValueError(
-            message(owner, "noisy_labels", "class ids from 0 on", received)
-        )
+    fit = {"size": size, "num_classes": MOST_CLASSES}
+    noisy = check_labels(owner, "noisy_labels", noisy_labels, **fit)
+    seed = errors.check_seed(owner, seed, bits=63)
     if (transition_matrix is None) == (clean_labels is None) or (
         class_weights is None and clean_labels is None
     ):
@@ -239,9 +240,13 @@ def hold_out_class_conditional_test(
         )
     known = np.zeros(size, bool)
     if clean_labels is not None:
-        clean = _check_clean(owner, clean_labels, noisy)
+        clean = check_labels(
+            owner, "clean_labels", clean_labels, unverified=True, **fit
+        )
         known = clean >= 0
     is_random = class_weights is None
+    if class_weights is not None:
+        class_weights = as_numbers(owner, "class_weights", class_weights)
     held_out, rest = _split(owner, known & is_random, hold_out, seed)
     num_verified: int | np.ndarray | None = None
     if clean_labels is not None:
@@ -265,15 +270,14 @@ def hold_out_class_conditional_test(
 
 def _classes(owner, predictions):
     """Return the classes predicted, or raise if there are none."""
-    if predictions.ndim != 2 or predictions.shape[1] < 2:
-        raise ValueError(sample_ids.output_message(owner, predictions))
+    outputs.check_classes(owner, predictions)
     _rows.check_largest(owner, "predictions", predictions)
     return predictions.argmax(axis=1)
 
 
 def _split(owner, is_last, hold_out, seed):
     """Return the rows to hold out, of `is_last` only where needed, and the others."""
-    hold_out = errors.check_number(owner, "hold_out", hold_out, low=0, high=1)
+    hold_out = Interval(0, 1)(owner, "hold_out", hold_out)
     size = len(is_last)
     count = round(size * hold_out)
     if not 0 < count < size:
@@ -282,14 +286,6 @@ def _split(owner, is_last, hold_out, seed):
     order = np.random.Generator(np.random.PCG64(seed)).permutation(size)
     order = order[np.argsort(is_last[order], kind="stable")]
     return np.sort(order[:count]), np.sort(order[count:])
-
-
-def _check_clean(owner, clean_labels, noisy):
-    clean = arrays.labels_of(clean_labels)
-    if clean.shape != noisy.shape or clean.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape {noisy.shape}"
-        raise ValueError(message(owner, "clean_labels", expected, _kind(clean)))
-    return clean
 
 
 def _estimate(owner, clean, noisy, num_classes, weights):
@@ -347,10 +343,10 @@ def _warn_of_selection(owner, matrix, weights, num_verified, noisy):
 def _check_verified(owner, num_verified, weights):
     """Return None, a count, or an array of counts."""
     if num_verified is None or np.ndim(num_verified) == 0:
-        is_known = num_verified is None
-        check = errors.check_count
-        return None if is_known else check(owner, "num_verified", num_verified)
-    counts = np.asarray(num_verified)
+        if num_verified is None:
+            return None
+        return errors.check_count(owner, "num_verified", num_verified, high=math.inf)
+    counts = as_numbers(owner, "num_verified", num_verified)
     is_right = counts.shape == weights.shape and counts.dtype.kind in "iu"
     if not (is_right and np.all(counts >= 0) and counts[weights > 0].all()):
         expected = f"a number, or {len(weights)} of them, positive where weights are"
@@ -383,13 +379,6 @@ def _log_choose(n, k):
 
 
 def _check_weights(owner, weights, num_classes):
-    weights = np.asarray(weights, dtype="float64")
-    is_right = weights.shape == (num_classes,) and np.all(weights >= 0)
-    if not (is_right and abs(weights.sum() - 1) < 1e-3):
-        expected = f"{num_classes} shares that sum to one"
-        raise ValueError(message(owner, "class_weights", expected, weights.tolist()))
-    return weights
-
-
-def _kind(array):
-    return f"{array.dtype}{list(array.shape)}"
+    return check_distribution(
+        owner, "class_weights", weights, num_classes, tolerance=_ROW_SUM_TOLERANCE
+    )

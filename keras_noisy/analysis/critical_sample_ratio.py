@@ -9,9 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import message
+from keras_noisy._checks.numbers import Interval, optional
 from keras_noisy._data import arrays, predictions
-from keras_noisy._step import sample_ids
+from keras_noisy._data.outputs import check_classes
 from keras_noisy._typing import Data, Tensor
 from keras_noisy.analysis import _gradients, _rows
 
@@ -79,11 +81,20 @@ def critical_sample_ratio(
         Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017.
     """
     owner = _OWNER
+    if not callable(model):
+        raise TypeError(message(owner, "model", "a model or a function", model))
+    if not hasattr(x, "__iter__") or getattr(x, "shape", None) == ():
+        expected = "an array or batches of arrays"
+        raise TypeError(message(owner, "x", expected, x))
     x = arrays.standard(x)
     predictions.check_finite(owner, x)
-    radius = _check_positive(owner, "radius", radius)
-    step_size = _default(owner, "step_size", step_size, radius * 5 / 6)
-    noise_scale = _default(owner, "noise_scale", noise_scale, radius * 2 / 3)
+    radius = Interval(0, 1e30, "right")(owner, "radius", radius)
+    length = optional(Interval(0, 1e30))
+    step_size = length(owner, "step_size", step_size)
+    step_size = radius * 5 / 6 if step_size is None else step_size
+    noise_scale = length(owner, "noise_scale", noise_scale)
+    noise_scale = radius * 2 / 3 if noise_scale is None else noise_scale
+    seed = errors.check_seed(owner, seed, bits=63)
     max_steps = errors.check_count(owner, "max_steps", max_steps)
     batch_size = errors.check_count(owner, "batch_size", batch_size)
     search = _Search(model, radius, step_size, noise_scale, max_steps, bounds)
@@ -108,15 +119,12 @@ class _Search:
     def __init__(self, model, radius, step_size, noise_scale, max_steps, bounds):
         self.radius, self.step_size = radius, step_size
         self.noise_scale, self.max_steps = noise_scale, max_steps
-        self.low, self.high = bounds or (-np.inf, np.inf)
-        if not self.low < self.high:
-            raise ValueError(message(_OWNER, "bounds", "(lowest, highest)", bounds))
+        self.low, self.high = _check_bounds(bounds)
 
         def score(x):
             is_model = isinstance(model, keras.Model)
             outputs = model(x, training=False) if is_model else model(x)
-            _check_shape(outputs)
-            outputs = ops.cast(outputs, "float32")
+            outputs = ops.cast(check_classes(_OWNER, outputs), "float32")
             return _margin(outputs), outputs
 
         self.gradient = _gradients.compiled_gradient(score)
@@ -174,20 +182,11 @@ def _check_inputs(owner, batch):
     return batch
 
 
-def _check_shape(outputs):
-    shape = getattr(outputs, "shape", ())
-    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-        raise ValueError(sample_ids.output_message(_OWNER, outputs))
-
-
-def _check_positive(owner, argument, value):
-    value = errors.check_number(owner, argument, value, low=0, high=1e30)
-    if value == 0:
-        raise ValueError(message(owner, argument, "positive", value))
-    return value
-
-
-def _default(owner, argument, value, default):
-    if value is None:
-        return default
-    return errors.check_number(owner, argument, value, low=0, high=1e30)
+def _check_bounds(bounds):
+    if bounds is None:
+        return -np.inf, np.inf
+    expected = "None, or a pair of numbers (lowest, highest)"
+    pair = as_numbers(_OWNER, "bounds", bounds)
+    if pair.shape != (2,) or not pair[0] < pair[1]:
+        raise ValueError(message(_OWNER, "bounds", expected, bounds))
+    return tuple(pair.tolist())

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_noisy._checks.distributions import (
+    as_numbers,
+    as_predictions,
+    check_rows,
+    pieces,
+)
 from keras_noisy._checks.errors import describe_array, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.labels import check_labels, is_wrong, labels_of
 from keras_noisy._typing import ArrayLike, FloatArray
 from keras_noisy.analysis import _rows
 
@@ -20,12 +26,13 @@ def wrong_label_fit(
             class ids `(n,)`.
         noisy: Given labels, class ids `(n,)`.
         clean: True labels, class ids `(n,)`. An example is corrupted where the
-            two differ.
+            two differ; one with -1, whose label is not verified, is left out.
 
     Returns:
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths or shapes do not fit, or predictions are not
             finite.
 
@@ -38,7 +45,7 @@ def wrong_label_fit(
         Fig. 3b of Wang et al., "ProSelfLC", CVPR 2021.
     """
     classes, noisy, clean = _check("wrong_label_fit", predictions, noisy, clean)
-    return _share(classes == noisy, noisy != clean)
+    return _share(classes == noisy, is_wrong(noisy, clean))
 
 
 def semantic_correction(
@@ -51,12 +58,13 @@ def semantic_correction(
             class ids `(n,)`.
         noisy: Given labels, class ids `(n,)`.
         clean: True labels, class ids `(n,)`. An example is corrupted where the
-            two differ.
+            two differ; one with -1, whose label is not verified, is left out.
 
     Returns:
         A float in [0, 1]; NaN where no example is corrupted.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If lengths or shapes do not fit, or predictions are not
             finite.
 
@@ -69,7 +77,7 @@ def semantic_correction(
         Fig. 3c of Wang et al., "ProSelfLC", CVPR 2021.
     """
     classes, noisy, clean = _check("semantic_correction", predictions, noisy, clean)
-    return _share(classes == clean, noisy != clean)
+    return _share(classes == clean, is_wrong(noisy, clean))
 
 
 def normalized_entropy(predictions: ArrayLike) -> FloatArray:
@@ -93,61 +101,43 @@ def normalized_entropy(predictions: ArrayLike) -> FloatArray:
     Reference:
         Fig. 3d and 3e of Wang et al., "ProSelfLC", CVPR 2021.
     """
-    predictions = _rows.as_array(predictions)
-    if predictions.ndim != 2 or predictions.shape[1] < 2:
-        raise ValueError(
-            "normalized_entropy: `predictions` must have shape (n, num_classes) with "
-            f"at least two classes. Received: predictions.shape={predictions.shape}."
-        )
+    owner = "normalized_entropy"
+    predictions = as_predictions(owner, "predictions", predictions)
     entropy = np.empty(len(predictions))
-    for rows in _rows.chunks(predictions):
-        entropy[rows] = _entropy(np.asarray(predictions[rows], dtype="float64"))
+    for rows in pieces(predictions):
+        p = np.asarray(predictions[rows], dtype="float64")
+        check_rows(owner, "predictions", p)
+        entropy[rows] = _entropy(p)
     return np.clip(entropy / np.log(predictions.shape[1]), 0.0, 1.0)
 
 
 def _entropy(p):
-    # A softmax in half precision sums to one within about a hundredth.
-    if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=1) - 1) < 0.02)):
-        raise ValueError(
-            "normalized_entropy: `predictions` must be distributions: non-negative "
-            "rows that sum to one. Received rows that are not. Apply a softmax to "
-            "logits first."
-        )
     positive = np.where(p > 0, p, 1.0)
     # From zero, because the negative of a sum of zeros prints as -0.
     return 0.0 - (p * np.log(positive)).sum(axis=1)
 
 
 def _check(owner, predictions, noisy, clean):
-    """Return predicted classes, noisy and clean labels of one length."""
-    predictions = labels_of(_rows.as_array(predictions))
+    """Return predicted classes and labels, or raise."""
+    predictions = labels_of(as_numbers(owner, "predictions", predictions))
     if predictions.ndim not in (1, 2):
-        raise ValueError(
-            f"{owner}: `predictions` must have shape (n, num_classes) or (n,). "
-            f"Received: predictions.shape={predictions.shape}."
-        )
+        expected = "of shape (n, num_classes) or (n,)"
+        received = describe_array(predictions)
+        raise ValueError(message(owner, "predictions", expected, received))
     classes = np.empty(len(predictions), np.int64)
-    for rows in _rows.chunks(predictions):
+    for rows in pieces(predictions):
         part = predictions[rows]
         _rows.check_largest(owner, "predictions", part.reshape(len(part), -1))
         classes[rows] = part.argmax(axis=1) if part.ndim == 2 else part
-        if part.ndim == 1 and (classes[rows] != part).any():
+        if part.ndim == 1 and ((classes[rows] != part) | (part < 0)).any():
             expected = "(n, num_classes), or whole numbers, the classes predicted"
             mend = "A classifier of one output predicts `(p > 0.5).astype(int)`."
             received = describe_array(predictions)
             raise ValueError(message(owner, "predictions", expected, received, mend))
-    labels = {"noisy": labels_of(noisy), "clean": labels_of(clean)}
-    for argument, values in labels.items():
-        if values.ndim != 1 or classes.shape != values.shape:
-            raise ValueError(
-                message(
-                    owner,
-                    f"{argument}.shape",
-                    f"(n,), with n the number of predictions, {len(classes)}",
-                    values.shape,
-                )
-            )
-    return classes, labels["noisy"], labels["clean"]
+    size, num_classes = (*predictions.shape, None)[:2]
+    fit = {"size": size, "num_classes": num_classes}
+    noisy = check_labels(owner, "noisy", noisy, **fit)
+    return classes, noisy, check_labels(owner, "clean", clean, unverified=True, **fit)
 
 
 def _share(hits, among):

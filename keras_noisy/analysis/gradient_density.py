@@ -8,10 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy._checks.distributions import as_predictions, pieces
 from keras_noisy._checks.errors import check_bool, check_count, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike
 from keras_noisy.analysis import _gradients, _rows
+from keras_noisy.analysis.calibration import MOST_BINS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ def gradient_density(
         A `GradientDensity`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes do not fit, there is no example, or the loss is defined
             on a batch.
 
@@ -70,13 +74,16 @@ def gradient_density(
         Learning".
     """
     owner = "gradient_density"
+    if not callable(getattr(loss, "call", None)):
+        raise TypeError(message(owner, "loss", "a `keras.losses.Loss`", loss))
     labels, y_pred = _check(owner, y_true, y_pred)
-    bins = check_count(owner, "bins", bins)
+    bins = check_count(owner, "bins", bins, high=MOST_BINS)
     check_bool(owner, "from_logits", from_logits)
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
-    for rows in _rows.chunks(y_pred):
-        logits = _to_logits(owner, y_pred[rows], from_logits)
+    for rows in pieces(y_pred):
+        _rows.check_largest(owner, "y_pred", y_pred[rows])
+        logits = outputs.logits(y_pred[rows], from_logits)
         p_y[rows], norm[rows] = gradient_norms(owner, loss, labels[rows], logits)
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.searchsorted(edges, p_y, side="right") - 1, 0, bins - 1)
@@ -96,8 +103,10 @@ def gradient_norms(owner, loss, labels, logits):
     """Return `p_y` and the L1 norm of the gradient in the logits, per example."""
     targets = targets_for(loss, labels, logits.shape[1])
 
+    is_logits = outputs.takes_logits(loss)
+
     def values(z):
-        y_pred = z if getattr(loss, "from_logits", False) else ops.softmax(z)
+        y_pred = z if is_logits else ops.softmax(z)
         each = loss.call(targets, y_pred)
         if len(each.shape) != 1:
             expected = "defined per example"
@@ -121,26 +130,5 @@ def targets_for(loss, labels, num_classes):
 
 def _check(owner, y_true, y_pred):
     """Return labels and predictions that fit, or raise."""
-    y_pred = _rows.as_array(y_pred)
-    labels = labels_of(y_true)
-    if y_pred.ndim != 2 or y_pred.shape[1] < 2 or not len(y_pred):
-        expected = "(n, num_classes), with examples and at least two classes"
-        raise ValueError(message(owner, "y_pred.shape", expected, y_pred.shape))
-    if labels.shape != y_pred.shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"class ids of an integer dtype and shape ({len(y_pred)},)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, "y_true", expected, received))
-    if labels.min() < 0 or labels.max() >= y_pred.shape[1]:
-        expected = f"class ids in [0, {y_pred.shape[1]})"
-        received = f"values in [{labels.min()}, {labels.max()}]"
-        raise ValueError(message(owner, "y_true", expected, received))
-    return labels, y_pred
-
-
-def _to_logits(owner, y_pred, from_logits):
-    """Return some rows as float32 logits."""
-    y_pred = np.asarray(y_pred, dtype="float32")
-    _rows.check_largest(owner, "y_pred", y_pred)
-    if from_logits:
-        return y_pred
-    return np.log(np.maximum(y_pred, np.finfo("float32").tiny))
+    y_pred = as_predictions(owner, "y_pred", y_pred, least=1)
+    return check_labels(owner, "y_true", y_true, like=y_pred), y_pred

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_noisy._checks.distributions import as_predictions, pieces
 from keras_noisy._checks.errors import Described, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.labels import check_labels, is_wrong
 from keras_noisy._typing import ArrayLike, FloatArray, IntArray
-
-_CHUNK = 1 << 16
 
 
 def label_distance(
@@ -22,12 +21,13 @@ def label_distance(
     Args:
         soft_labels: Distributions `(n, num_classes)`.
         noisy: Given labels, class ids `(n,)`.
-        clean: True labels, class ids `(n,)`.
+        clean: True labels, class ids `(n,)`, -1 where they are not verified.
 
     Returns:
-        float64 `(n,)`; NaN where the given label is right.
+        float64 `(n,)`; NaN where the given label is right, or nobody knows.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes or lengths do not fit, ids are out of range, or soft
             labels are not finite.
 
@@ -40,14 +40,13 @@ def label_distance(
         Eq. 9 of Chen et al., "Beyond Class-Conditional Assumption", AAAI 2021.
     """
     owner = "label_distance"
-    soft_labels = _check_soft(owner, soft_labels)
-    noisy = _check_ids(owner, "noisy", noisy, soft_labels)
-    clean = _check_ids(owner, "clean", clean, soft_labels)
+    soft_labels = _check_soft(owner, "soft_labels", soft_labels)
+    noisy = check_labels(owner, "noisy", noisy, like=soft_labels)
+    clean = check_labels(owner, "clean", clean, like=soft_labels, unverified=True)
     distance = np.full(len(clean), np.nan)
-    for start in range(0, len(clean), _CHUNK):
-        rows = start + np.flatnonzero(
-            noisy[start : start + _CHUNK] != clean[start : start + _CHUNK]
-        )
+    wrong = is_wrong(noisy, clean)
+    for part in pieces(soft_labels):
+        rows = part.start + np.flatnonzero(wrong[part])
         soft = _finite(owner, "soft_labels", np.asarray(soft_labels[rows], float))
         at_clean = np.take_along_axis(soft, clean[rows, None].astype(int), 1)[:, 0]
         # The other classes' distances are their values: the label there is zero.
@@ -72,6 +71,7 @@ def correction_candidates(
         and int64 `(n,)`.
 
     Raises:
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If shapes or lengths do not fit, ids are out of range, or soft
             labels are not finite.
 
@@ -88,12 +88,11 @@ def correction_candidates(
 
 def candidates(owner, argument, soft_labels, labels):
     """Return what `correction_candidates` does, for another public function."""
-    soft_labels = _check_soft(owner, soft_labels)
-    labels = _check_ids(owner, "labels", labels, soft_labels)
+    soft_labels = _check_soft(owner, argument, soft_labels)
+    labels = check_labels(owner, "labels", labels, like=soft_labels)
     confidence = np.empty(len(labels), soft_labels.dtype)
     corrected = np.empty(len(labels), np.int64)
-    for start in range(0, len(labels), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    for rows in pieces(soft_labels):
         others = _finite(owner, argument, np.array(soft_labels[rows]))
         np.put_along_axis(others, labels[rows, None].astype(int), -np.inf, 1)
         corrected[rows] = others.argmax(axis=1)
@@ -101,17 +100,11 @@ def candidates(owner, argument, soft_labels, labels):
     return confidence, corrected
 
 
-def _check_soft(owner, soft_labels):
-    if not isinstance(soft_labels, np.ndarray):
-        soft_labels = np.asarray(soft_labels)
-    if soft_labels.ndim != 2 or soft_labels.shape[1] < 2:
-        expected = "(n, num_classes), with at least two classes"
-        raise ValueError(
-            message(owner, "soft_labels.shape", expected, soft_labels.shape)
-        )
-    if soft_labels.dtype.kind != "f":
-        soft_labels = soft_labels.astype(np.float64)
-    return soft_labels
+def _check_soft(owner, argument, soft_labels):
+    """Return predictions of a floating-point dtype, or raise."""
+    soft_labels = as_predictions(owner, argument, soft_labels)
+    is_integer = soft_labels.dtype.kind in "iu"
+    return soft_labels.astype("float64") if is_integer else soft_labels
 
 
 def _finite(owner, argument, rows):
@@ -120,18 +113,3 @@ def _finite(owner, argument, rows):
         received = Described("NaN or infinity")
         raise ValueError(message(owner, argument, "finite numbers", received))
     return rows
-
-
-def _check_ids(owner, argument, labels, soft_labels):
-    labels = labels_of(labels)
-    if labels.shape != soft_labels.shape[:1] or labels.dtype.kind not in "iu":
-        expected = f"integer class ids of shape ({len(soft_labels)},)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, argument, expected, received))
-    low, high = labels.min(initial=0), labels.max(initial=0)
-    if low < 0 or high >= soft_labels.shape[1]:
-        expected = f"class ids in [0, {soft_labels.shape[1]})"
-        raise ValueError(
-            message(owner, argument, expected, f"values in [{low}, {high}]")
-        )
-    return labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._typing import ArrayLike, FloatArray
 
 
@@ -48,7 +49,7 @@ def local_intrinsic_dimensionality(
         al., "Dimensionality-Driven Learning with Noisy Labels", ICML 2018, Eq. 3.
     """
     owner = "local_intrinsic_dimensionality"
-    points = np.asarray(representations)
+    points = as_numbers(owner, "representations", representations)
     dtype = points.dtype if points.dtype.kind == "f" else np.dtype("float64")
     points = points.astype("float64")
     # Squares of larger numbers overflow.

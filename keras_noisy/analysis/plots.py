@@ -14,11 +14,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._checks.errors import check_bool, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers, as_predictions
+from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import check_labels, is_wrong
+from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows
-from keras_noisy.analysis.calibration import calibration
+from keras_noisy.analysis.calibration import MOST_BINS, calibration
 from keras_noisy.analysis.gradient_density import (
     gradient_density,
     gradient_norms,
@@ -136,15 +139,12 @@ def plot_softmax_trajectories(
         >>> figure = analysis.plot_softmax_trajectories(p, noisy=[0], clean=[1])
     """
     owner = "plot_softmax_trajectories"
-    values = np.asarray(trajectories, dtype="float64")
-    noisy, clean = labels_of(noisy), labels_of(clean)
+    values = as_numbers(owner, "trajectories", trajectories).astype("float64")
     if values.ndim != 3 or not values.size:
         expected = "(epochs, n, num_classes), with epochs and examples"
         raise ValueError(message(owner, "trajectories.shape", expected, values.shape))
-    for argument, labels in (("noisy", noisy), ("clean", clean)):
-        if labels.shape != values.shape[1:2]:
-            expected = f"of shape ({values.shape[1]},)"
-            raise ValueError(message(owner, argument, expected, labels.shape))
+    noisy = check_labels(owner, "noisy", noisy, like=values[0])
+    clean = check_labels(owner, "clean", clean, like=values[0])
     figure, axes = _panels(values.shape[1], height=2.6)
     epochs = np.arange(1, len(values) + 1)
     for i, axis in enumerate(axes):
@@ -179,12 +179,14 @@ def plot_label_distance(
         >>> from keras_noisy import analysis
         >>> figure = analysis.plot_label_distance([[0.3, 0.7]], [0], [1])
     """
-    rounds = _rows.rounds_of(soft_labels)
+    owner = "plot_label_distance"
+    rounds = _rows.rounds_of(owner, "soft_labels", soft_labels)
+    bins = errors.check_count(owner, "bins", bins, high=MOST_BINS)
     distances = [label_distance(soft, noisy, clean) for soft in rounds]
     distances = [distance[~np.isnan(distance)] for distance in distances]
     if not len(distances[0]):
         expected = "labels of which some differ from `clean`"
-        raise ValueError(message("plot_label_distance", "noisy", expected, "none"))
+        raise ValueError(message(owner, "noisy", expected, errors.Described("none")))
     figure, axes = _panels(len(rounds))
     edges = np.linspace(0, 1, bins + 1)
     for number, (axis, distance) in enumerate(zip(axes, distances, strict=True), 1):
@@ -225,6 +227,11 @@ def plot_suspects(
         >>> suspects = analysis.find_suspects([0], [[0.1, 0.9]])
         >>> figure = analysis.plot_suspects(np.zeros((1, 8, 8)), suspects)
     """
+    if not isinstance(suspects, Suspects):
+        raise TypeError(
+            message("plot_suspects", "suspects", "of find_suspects", suspects)
+        )
+    count = errors.check_count("plot_suspects", "count", count)
     pixels: Any = images  # NumPy's `ndim` does not list sequences of arrays.
     if np.ndim(pixels) not in (3, 4) or len(images) != len(suspects) or not len(images):
         expected = f"{len(suspects)} images, (n, height, width) or with channels"
@@ -267,6 +274,11 @@ def plot_losses(
         >>> from keras_noisy import analysis, losses
         >>> figure = analysis.plot_losses({"Equal Loss": losses.EqualLoss(epsilon=0.4)})
     """
+    owner = "plot_losses"
+    num_classes = errors.check_count(
+        owner, "num_classes", num_classes, low=2, high=10**5
+    )
+    losses = _named_losses(owner, losses)
     p = np.linspace(0.002, 0.998, 250)
     rest = (1 - p) / (num_classes - 1)
     logits = np.repeat(np.log(rest)[:, None], num_classes, axis=1)
@@ -275,14 +287,14 @@ def plot_losses(
     labels = np.zeros(len(p), "int64")
     figure, axes = _panels(2)
     for number, (name, loss) in enumerate(losses.items()):
-        is_logits = getattr(loss, "from_logits", False)
+        is_logits = outputs.takes_logits(loss)
         inputs = logits if is_logits else np.exp(logits)
         values = loss.call(
             targets_for(loss, labels, num_classes), ops.convert_to_tensor(inputs)
         )
         style = _style(number)
         axes[0].plot(p, ops.convert_to_numpy(values), label=name, **style)
-        axes[1].plot(p, gradient_norms("plot_losses", loss, labels, logits)[1], **style)
+        axes[1].plot(p, gradient_norms(owner, loss, labels, logits)[1], **style)
     axes[0].set(xlabel="probability of the labelled class", ylabel="loss")
     axes[1].set(
         xlabel="probability of the labelled class",
@@ -324,12 +336,18 @@ def plot_gradient_density(
         >>> p, y = [[0.1, 0.9], [0.9, 0.1]], [0, 0]
         >>> figure = analysis.plot_gradient_density(named, y, p)
     """
-    check_bool("plot_gradient_density", "from_logits", from_logits)
-    y_true, y_pred = labels_of(y_true), np.asarray(y_pred)
+    owner = "plot_gradient_density"
+    losses = _named_losses(owner, losses)
+    errors.check_bool(owner, "from_logits", from_logits)
+    y_pred = as_predictions(owner, "y_pred", y_pred)
+    y_true = check_labels(owner, "y_true", y_true, like=y_pred)
     parts = {"all labels": np.ones(len(y_true), bool)}
     if clean is not None:
-        wrong = y_true != labels_of(clean)
-        parts = {"right labels": ~wrong, "wrong labels": wrong}
+        clean = check_labels(owner, "clean", clean, like=y_pred, unverified=True)
+        parts = {
+            "right labels": y_true == clean,
+            "wrong labels": is_wrong(y_true, clean),
+        }
     arguments: dict[str, Any] = {"from_logits": from_logits, "bins": bins}
     figure, axes = _panels(2)
     any_loss = next(iter(losses.values()))
@@ -373,14 +391,11 @@ def plot_transition_matrix(
         >>> from keras_noisy import analysis, noise
         >>> figure = analysis.plot_transition_matrix(noise.symmetric(10, 0.4))
     """
-    matrix = np.asarray(transition_matrix, dtype="float64")
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    owner, name = "plot_transition_matrix", "transition_matrix"
+    matrix = as_numbers(owner, name, transition_matrix).astype("float64")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         expected = "of shape (num_classes, num_classes)"
-        raise ValueError(
-            message(
-                "plot_transition_matrix", "transition_matrix", expected, matrix.shape
-            )
-        )
+        raise ValueError(message(owner, name, expected, errors.describe_array(matrix)))
     size = len(matrix)
     figure, (axis,) = _panels(1, width=4.8, height=4.2)
     image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
@@ -494,9 +509,24 @@ def _name(class_names, label):
     return str(label if class_names is None else class_names[label])
 
 
+def _named_losses(owner, losses):
+    if not isinstance(losses, Mapping) or not losses:
+        expected = "a dict of losses by their names"
+        raise TypeError(message(owner, "losses", expected, losses))
+    for loss in losses.values():
+        if not isinstance(loss, keras.losses.Loss):
+            expected = "a dict of `keras.losses.Loss` objects"
+            raise TypeError(message(owner, "losses", expected, losses))
+    return losses
+
+
 def _named_histories(histories):
     if isinstance(histories, keras.callbacks.History):
         return {"run": histories.history}
+    if not isinstance(histories, Mapping):
+        expected = "a history of `fit`, or a dict of them by names"
+        owner = "plot_learning_dynamics"
+        raise TypeError(message(owner, "histories", expected, histories))
     values = list(histories.values())
     if values and not isinstance(values[0], (dict, keras.callbacks.History)):
         return {"run": histories}  # The `.history` of a single run.

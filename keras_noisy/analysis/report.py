@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
-import keras_noisy
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import check_count, check_path, message
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.matrices import MOST_CLASSES
 from keras_noisy._data import files
-from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows, plots
 from keras_noisy.analysis.suspects import Suspects, find_suspects
+from keras_noisy.version import __version__
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 0 auto;
@@ -88,17 +89,34 @@ def write_report(
     Reference:
         The pictures are those of `analysis.plot_learning_dynamics` and its siblings.
     """
-    labels = labels_of(labels)
-    rounds = [] if soft_labels is None else _rows.rounds_of(soft_labels)
+    owner = "write_report"
+    file_path = check_path(owner, "path", path)
+    labels = check_labels(owner, "labels", labels, num_classes=MOST_CLASSES)
+    num_suspects = check_count(owner, "num_suspects", num_suspects, low=0)
+    rounds = (
+        []
+        if soft_labels is None
+        else _rows.rounds_of(owner, "soft_labels", soft_labels)
+    )
     if suspects is None and not rounds:
         raise ValueError(
             "write_report: `suspects` or `soft_labels` must be given. Received neither."
         )
     suspects = suspects or find_suspects(labels, rounds[-1])
+    if not isinstance(suspects, Suspects):
+        raise TypeError(message(owner, "suspects", "of find_suspects", suspects))
     if len(suspects) != len(labels):
         expected = f"of {len(labels)} examples, as `labels`"
-        raise ValueError(message("write_report", "suspects", expected, len(suspects)))
-    truth = None if clean_labels is None else _check_clean(labels, clean_labels)
+        raise ValueError(message(owner, "suspects", expected, len(suspects)))
+    truth = None
+    if clean_labels is not None:
+        truth = check_labels(
+            owner,
+            "clean_labels",
+            clean_labels,
+            size=len(labels),
+            num_classes=MOST_CLASSES,
+        )
     sections = [_numbers(labels, suspects, truth)]
     if histories is not None:
         figure = plots.plot_learning_dynamics(histories)
@@ -115,17 +133,9 @@ def write_report(
     sections.append(_table(suspects.top(num_suspects), truth, class_names))
     sections.append(_settings(settings))
     page = _page(title, sections)
-    with files.atomic_writer(path) as file:
+    with files.atomic_writer(file_path) as file:
         file.write(page.encode())
     return path
-
-
-def _check_clean(labels, clean_labels):
-    clean = labels_of(clean_labels)
-    if clean.shape != labels.shape:
-        expected = f"of shape {labels.shape}, as `labels`"
-        raise ValueError(message("write_report", "clean_labels", expected, clean.shape))
-    return clean
 
 
 def _numbers(labels, suspects, truth):
@@ -187,7 +197,7 @@ def _table(suspects, truth, class_names):
 
 
 def _settings(settings):
-    content = {"keras_noisy": keras_noisy.__version__, **(settings or {})}
+    content = {"keras_noisy": __version__, **(settings or {})}
     text = json.dumps(content, indent=2, default=str)
     return _section("Settings", f"<pre>{html.escape(text)}</pre>")
 

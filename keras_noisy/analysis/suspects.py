@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy._checks.errors import (
-    Described,
-    check_bool,
-    check_choice,
-    check_count,
-    message,
-)
+from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers, pieces
+from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.numbers import optional
 from keras_noisy._data import files
-from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
-from keras_noisy.analysis import _rows
 from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import candidates
 
@@ -62,6 +58,7 @@ class Suspects:
 
     def top(self, count: int) -> Suspects:
         """Return the `count` most suspicious examples, as `Suspects`."""
+        count = errors.check_count("Suspects", "count", count, low=0)
         fields = {name: getattr(self, name)[:count] for name in COLUMNS}
         return Suspects(**fields, source=self.source)
 
@@ -75,7 +72,8 @@ class Suspects:
 
     def to_csv(self, path: FilePath, *, all_examples: bool = False) -> None:
         """Write the suspects, or all examples, to a CSV file with a header."""
-        check_bool("Suspects", "all_examples", all_examples)
+        path = errors.check_path("Suspects", "path", path)
+        errors.check_bool("Suspects", "all_examples", all_examples)
         rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
         columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
         text = io.StringIO()
@@ -87,7 +85,7 @@ class Suspects:
 
     def save_cleaned_labels(self, path: FilePath) -> None:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
-        with files.atomic_writer(path) as file:
+        with files.atomic_writer(errors.check_path("Suspects", "path", path)) as file:
             np.save(file, self.cleaned_labels(), allow_pickle=False)
 
     def to_datalab(self) -> dict[str, np.ndarray]:
@@ -122,10 +120,12 @@ class Suspects:
             and `average_precision` of the order, as scikit-learn has it: labels that
             are equally suspicious are found together.
         """
-        truth = np.asarray(is_corrupted, bool)
-        if truth.shape != self.sample_id.shape:
+        truth = errors.as_array(is_corrupted)
+        if truth.shape != self.sample_id.shape or not np.isin(truth, (0, 1)).all():
             expected = f"a mask of shape ({len(self)},)"
-            raise ValueError(message("Suspects", "is_corrupted", expected, truth.shape))
+            received = errors.describe_array(truth)
+            raise ValueError(message("Suspects", "is_corrupted", expected, received))
+        truth = truth.astype(bool)
         wrong = truth[self.sample_id]
         # Of equal ones the last stands for all.
         last = np.searchsorted(-self.confidence, -self.confidence, side="right")
@@ -182,6 +182,7 @@ def find_suspects(
 
     Raises:
         ImportError: If cleanlab is needed and missing.
+        TypeError: If labels are no integers, or predictions no numbers.
         ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
             differ, ids are out of range, or values are NaN or negative probabilities.
 
@@ -209,15 +210,10 @@ def find_suspects(
         expected = "exactly one of `soft_labels`, `predictions` and `mean_losses`"
         raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
     ((source, values),) = given.items()
-    labels = labels_of(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        expected = "class ids of an integer dtype and shape (n,)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise ValueError(message(owner, "labels", expected, received))
-    check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
-    check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
-    if iterations is not None:
-        iterations = check_count(owner, "iterations", iterations)
+    labels = check_labels(owner, "labels", labels)
+    errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
+    errors.check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
+    iterations = optional(errors.check_count)(owner, "iterations", iterations)
     judge: Any = {
         "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
         "predictions": _by_cleanlab,
@@ -239,10 +235,10 @@ def find_suspects(
 
 
 def _check_probabilities(owner, source, values):
-    low = min((values[rows].min() for rows in _rows.chunks(values)), default=0)
+    low = min((values[rows].min() for rows in pieces(values)), default=0)
     if low < 0:
         mend = "Pass probabilities: the softmax of logits."
-        received = Described(f"values from {low:.4g} on")
+        received = errors.Described(f"values from {low:.4g} on")
         raise ValueError(message(owner, source, "probabilities", received, mend))
 
 
@@ -255,11 +251,11 @@ _RANKS = {
 
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
-    soft_labels = _rows.as_array(soft_labels)
+    soft_labels = as_numbers(owner, "soft_labels", soft_labels)
     of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
-    for rows in _rows.chunks(soft_labels):
+    for rows in pieces(soft_labels):
         at = labels[rows, None].astype(int)
         of_given[rows] = np.take_along_axis(soft_labels[rows], at, 1)[:, 0]
     confidence = _RANKS[rank_by](of_other.astype("float64"), of_given)
@@ -275,7 +271,7 @@ def _by_cleanlab(owner, labels, predictions):
             f"{owner}: `predictions` needs cleanlab. Install it with "
             "`pip install keras-noisy[cleanlab]`."
         ) from error
-    predictions = np.asarray(predictions)
+    predictions = as_numbers(owner, "predictions", predictions)
     _, proposed = candidates(owner, "predictions", predictions, labels)
     _check_probabilities(owner, "predictions", predictions)
     quality = get_label_quality_scores(labels.astype(int), predictions)
@@ -285,16 +281,17 @@ def _by_cleanlab(owner, labels, predictions):
 
 
 def _by_losses(owner, labels, mean_losses, threshold, iterations):
-    losses = np.asarray(mean_losses, dtype="float64")
+    losses = as_numbers(owner, "mean_losses", mean_losses).astype("float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
-        raise ValueError(message(owner, "mean_losses", expected, losses.shape))
+        received = errors.describe_array(losses)
+        raise ValueError(message(owner, "mean_losses", expected, received))
     # Minus infinity is no loss; infinity is that of a label of probability zero.
     if not (losses > -np.inf).all():
-        received = Described("NaN or minus infinity")
+        received = errors.Described("NaN or minus infinity")
         raise ValueError(message(owner, "mean_losses", "numbers", received))
     if len(losses) and np.isinf(losses).all():
-        received = Described("infinity alone")
+        received = errors.Described("infinity alone")
         raise ValueError(message(owner, "mean_losses", "finite for some", received))
     return labels, losses, _THRESHOLDS[threshold](losses, iterations)
 

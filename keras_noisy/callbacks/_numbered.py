@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
-from keras_noisy._data import arrays, raw_inputs
+from keras_noisy._data import arrays, outputs, raw_inputs
 from keras_noisy._step import sample_ids
 from keras_noisy._typing import ArrayLike, Data, Logs
 
@@ -37,6 +37,11 @@ class Numbered(keras.callbacks.Callback):
     def owner(self) -> str:
         """Name of the class, for errors."""
         return type(self).__name__
+
+    @property
+    def _expected(self):
+        """What the length of arrays must be, in words."""
+        return f"of length {self.num_examples}, `num_examples`"
 
     def _attach(self, model, num_classes):
         """Return the recorder of `model`, giving it one if it has none."""
@@ -90,12 +95,12 @@ class Numbered(keras.callbacks.Callback):
             x = self._pipeline = arrays.Batches(
                 self._entries("x", x),
                 self._entries("y", y),
-                None
-                if sample_weight is None
-                else self._entries("sample_weight", sample_weight),
+                arrays.weights(
+                    self.owner, sample_weight, self.num_examples, self._expected
+                ),
                 batch_size=errors.check_count(self.owner, "batch_size", batch_size),
                 shuffle=shuffle,
-                seed=seed,
+                seed=errors.check_seed(self.owner, seed, bits=63),
                 with_ids=True,
             )
             first = x[0]
@@ -113,8 +118,8 @@ class Numbered(keras.callbacks.Callback):
         if data is None:
             expected = "an array where `x` is one"
             raise ValueError(message(self.owner, argument, expected, data))
-        expected = f"of length {self.num_examples}, `num_examples`"
-        return arrays.entries(self.owner, argument, data, self.num_examples, expected)
+        size = self.num_examples
+        return arrays.entries(self.owner, argument, data, size, self._expected)
 
     def _prepare(self, model, batch):
         """Wrap the model's steps, and build all that Keras builds from data."""
@@ -128,10 +133,8 @@ class Numbered(keras.callbacks.Callback):
         model.reset_metrics()
         num_classes = output_width(self.owner, model)
         if num_classes is None:
-            outputs = model.predict_on_batch(x)
-            if not hasattr(outputs, "shape") or len(outputs.shape) != 2:
-                raise ValueError(sample_ids.output_message(self.owner, outputs))
-            num_classes = int(outputs.shape[1])
+            found = model.predict_on_batch(x)
+            num_classes = int(outputs.check_single(self.owner, found, rank=2).shape[1])
         self._recorder = self._attach(model, num_classes)
 
     def _check_prepared(self, recorder):

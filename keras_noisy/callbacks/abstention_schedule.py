@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import clock, state
 from keras_noisy._typing import Logs
 from keras_noisy.losses.deep_abstention import DeepAbstention
@@ -102,12 +103,10 @@ class AbstentionSchedule(keras.callbacks.Callback):
         super().__init__()
         owner = "AbstentionSchedule"
         self.warmup_epochs = errors.check_count(owner, "warmup_epochs", warmup_epochs)
-        self.initial_factor = errors.check_number(
-            owner, "initial_factor", initial_factor, low=0, high=1e9, without="low"
+        self.initial_factor = Interval(0, 1e9, "right")(
+            owner, "initial_factor", initial_factor
         )
-        self.final_alpha = errors.check_number(
-            owner, "final_alpha", final_alpha, low=0, high=1e9
-        )
+        self.final_alpha = Interval(0, 1e9)(owner, "final_alpha", final_alpha)
         self._price: Any = None
 
     def set_model(self, model: keras.Model) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import h5py
 import keras
 
+from keras_noisy import _keras
 from keras_noisy._checks import errors
 from keras_noisy._data import files
 from keras_noisy._typing import FilePath, Logs
@@ -66,7 +67,7 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
         super().__init__()
         self.backup_dir = _check_folder(backup_dir)
         self.save_freq = save_freq
-        if save_freq != "epoch":
+        if not isinstance(save_freq, str) or save_freq != "epoch":
             self.save_freq = errors.check_count(
                 _OWNER, "save_freq", save_freq, mend="Or pass 'epoch'."
             )
@@ -117,8 +118,7 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         model.load_weights(path)
-        # Where `fit` looks after the callbacks have had their turn.
-        model._initial_epoch = int(epoch)
+        _keras.begin_at(model, int(epoch))
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the epoch."""
@@ -158,12 +158,8 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
 
 def _check_folder(path):
     """Return a path of this machine's file system as a string, or raise."""
-    try:
-        folder = os.fspath(path)
-    except TypeError as error:
-        expected = "the path of a folder"
-        raise TypeError(errors.message(_OWNER, "backup_dir", expected, path)) from error
-    if not folder or "://" in folder:
+    folder = errors.check_path(_OWNER, "backup_dir", path, "the path of a folder")
+    if "://" in folder:
         expected = "the path of a folder on a file system of this machine"
         mend = "Renaming is what makes it whole, and remote stores have none."
         raise ValueError(errors.message(_OWNER, "backup_dir", expected, path, mend))

@@ -144,7 +144,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         self.num_batches = count("num_batches", num_batches)
         self.layer = layer
         self.roll_back = errors.check_bool(_OWNER, "roll_back", roll_back)
-        self.seed = count("seed", seed, 0)
+        self.seed = errors.check_seed(_OWNER, seed, bits=63)
         self._num_examples = arrays.length(_OWNER, "x", self.x)
         if self._num_examples < self.batch_size:
             expected = f"at least {self.batch_size} examples, one batch"

@@ -9,8 +9,9 @@ import numpy as np
 from keras import ops
 
 from keras_noisy import analysis
-from keras_noisy._checks import errors
-from keras_noisy._data import arrays, batch_statistics, predictions
+from keras_noisy._checks import errors, labels
+from keras_noisy._checks.numbers import optional
+from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
 from keras_noisy.callbacks import seal
@@ -54,7 +55,8 @@ class LearningDynamics(keras.callbacks.Callback):
             before this callback in the same `fit`, whose predictions are used then,
             so that there is no other pass.
         noisy_labels: Given labels, class ids `(n,)`.
-        clean_labels: True labels, class ids `(n,)`, or None.
+        clean_labels: True labels, class ids `(n,)`, -1 where they are not verified: in
+            none of the two subsets. Or None.
         batch_size: Batch size of the pass, as in `model.predict`.
         from_logits: Whether outputs are logits. By default the model's loss says so.
         num_examples: Measure on a fixed random part of so many examples, where `x` is
@@ -64,9 +66,11 @@ class LearningDynamics(keras.callbacks.Callback):
         seed: Seed of the random part.
 
     Raises:
-        ValueError: If the labels differ in length or are not one-dimensional, or
-            `num_examples` or `every` is not a positive integer. In `fit`, if outputs
-            are not distributions, or a data set comes in another order than before.
+        TypeError: If labels are no integers.
+        ValueError: If labels differ in length, have two dimensions or are negative, or
+            `num_examples` or `every` is not a positive integer. In `fit`, if there are
+            fewer classes than labels say, outputs are not distributions, or a data set
+            comes in another order than before.
 
     Example:
         >>> from keras_noisy import callbacks
@@ -92,30 +96,31 @@ class LearningDynamics(keras.callbacks.Callback):
         super().__init__()
         self.x = arrays.standard(x)
         self._order = predictions.SameOrder(_OWNER)
-        self.noisy_labels = _check_labels("noisy_labels", noisy_labels)
+        self.noisy_labels = labels.check_labels(_OWNER, "noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
-            self.clean_labels = _check_labels("clean_labels", clean_labels)
-            if len(self.noisy_labels) != len(self.clean_labels):
-                raise ValueError(
-                    f"{_OWNER}: `clean_labels` must have the length of "
-                    f"noisy_labels, {len(self.noisy_labels)}. Received: "
-                    f"len(clean_labels)={len(self.clean_labels)}."
-                )
-        self.batch_size = batch_size
-        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
+            self.clean_labels = labels.check_labels(
+                _OWNER,
+                "clean_labels",
+                clean_labels,
+                size=len(self.noisy_labels),
+                unverified=True,
+            )
+        count = optional(errors.check_count)
+        self.batch_size = count(_OWNER, "batch_size", batch_size)
+        self.from_logits = outputs.check_from_logits(_OWNER, from_logits)
         self.every = errors.check_count(_OWNER, "every", every)
         self._sums: Any = None
         self._statistics = batch_statistics.Statistics(_OWNER)
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
+        self._check_length()
         if num_examples is not None:
             self._keep_part(
-                errors.check_count(_OWNER, "num_examples", num_examples),
-                seed,
+                count(_OWNER, "num_examples", num_examples),
+                errors.check_seed(_OWNER, seed, bits=63),
             )
-        self._check_length()
 
     def _check_length(self):
         """Raise if the number of predictions is known, and not that of labels."""
@@ -147,7 +152,7 @@ class LearningDynamics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out whether the model's output is logits."""
         if self.from_logits is None and not self._is_listening:
-            self.from_logits = predictions.are_logits(_OWNER, self.model)
+            self.from_logits = outputs.are_logits(_OWNER, self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
@@ -177,16 +182,14 @@ class LearningDynamics(keras.callbacks.Callback):
 
     def _predict(self, epoch):
         start = 0
-        for outputs in predictions.in_pieces(
+        for found in predictions.in_pieces(
             _OWNER, self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
-            rows = slice(start, start + len(outputs))
+            rows = slice(start, start + len(found))
             start = rows.stop
-            outputs = p = np.asarray(outputs, "float32")
-            if self.from_logits:
-                p = ops.convert_to_numpy(ops.softmax(outputs))
-            predictions.check_probabilities(_OWNER, p, epoch, self.from_logits)
-            self._add(rows, p, outputs if self.from_logits else None)
+            p = outputs.probabilities(found, self.from_logits)
+            outputs.check_probabilities(_OWNER, p, epoch, self.from_logits)
+            self._add(rows, p, found if self.from_logits else None)
 
     def _listen(self, rows, probabilities):
         """Take the predictions that SEAL has collected."""
@@ -217,6 +220,7 @@ class LearningDynamics(keras.callbacks.Callback):
         if self._sums.seen > len(self.noisy_labels):
             raise ValueError(self._length_message(f"{self._sums.seen} or more"))
         noisy = self.noisy_labels[rows]
+        labels.check_range(_OWNER, "noisy_labels", noisy, p.shape[1])
         losses = self._losses(noisy, p, logits)
         classes = p.argmax(axis=1)
         values = {
@@ -228,23 +232,24 @@ class LearningDynamics(keras.callbacks.Callback):
             self._sums.add("all", values, np.ones(len(noisy), bool))
             return
         clean = self.clean_labels[rows]
+        labels.check_range(_OWNER, "clean_labels", clean, p.shape[1], unverified=True)
         values["semantic_correction"] = classes == clean
         self._sums.add("clean", values, noisy == clean)
-        self._sums.add("corrupted", values, noisy != clean)
+        self._sums.add("corrupted", values, labels.is_wrong(noisy, clean))
 
-    def _losses(self, labels, p, logits):
+    def _losses(self, noisy, p, logits):
         """Return the training loss per example, or None where it has none."""
         loss = self.model.loss
         loss = keras.losses.get(loss) if isinstance(loss, str) else loss
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
             return None
-        outputs = p if logits is None else logits
-        if getattr(loss, "from_logits", False) and logits is None:
-            outputs = np.log(np.maximum(p, np.finfo("float32").tiny))
-        targets = ops.convert_to_tensor(targets_for(loss, labels, outputs.shape[1]))
-        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(outputs)))
-        return each if each.shape == labels.shape else None
+        y_pred = p if logits is None else logits
+        if outputs.takes_logits(loss) and logits is None:
+            y_pred = outputs.logits(p, from_logits=False)
+        targets = ops.convert_to_tensor(targets_for(loss, noisy, p.shape[1]))
+        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(y_pred)))
+        return each if each.shape == noisy.shape else None
 
     def _with_truth(self, logs):
         mean = self._sums or _NoMeans()
@@ -300,12 +305,3 @@ def _trust(name, entropy, logs):
     """Return the mean of `e = g l` under `name`, where `g` is logged."""
     g = logs.get("global_trust")
     return {} if g is None else {name: float(g) * (1 - entropy)}
-
-
-def _check_labels(argument: str, labels: ArrayLike) -> np.ndarray:
-    labels = arrays.labels_of(labels)
-    if labels.ndim != 1:
-        raise ValueError(
-            errors.message(_OWNER, f"{argument}.shape", "(n,)", labels.shape)
-        )
-    return labels

@@ -9,14 +9,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, check_count, message
-from keras_noisy._data import arrays, batch_statistics, mean_predictions
+from keras_noisy._checks.errors import (
+    check_bool,
+    check_count,
+    check_path,
+    check_seed,
+    message,
+)
+from keras_noisy._checks.numbers import optional
+from keras_noisy._data import arrays, batch_statistics, mean_predictions, outputs
 from keras_noisy._data.predictions import (
     SameOrder,
-    are_logits,
     check_data_set,
-    check_from_logits,
-    check_probabilities,
     in_pieces,
     inputs_of,
 )
@@ -43,8 +47,8 @@ class _Averaging(keras.callbacks.Callback):
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
         super().__init__()
-        self.storage = storage
-        self.from_logits = check_from_logits(self.owner, from_logits)
+        self.storage = optional(check_path)(self.owner, "storage", storage)
+        self.from_logits = outputs.check_from_logits(self.owner, from_logits)
         self._means: Any = None
         self._is_first_epoch = True
         self._data = None
@@ -104,11 +108,11 @@ class _Averaging(keras.callbacks.Callback):
 
     def _resolve_logits(self):
         if self.from_logits is None:
-            self.from_logits = are_logits(self.owner, self.model)
+            self.from_logits = outputs.are_logits(self.owner, self.model)
 
     def _check(self, rows, predictions, epoch):
         """Check the predictions on some examples, and tell those who listen."""
-        check_probabilities(self.owner, predictions, epoch, self.from_logits)
+        outputs.check_probabilities(self.owner, predictions, epoch, self.from_logits)
         for listener in self.listeners:
             listener(rows, predictions)
 
@@ -184,7 +188,8 @@ class SEAL(_Averaging):
     ) -> None:
         super().__init__(storage, from_logits)
         x = self.x = arrays.standard(x)
-        self.batch_size = _check_batch_size("SEAL", batch_size)
+        count = optional(check_count)
+        self.batch_size = count("SEAL", "batch_size", batch_size) or _PASS_BATCH
         self.recompute_statistics = check_bool(
             "SEAL", "recompute_statistics", recompute_statistics
         )
@@ -239,15 +244,13 @@ class SEAL(_Averaging):
     def _predict(self, epoch):
         """Yield `(start, probabilities, counts)` over all examples."""
         start = 0
-        for outputs in in_pieces(
+        for found in in_pieces(
             self.owner,
             self.model,
             self._order.read(self.x),
             batch_size=self.batch_size,
         ):
-            predictions = np.asarray(outputs, np.float32)
-            if self.from_logits and predictions.ndim == 2:
-                predictions = mean_predictions.softmax(np.array(predictions))
+            predictions = outputs.probabilities(found, self.from_logits)
             stop = start + len(predictions)
             self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)
@@ -272,12 +275,6 @@ def _count_examples(owner, data):
     if not count:
         raise ValueError(message(owner, "x", "data of at least one example", data))
     return count
-
-
-def _check_batch_size(owner, batch_size):
-    if batch_size is None:
-        return _PASS_BATCH
-    return check_count(owner, "batch_size", batch_size)
 
 
 class SEALOnTheFly(_numbered.Numbered, _Averaging):
@@ -435,6 +432,7 @@ def with_sample_ids(
 
     owner = "with_sample_ids"
     check_bool(owner, "batched", batched)
+    start_id = check_seed(owner, start_id, argument="start_id", bits=63)
     spec = getattr(dataset, "element_spec", None)
     if not isinstance(spec, tuple) or len(spec) not in (2, 3):
         expected = "a tf.data.Dataset of (x, y) or (x, y, sample_weight)"

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_noisy._checks.errors import message
 from keras_noisy._data import files
-from keras_noisy.datasets import _checks
+from keras_noisy.datasets import _shared
 
 _CHUNK = 256
 # Written between two notes of how far it is.
@@ -15,18 +15,19 @@ _BYTES = 1 << 28
 _PROGRESS = "progress.json"
 
 
-def decode(owner, dataset, split, size, folder):
+def decode(owner, dataset, split, size, folder, stream):
     """Return `(images, labels)` of a split as arrays in `folder`, memory maps.
 
-    What a killed process has decoded is not decoded again.
+    What a killed process has decoded is not decoded again. `stream(skip)` returns a
+    data set of `(id, image, label)`, but for the first `skip`.
     """
-    count = dataset.num_examples(split)
+    count, paths = dataset.num_examples(split), dataset.paths(split)
     identity = {
         "name": dataset.name,
         "split": split,
         "image_size": list(size),
         "num_examples": count,
-        "files": _digest(dataset.paths(split), dataset.sources[split].labels),
+        "files": _digest(paths, dataset.sources[split].labels),
     }
     shapes = {"images": (np.uint8, (count, *size, 3)), "labels": (np.int64, (count,))}
     progress = os.path.join(folder, _PROGRESS)
@@ -44,17 +45,17 @@ def decode(owner, dataset, split, size, folder):
             raise ValueError(message(owner, "folder", expected, folder, mend))
     if state["done"] < count:
         arrays = [np.load(_path(folder, name), mmap_mode="r+") for name in shapes]
-        for done in _decode_rest(owner, dataset, split, size, state["done"], arrays):
+        for done in _decode_rest(owner, split, paths, stream, state["done"], arrays):
             files.write_json(progress, {**state, "done": done})
     return tuple(np.load(_path(folder, name), mmap_mode="r") for name in shapes)
 
 
-def _decode_rest(owner, dataset, split, size, done, arrays):
+def _decode_rest(owner, split, paths, stream, done, arrays):
     """Fill the arrays, and yield how many examples are in the files."""
     images, labels = arrays
     often = max(1, _BYTES // (_CHUNK * int(np.prod(images.shape[1:])))) * _CHUNK
-    tf = _checks.require(owner, "tensorflow", "decoding")
-    batches = dataset._stream(split, size, skip=done).batch(_CHUNK)
+    tf = _shared.require(owner, "tensorflow", "decoding")
+    batches = stream(done).batch(_CHUNK)
     try:
         for ids, batch, classes in batches.as_numpy_iterator():
             images[ids], labels[ids] = batch, classes
@@ -64,7 +65,7 @@ def _decode_rest(owner, dataset, split, size, done, arrays):
                 labels.flush()
                 yield done
     except tf.errors.OpError as error:
-        path = _broken(tf, dataset.paths(split), done)
+        path = _broken(tf, paths, done)
         if path is None:
             raise
         expected = "a data set of images"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from keras_noisy._data import npz
-from keras_noisy.datasets import _checks
+from keras_noisy.datasets import _shared
 
 # Each takes up to 100 bytes and some microseconds.
 _MAX_STEPS = 1 << 24
@@ -199,7 +199,7 @@ class _Columns:
 
     def _list(self, values):
         scalars = (self._column(v).item() if type(v) is _Call else v for v in values)
-        return _checks.as_column(scalars)
+        return _shared.as_column(scalars)
 
     def _array(self, data, dtype, shape):
         dtype, size = _dtype(dtype), (*_sizes(shape), 1)[0]

@@ -5,10 +5,9 @@ import re
 
 import numpy as np
 
-from keras_noisy._checks.errors import message
-from keras_noisy.datasets import _checks
+from keras_noisy._checks.errors import Described, message
+from keras_noisy.datasets import _shared
 from keras_noisy.datasets.streamed_dataset import StreamedDataset
-from keras_noisy.noise._checks import Described
 
 _BATCH = 1024
 _CIFAR_ID = re.compile(r"train_(\d+)")
@@ -36,8 +35,8 @@ def builder_for(owner, names, source):
     # First of all: whoever has another folder needs no TFDS.
     is_folder = not is_builder(source) and source != "tfds"
     prepared = _prepared(owner, names, source) if is_folder else None
-    tfds = _checks.require(owner, "tensorflow_datasets", "this source")
-    _checks.require(owner, "tensorflow", "this source")
+    tfds = _shared.require(owner, "tensorflow_datasets", "this source")
+    _shared.require(owner, "tensorflow", "this source")
     if is_builder(source):
         builder = source
     elif source == "tfds":
@@ -95,10 +94,10 @@ def load_arrays(builder):
         the training split by name; the order that the examples are in.
     """
     train, test = (_read(builder, split) for split in ("train", "test"))
-    order = _checks.TFDS
+    order = _shared.TFDS
     ranks = _ranks(train.get("id"))
     if ranks is not None:
-        order = _checks.KERAS
+        order = _shared.KERAS
         train = {key: column[np.argsort(ranks)] for key, column in train.items()}
     arrays = {
         f"{short}_{split}": columns[feature]
@@ -145,7 +144,7 @@ def load_stream(name, builder):
     sources = {"train": TFDSSplit(builder, "train")}
     if test is not None:
         sources["test"] = TFDSSplit(builder, test)
-    return StreamedDataset(name, sources, class_names(builder), _checks.TFDS)
+    return StreamedDataset(name, sources, class_names(builder), _shared.TFDS)
 
 
 class TFDSSplit:

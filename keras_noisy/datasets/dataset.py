@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
-from keras_noisy.datasets import _checks
-from keras_noisy.noise._checks import Described, check_sample_ids, describe_array
+from keras_noisy._checks.labels import check_labels, check_sample_ids
+from keras_noisy.datasets import _shared
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 
@@ -50,7 +51,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     superclasses: np.ndarray | None = None
     superclass_names: tuple[str, ...] | None = None
-    order: str = _checks.FILE
+    order: str = _shared.FILE
     # None in the constructor only.
     train_ids: np.ndarray = None  # type: ignore[assignment]
     noisy_labels: NoisyLabels | None = None
@@ -59,34 +60,38 @@ class Dataset:
         num_classes = len(self.class_names) if self.class_names is not None else None
         for split in ("train", "test"):
             name = f"y_{split}"
-            labels = getattr(self, name)
-            labels = _checks.as_class_ids("Dataset", name, labels, num_classes)
-            object.__setattr__(self, name, labels)
+            labels = check_labels(
+                "Dataset", name, getattr(self, name), num_classes=num_classes
+            )
+            object.__setattr__(self, name, labels.astype(np.int64))
             self._check_length(name, labels, f"x_{split}", getattr(self, f"x_{split}"))
-        if self.order not in _checks.ORDERS:
-            expected = f"one of {', '.join(map(repr, _checks.ORDERS))}"
-            raise ValueError(message("Dataset", "order", expected, self.order))
+        errors.check_choice("Dataset", "order", self.order, _shared.ORDERS)
         self._check_ids()
+        if self.superclasses is not None:
+            groups = check_labels("Dataset", "superclasses", self.superclasses)
+            object.__setattr__(self, "superclasses", groups)
         self._check_noisy_labels()
 
     def _check_length(self, argument, array, other_name, other):
+        if not getattr(other, "shape", ()):
+            expected = "an array with an entry for each example"
+            raise TypeError(message("Dataset", other_name, expected, other))
         if len(array) != len(other):
             expected = f"of length {len(other)}, that of `{other_name}`"
-            received = describe_array(array)
+            received = errors.describe_array(array)
             raise ValueError(message("Dataset", argument, expected, received))
 
     def _check_ids(self):
         ids = self.train_ids
         if ids is None:
             ids = np.arange(len(self.y_train))
-        ids = np.asarray(ids)
-        check_sample_ids("Dataset", "train_ids", ids)
+        size = len(self.y_train)
+        ids = check_sample_ids("Dataset", "train_ids", errors.as_array(ids), (size,))
         ids = ids.astype(np.int64)
-        self._check_length("train_ids", ids, "x_train", self.x_train)
         if len(np.unique(ids)) != len(ids):
             expected = "unique"
             raise ValueError(
-                message("Dataset", "train_ids", expected, describe_array(ids))
+                message("Dataset", "train_ids", expected, errors.describe_array(ids))
             )
         object.__setattr__(self, "train_ids", ids)
 
@@ -165,13 +170,13 @@ class Dataset:
             ModuleNotFoundError: If TensorFlow is not installed.
         """
         owner = "Dataset.pipeline"
-        _checks.check_split(owner, split, self.splits)
-        tf = _checks.require(owner, "tensorflow", "a tf.data pipeline")
+        errors.check_choice(owner, "split", split, self.splits)
+        tf = _shared.require(owner, "tensorflow", "a tf.data pipeline")
         x, y, ids = self.x_train, self.y_train, self.train_ids
         if split == "test":
             x, y, ids = self.x_test, self.y_test, np.arange(len(self.y_test))
         if labels is not None:
-            y = _checks.labels_for(owner, labels, len(y))
+            y = _shared.labels_for(owner, labels, len(y))
         return tf.data.Dataset.from_tensor_slices((ids, x, y))
 
     def __repr__(self) -> str:
@@ -204,7 +209,9 @@ def check_images(owner, name, data, shape):
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             h, w, c = shape
             expected = f"{name}, with {key} of shape (n, {h}, {w}, {c}) and dtype uint8"
-            received = Described(f"{key} of shape {images.shape}, {images.dtype}")
+            received = errors.Described(
+                f"{key} of shape {images.shape}, {images.dtype}"
+            )
             mend = "Load changed or other images under the name 'custom'."
             raise ValueError(message(owner, "source", expected, received, mend))
         checked[key] = images

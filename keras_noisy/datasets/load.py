@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import check_choice, check_path, message
 from keras_noisy._data import npz
-from keras_noisy.datasets import _checks, _class_names, _folders, _tfds
+from keras_noisy.datasets import _class_names, _folders, _shared, _tfds
 from keras_noisy.datasets.dataset import Dataset, check_images
 from keras_noisy.datasets.read_label_file import LABEL_SETS, read_label_file
 from keras_noisy.datasets.streamed_dataset import StreamedDataset
@@ -136,10 +136,10 @@ def load(
         Dataset('digits', train=(1347, 8, 8, 1), test=(450, 8, 8, 1), num_classes=10, \
 order='scikit-learn')
     """
-    names = (*_KNOWN, *_STREAMED, _CUSTOM)
-    if name not in names:
-        expected = f"one of {', '.join(map(repr, names))}"
-        raise ValueError(message(_OWNER, "name", expected, name))
+    check_choice(_OWNER, "name", name, (*_KNOWN, *_STREAMED, _CUSTOM))
+    for argument, value in (("label_file", label_file), ("labels", labels)):
+        if value is not None:
+            check_path(_OWNER, argument, value, "a string, or None")
     known = _KNOWN.get(name)
     _check_label_set(name, known, labels, label_file)
     read = _reader(name, source)
@@ -196,17 +196,17 @@ def _read_default(name):
         expected = f"given for {name!r}, which cannot be downloaded"
         raise ValueError(message(_OWNER, "source", expected, None, _MEND[name]))
     if name == "digits":
-        return _assemble(name, _split_digits(), _checks.SKLEARN), {}
+        return _assemble(name, _split_digits(), _shared.SKLEARN), {}
     module = getattr(keras.datasets, _KNOWN[name].base)
     (x_train, y_train), (x_test, y_test) = module.load_data()
     arrays = dict(zip(_ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
-    return _assemble(name, arrays, _checks.KERAS), {}
+    return _assemble(name, arrays, _shared.KERAS), {}
 
 
 def _split_digits():
     """Return scikit-learn's 1,797 digits, a random quarter of them for testing."""
-    datasets = _checks.require(_OWNER, "sklearn.datasets", "'digits'")
-    selection = _checks.require(_OWNER, "sklearn.model_selection", "'digits'")
+    datasets = _shared.require(_OWNER, "sklearn.datasets", "'digits'")
+    selection = _shared.require(_OWNER, "sklearn.model_selection", "'digits'")
     x, y = datasets.load_digits(return_X_y=True)
     x = (x.reshape(-1, 8, 8) * (255 / 16)).astype("uint8")
     x_train, x_test, y_train, y_test = selection.train_test_split(
@@ -256,9 +256,9 @@ def _read_npz(name, path):
         raise ValueError(message(_OWNER, "source", expected, str(path), mend))
     names = None if names is None or name in _KNOWN else tuple(map(str, names))
     base = _KNOWN[name].base if name in _KNOWN else name
-    order = _checks.FILE
+    order = _shared.FILE
     if _digest(arrays["y_train"]) == _LABELS_IN_KERAS_ORDER.get(base):
-        order = _checks.KERAS
+        order = _shared.KERAS
     return _assemble(name, arrays, order, names), {}
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, check_count, message
+from keras_noisy._checks.errors import as_integer, check_bool, check_count, message
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, Data
 
@@ -95,22 +95,20 @@ def training_pipeline(
     x = arrays.as_arrays(_OWNER, "x", x)
     num_examples = arrays.length(_OWNER, "x", x)
     batch_size = check_count(_OWNER, "batch_size", batch_size)
+    check_bool(_OWNER, "drop_remainder", drop_remainder)
     if num_examples < (batch_size if drop_remainder else 1):
         expected = "at least one batch"
         raise ValueError(message(_OWNER, "len(x)", expected, num_examples))
 
-    def entries(argument, values):
-        expected = f"{num_examples}, the number of examples in `x`"
-        return arrays.entries(_OWNER, argument, values, num_examples, expected)
-
+    expected = f"{num_examples}, the number of examples in `x`"
     return TrainingPipeline(
         x,
-        entries("y", y),
-        None if sample_weight is None else entries("sample_weight", sample_weight),
+        arrays.entries(_OWNER, "y", y, num_examples, expected),
+        arrays.weights(_OWNER, sample_weight, num_examples, expected),
         augment=_augmentation(augment, x),
         batch_size=batch_size,
         shuffle=check_bool(_OWNER, "shuffle", shuffle),
-        drop_remainder=check_bool(_OWNER, "drop_remainder", drop_remainder),
+        drop_remainder=drop_remainder,
         seed=_seed_words(seed),
         with_ids=check_bool(_OWNER, "sample_ids", sample_ids),
     )
@@ -210,7 +208,7 @@ def crop_flip(
         Section 4.2 of He et al., "Deep Residual Learning for Image Recognition", CVPR
         2016.
     """
-    _check_crop_flip(images, padding)
+    _check_crop_flip(images, generator, padding)
     count, height, width, channels = images.shape
     border = (padding, padding)
     padded = np.pad(images, ((0, 0), border, border, (0, 0)))
@@ -225,13 +223,16 @@ def crop_flip(
     return np.take(padded.reshape(-1, channels), pixels, axis=0)
 
 
-def _check_crop_flip(images, padding):
+def _check_crop_flip(images, generator, padding):
+    if not isinstance(generator, np.random.Generator):
+        expected = "a `numpy.random.Generator`"
+        raise TypeError(message("crop_flip", "generator", expected, generator))
     if np.ndim(images) != 4:
         expected = "of shape (batch, height, width, channels)"
         mend = "Give images without a channel axis one: `images[..., None]`."
         shape = np.shape(images)
         raise ValueError(message("crop_flip", "images.shape", expected, shape, mend))
-    check_count("crop_flip", "padding", padding, low=0)
+    check_count("crop_flip", "padding", padding, low=0, high=10**4)
 
 
 def _augmentation(augment, x):
@@ -239,7 +240,7 @@ def _augmentation(augment, x):
     if augment is None or callable(augment):
         return augment
     expected = f"None, one of {_AUGMENTATIONS}, or a function of (inputs, generator)"
-    if augment not in _AUGMENTATIONS:
+    if not isinstance(augment, str) or augment not in _AUGMENTATIONS:
         raise ValueError(message(_OWNER, "augment", expected, augment))
     shape = getattr(x, "shape", None)
     if shape is None or len(shape) != 4:
@@ -251,11 +252,8 @@ def _augmentation(augment, x):
 
 def _seed_words(seed):
     words = list(seed) if isinstance(seed, (list, tuple)) else [seed]
-    are_valid = all(
-        hasattr(word, "__index__") and not isinstance(word, bool) and word >= 0
-        for word in words
-    )
-    if not (words and are_valid):
-        expected = "a non-negative integer, or a sequence of them"
+    numbers = [as_integer(word) for word in words]
+    if not words or any(word is None or not 0 <= word < 2**63 for word in numbers):
+        expected = "a non-negative integer below 2**63, or a sequence of them"
         raise ValueError(message(_OWNER, "seed", expected, seed))
-    return [int(word) for word in words]
+    return numbers

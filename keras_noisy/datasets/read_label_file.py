@@ -10,11 +10,12 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import check_labels, check_sample_ids
 from keras_noisy._data import npz
-from keras_noisy.datasets import _checks, _safe_pickle
+from keras_noisy.datasets import _safe_pickle, _shared
 from keras_noisy.datasets.dataset import Dataset
-from keras_noisy.noise._checks import Described, check_num_classes, check_sample_ids
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "read_label_file"
@@ -142,11 +143,9 @@ def read_label_file(
 
 def _split_key(path, key):
     """Return path and key; the path may hold both, as `file.npz:key`."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(message(_OWNER, "path", "a path", path))
     if key is not None and not isinstance(key, str):
         raise TypeError(message(_OWNER, "key", "a name in the file, or None", key))
-    path = os.fspath(path)
+    path = errors.check_path(_OWNER, "path", path)
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".npz") and not os.path.exists(path):
         if key is not None:
@@ -160,25 +159,21 @@ def _describe(clean_labels, ids, num_classes):
     """Return labels, ids, number of classes and order of the data set."""
     order = None
     if num_classes is not None:
-        num_classes = check_num_classes(_OWNER, num_classes)
+        num_classes = errors.check_count(_OWNER, "num_classes", num_classes, low=2)
     if isinstance(clean_labels, Dataset):
         dataset, clean_labels = clean_labels, clean_labels.y_train
         order = dataset.order
         ids = dataset.train_ids if ids is None else ids
         num_classes = dataset.num_classes if num_classes is None else num_classes
-    clean = _checks.as_class_ids(_OWNER, "clean_labels", clean_labels, num_classes)
+    clean = check_labels(_OWNER, "clean_labels", clean_labels, num_classes=num_classes)
+    clean = clean.astype(np.int64)
     if ids is not None:
         ids = _as_ids("ids", ids, len(clean))
     return clean, ids, num_classes, order
 
 
 def _as_ids(argument, ids, size):
-    ids = np.asarray(ids)
-    check_sample_ids(_OWNER, argument, ids)
-    if ids.shape != (size,):
-        expected = f"of shape ({size},), one for each label"
-        received = Described(f"array of shape {ids.shape}")
-        raise ValueError(message(_OWNER, argument, expected, received))
+    ids = check_sample_ids(_OWNER, argument, errors.as_array(ids), (size,))
     return ids.astype(np.int64)
 
 
@@ -267,7 +262,7 @@ def _as_integers(texts):
     is_integer = re.compile(r"\s*[+-]?[0-9]{1,18}\s*").fullmatch
     if all(map(is_integer, texts)):
         return np.array(list(map(int, texts)), np.int64)
-    return _checks.as_column(
+    return _shared.as_column(
         int(text) if is_integer(text) else text.strip() for text in texts
     )
 
@@ -359,9 +354,9 @@ def _class_ids(columns, name):
     column, argument = columns[name], f"path[{name!r}]"
     if not _is_column(column) or column.dtype.hasobject:
         expected = "class ids of an integer dtype"
-        received = Described(_what(column))
+        received = errors.Described(_what(column))
         raise TypeError(message(_OWNER, argument, expected, received))
-    return _checks.as_class_ids(_OWNER, argument, column)
+    return check_labels(_OWNER, argument, column).astype(np.int64)
 
 
 def _clean_names(path, columns, key):
@@ -458,7 +453,7 @@ def _rows(path, file_ids, size, ids, num_examples):
     by_id = np.argsort(file_ids, kind="stable")
     ranked = file_ids[by_id]
     if (ranked[1:] == ranked[:-1]).any():
-        received = Described(f"{size} ids, some of them twice")
+        received = errors.Described(f"{size} ids, some of them twice")
         raise ValueError(message(_OWNER, "file_ids", "unique", received))
     places = np.searchsorted(ranked, ids)
     is_there = places < size
@@ -501,10 +496,9 @@ def _check_clean(path, name, file_clean, clean, ids):
 
 
 def _check_order_name(order):
-    known = (*_checks.ORDERS, _TORCHVISION, _SAME)
-    if order is not None and not (isinstance(order, str) and order in known):
-        expected = f"one of {', '.join(map(repr, known))}"
-        raise ValueError(message(_OWNER, "order", expected, order))
+    if order is not None:
+        known = (*_shared.ORDERS, _TORCHVISION, _SAME)
+        errors.check_choice(_OWNER, "order", order, known)
 
 
 def _check_order(path, order, own_order):
@@ -517,7 +511,7 @@ def _check_order(path, order, own_order):
         )
         expected = "given for this file"
         raise ValueError(message(_OWNER, "order", expected, order, mend))
-    order = _checks.KERAS if order == _TORCHVISION else order
+    order = _shared.KERAS if order == _TORCHVISION else order
     if own_order is not None and order not in (_SAME, own_order):
         expected = f"that of the data set, {own_order!r}"
         mend = "Pass `file_ids`, or load the data set from another source."

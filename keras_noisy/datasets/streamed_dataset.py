@@ -14,7 +14,7 @@ import numpy.typing as npt
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
 from keras_noisy._typing import FilePath, IntArray
-from keras_noisy.datasets import _checks, _decoding
+from keras_noisy.datasets import _decoding, _shared
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "StreamedDataset.pipeline"
@@ -39,7 +39,7 @@ class StreamedDataset:
     name: str
     sources: Mapping[str, Any]
     class_names: tuple[str, ...]
-    order: str = _checks.FILE
+    order: str = _shared.FILE
     noisy_labels: NoisyLabels | None = None
 
     # No set that is streamed has superclasses.
@@ -84,12 +84,14 @@ class StreamedDataset:
 
     def num_examples(self, split: str = "train") -> int:
         """Return the number of examples of a split."""
-        _checks.check_split("StreamedDataset.num_examples", split, self.splits)
+        owner = "StreamedDataset.num_examples"
+        errors.check_choice(owner, "split", split, self.splits)
         return self.sources[split].size
 
     def paths(self, split: str = "train") -> np.ndarray | None:
         """Return the files of a split by id, strings, or None where it is TFDS's."""
-        _checks.check_split("StreamedDataset.paths", split, self.splits)
+        owner = "StreamedDataset.paths"
+        errors.check_choice(owner, "split", split, self.splits)
         return self.sources[split].paths
 
     def pipeline(
@@ -125,11 +127,12 @@ class StreamedDataset:
             ValueError: If an argument is out of range.
             ModuleNotFoundError: If TensorFlow is not installed.
         """
-        _checks.check_split(_OWNER, split, self.splits)
+        errors.check_choice(_OWNER, "split", split, self.splits)
         size = None if image_size is None else _check_size(_OWNER, image_size)
         if labels is not None:
-            labels = _checks.labels_for(_OWNER, labels, self.num_examples(split))
+            labels = _shared.labels_for(_OWNER, labels, self.num_examples(split))
         shuffle = errors.check_bool(_OWNER, "shuffle", shuffle)
+        seed = errors.check_seed(_OWNER, seed, bits=63)
         return self._stream(split, size, labels, shuffle, seed)
 
     def to_arrays(
@@ -162,19 +165,25 @@ class StreamedDataset:
         """
         owner = "StreamedDataset.to_arrays"
         size = _check_size(owner, image_size)
+        folder = errors.check_path(owner, "folder", folder)
         splits = self.splits if splits is None else tuple(splits)
         for split in splits:
-            _checks.check_split(owner, split, self.splits)
+            errors.check_choice(owner, "split", split, self.splits)
         return {
             split: _decoding.decode(
-                owner, self, split, size, os.path.join(folder, split)
+                owner,
+                self,
+                split,
+                size,
+                os.path.join(folder, split),
+                lambda skip, split=split: self._stream(split, size, skip=skip),
             )
             for split in splits
         }
 
     def _stream(self, split, size, labels=None, shuffle=False, seed=0, skip=0):
         """Return a data set of `(id, image, label)`, but for the first `skip`."""
-        tf = _checks.require(_OWNER, "tensorflow", "a tf.data pipeline")
+        tf = _shared.require(_OWNER, "tensorflow", "a tf.data pipeline")
         if labels is not None:
             labels = tf.constant(labels)
         dataset = self.sources[split].stream(tf, shuffle, seed, skip)
@@ -203,7 +212,9 @@ def _check_size(owner, image_size):
     if len(sides) != 2:
         expected = "a positive integer, or a pair of them"
         raise ValueError(message(owner, "image_size", expected, image_size))
-    return tuple(errors.check_count(owner, "image_size", side) for side in sides)
+    return tuple(
+        errors.check_count(owner, "image_size", side, high=10**5) for side in sides
+    )
 
 
 def _crop_and_resize(tf, image, size):

@@ -23,10 +23,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_noisy import _keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Check, Interval
 from keras_noisy._typing import DType, Self, Tensor, TensorLike
-from keras_noisy.losses._base import HALF_PRECISION, as_tensor
+from keras_noisy.losses._tensors import HALF_PRECISION, as_tensor
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
@@ -103,6 +104,8 @@ class NoisyLabelLoss(KerasLoss):
         hyperparameters: Names of the arguments that are the method's own.
         checks: What fields may be that are no arguments of `function`, by name.
         presets: The values of the method's authors, by data set; its card says which.
+        companion: Full name of the callback that the loss works with in `fit`, None
+            where it needs none.
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
@@ -117,6 +120,7 @@ class NoisyLabelLoss(KerasLoss):
     hyperparameters: ClassVar[tuple[str, ...]] = ()
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    companion: ClassVar[str | None] = None
 
     if TYPE_CHECKING:
         # For type checkers alone: as attributes these would hide Keras's own.
@@ -193,9 +197,10 @@ class NoisyLabelLoss(KerasLoss):
         sample_weight: TensorLike | None = None,
     ) -> Tensor:
         """Return the reduced loss, as `keras.losses.Loss` does."""
-        return super().__call__(
-            y_true, self._cast_keeping_logits(y_pred), sample_weight
-        )
+        # Keras casts too. It would drop the softmax's logits, and under mixed
+        # precision a saturated output would then look like a clipped one.
+        y_pred = _keras.cast_with_logits(as_tensor(y_pred), self.dtype)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
@@ -211,26 +216,6 @@ class NoisyLabelLoss(KerasLoss):
 
     def _own_config(self):
         return {name: getattr(self, name) for name in self.hyperparameters}
-
-    def _cast_keeping_logits(self, y_pred):
-        """Cast to the loss's dtype without losing what Keras hung on the tensor.
-
-        `Loss.__call__` casts too. It would drop the softmax's logits, and under
-        mixed precision a saturated output would then look like a clipped one.
-        Without logits the cast is left to it, because it reads the mask first,
-        which in a traced JAX array is no attribute that could be copied.
-        """
-        y_pred = as_tensor(y_pred)
-        logits = getattr(y_pred, "_keras_logits", None)
-        is_cast = keras.backend.standardize_dtype(y_pred.dtype) == self.dtype
-        if logits is None or is_cast:
-            return y_pred
-        cast = ops.cast(y_pred, self.dtype)
-        cast._keras_logits = logits
-        mask = getattr(y_pred, "_keras_mask", None)
-        if mask is not None:
-            cast._keras_mask = mask
-        return cast
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, in a form that JSON holds."""
@@ -298,6 +283,25 @@ def _to_config(value):
     if isinstance(value, np.ndarray):
         return value.tolist()
     return keras.saving.serialize_keras_object(value) if callable(value) else value
+
+
+def when_differentiated(loss, tell):
+    """Return `loss`, which calls `tell()` when a gradient is taken through it.
+
+    Keras traces a loss before any callback exists, and evaluates it without one; only
+    training takes its gradient, on every backend.
+    """
+
+    @ops.custom_gradient
+    def watched(loss):
+        def gradient(*args, upstream=None):
+            tell()
+            return args[0] if upstream is None else upstream
+
+        # A copy: torch wants an output that is not the input itself.
+        return loss * 1.0, gradient
+
+    return watched(loss)
 
 
 class EpsilonLoss(NoisyLabelLoss):

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import check_distribution
 from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, FloatArray
 
@@ -14,19 +15,7 @@ def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | No
     """Return `prior` as a float64 array, or raise unless it is a distribution."""
     if prior is None:
         return None
-    expected = "a distribution of shape (num_classes,), or None"
-    try:
-        array = np.array(prior, "float64")
-    except (TypeError, ValueError):
-        raise TypeError(errors.message(owner, argument, expected, prior)) from None
-    if array.ndim != 1 or len(array) < 2:
-        received = errors.describe_array(array)
-        raise ValueError(errors.message(owner, argument, expected, received))
-    # NaN fails both comparisons.
-    if not array.min() >= 0 or not abs(array.sum() - 1) < 1e-6:
-        mend = "Shares of the classes: divide counts by their sum."
-        raise ValueError(errors.message(owner, argument, expected, array, mend))
-    return array
+    return check_distribution(owner, argument, prior)
 
 
 def divergence_of_mean(owner, p, prior):

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from keras import ops
 
 from keras_noisy._typing import Tensor
-from keras_noisy.losses._base import Prediction
+from keras_noisy.losses._prediction import Prediction
 
 # A weight, and a function that returns a cross-entropy.
 Term: TypeAlias = tuple[Any, Callable[[], Tensor]]

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 from keras_noisy.losses.normalized_negative_cross_entropy import (
     MIN_PROBABILITY,
     normalized_negative_cross_entropy_formula,
@@ -80,7 +80,7 @@ def active_negative(
         normalized = p.cross_entropy(q) / (p.num_classes * p.uniform_cross_entropy())
         return alpha * normalized + beta * negative(q, p)
 
-    return _base.per_example("active_negative", y_true, y_pred, from_logits, formula)
+    return _formula.per_example("active_negative", y_true, y_pred, from_logits, formula)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -10,7 +10,7 @@ import keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 from keras_noisy.losses.asymmetric_exponential import AsymmetricExponential
 from keras_noisy.losses.asymmetric_generalized_cross_entropy import (
     AsymmetricGeneralizedCrossEntropy,
@@ -99,7 +99,7 @@ def active_passive(
         Functions for Learning with Noisy Labels", ICML 2021.
     """
     # Here, so that an error names this loss and not one of the two.
-    _base.check_arguments("active_passive", y_true, y_pred, from_logits)
+    _formula.check_arguments("active_passive", y_true, y_pred, from_logits)
     terms = [
         weight * loss.without_reduction(y_true, y_pred, from_logits=from_logits)
         for weight, loss in ((alpha, active), (beta, passive))

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 
 @_loss.arguments(
@@ -58,7 +58,7 @@ def asymmetric_exponential(
     def formula(q, p):
         return ops.sum(q * ops.exp(-p.probabilities / a), axis=-1)
 
-    return _base.per_example(
+    return _formula.per_example(
         "asymmetric_exponential", y_true, y_pred, from_logits, formula
     )
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import positive
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 _MEND = "The paper uses a=0.6, q=0.6 on CIFAR-10."
 
@@ -70,7 +70,7 @@ def asymmetric_generalized_cross_entropy(
     def formula(labels, p):
         return ops.sum(labels * _terms(p.probabilities, a, q), axis=-1)
 
-    return _base.per_example(
+    return _formula.per_example(
         "asymmetric_generalized_cross_entropy", y_true, y_pred, from_logits, formula
     )
 

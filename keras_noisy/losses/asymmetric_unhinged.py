@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval, positive
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 _MEND = "The paper uses a=5.5, q=3.0 on CIFAR-10."
 
@@ -69,7 +69,7 @@ def asymmetric_unhinged(
     def formula(labels, p):
         return ops.sum(labels * _terms(p.probabilities, a, q), axis=-1)
 
-    return _base.per_example(
+    return _formula.per_example(
         "asymmetric_unhinged", y_true, y_pred, from_logits, formula
     )
 

@@ -13,7 +13,7 @@ from keras_noisy._typing import (
     Tensor,
     TensorLike,
 )
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 LARGEST_CONDITION = 1e6
 
@@ -85,24 +85,16 @@ def backward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "backward_correction"
-    y_pred = _base.as_tensor(y_pred)
-
-    def formula(q, p):
-        check_transition_matrix(owner, transition_matrix, p.num_classes)
-        inverse = ops.convert_to_tensor(_inverse(transition_matrix), dtype=p.exp.dtype)
-
-        def rows(ids):
-            # Cheaper than the product with one-hot rows, which is the same.
-            return ops.take(inverse, ids, axis=0)
-
-        ids = _base.class_ids(y_true, y_pred)
-        if ids is not None:
-            return p.cross_entropy(rows(ids))
+    labels, p = _formula.read(owner, y_true, y_pred, from_logits)
+    check_transition_matrix(owner, transition_matrix, p.num_classes)
+    inverse = ops.convert_to_tensor(_inverse(transition_matrix), dtype=p.exp.dtype)
+    weights = labels.by_class(
+        # Cheaper than the product with one-hot rows, which is the same.
+        lambda ids: ops.take(inverse, ids, axis=0),
         # Not `ops.matmul`, which computes float64 in float32 on torch.
-        weights = _base.of_ids_if_one_hot(q, rows, lambda: q @ inverse)
-        return p.cross_entropy(weights)
-
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+        lambda: labels.q @ inverse,
+    )
+    return _formula.finish(labels, p.cross_entropy(weights))
 
 
 def _inverse(matrix):

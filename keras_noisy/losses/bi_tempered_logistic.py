@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
 _MEND = "Start from t1=0.8, t2=1.2."
 
@@ -73,8 +73,8 @@ def bi_tempered_logistic(
         Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences",
         NeurIPS 2019.
     """
-    return _base.per_example(
-        "bi_tempered_logistic", y_true, y_pred, from_logits, _formula(t1, t2)
+    return _formula.per_example(
+        "bi_tempered_logistic", y_true, y_pred, from_logits, _tempered(t1, t2)
     )
 
 
@@ -82,7 +82,7 @@ def bi_tempered_logistic(
 SMALLEST_TAIL = 1e-8
 
 
-def _formula(t1, t2):
+def _tempered(t1, t2):
     """Return the loss of a `Prediction`, with its gradient in closed form.
 
     With `v_k = (p_k - q_k) p_k^(t2 - t1)` and the escort distribution
@@ -94,7 +94,8 @@ def _formula(t1, t2):
     @ops.custom_gradient
     def from_shifted(q, shifted):
         log_p, p, inverse_base = _tempered_softmax(shifted, tail)
-        power, tempered = _tempered_log(_base.at_least(_base.LOG_ZERO, log_p), t1)
+        floored = _tensors.at_least(_prediction.LOG_ZERO, log_p)
+        power, tempered = _tempered_log(floored, t1)
         tiny = ops.convert_to_tensor(1e-37, dtype=q.dtype)
         label_power, label_tempered = _tempered_log(
             ops.log(ops.where(q < tiny, tiny, q)), t1

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _targets
 
 
 @_loss.arguments(
@@ -53,7 +53,7 @@ def bootstrap_hard(
         Reed et al., "Training Deep Neural Networks on Noisy Labels with
         Bootstrapping", 2015.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "bootstrap_hard",
         y_true,
         y_pred,

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _targets
 
 
 @_loss.arguments(
@@ -54,7 +54,7 @@ def bootstrap_soft(
         Bootstrapping", 2015; as label correction in Eq. 5 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "bootstrap_soft",
         y_true,
         y_pred,

@@ -13,7 +13,7 @@ from keras import ops
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._step import clock, replicas
 from keras_noisy._typing import BoolArray, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
 ALPHA = at_least_zero("`keras_noisy.callbacks.AbstentionSchedule` sets it.")
 
@@ -70,24 +70,19 @@ def deep_abstention(
     """
     owner = "deep_abstention"
     is_tensor = ops.is_tensor(alpha)
-    y_pred = _base.as_tensor(y_pred)
-    _base.check_prediction_shape(owner, y_pred)
-    _check_outputs(owner, y_true, y_pred)
-    every = _base.prediction(owner, y_pred, from_logits)
+    every = _prediction.read(owner, y_pred, from_logits)
+    _check_outputs(owner, y_true, every.shifted)
     classes = every.shifted[..., :-1]
+    labels, p = _formula.read(owner, y_true, classes, True)
     # log(1 - p_0), without the cancellation of computing p_0 first.
-    log_kept = _base.log_sum_exp(classes) - every.log_total
-
-    def formula(q, p):
-        answered = p.cross_entropy(q)
-        price = ops.cast(alpha, log_kept.dtype) if is_tensor else alpha
-        loss = ops.exp(log_kept) * answered - price * log_kept
-        if not is_tensor:
-            return loss
-        plain = answered - log_kept * ops.sum(q, axis=-1)
-        return ops.where(price < 0, plain, loss)
-
-    return _base.per_example(owner, y_true, classes, True, formula)
+    log_kept = _tensors.log_sum_exp(classes) - every.log_total
+    answered = p.cross_entropy(labels.q)
+    price = ops.cast(alpha, log_kept.dtype) if is_tensor else alpha
+    loss = ops.exp(log_kept) * answered - price * log_kept
+    if is_tensor:
+        plain = answered - log_kept * ops.sum(labels.q, axis=-1)
+        loss = ops.where(price < 0, plain, loss)
+    return _formula.finish(labels, loss)
 
 
 def abstains(y_pred: TensorLike) -> BoolArray:
@@ -112,7 +107,7 @@ def abstains(y_pred: TensorLike) -> BoolArray:
         Thulasidasan et al., "Combating Label Noise in Deep Learning Using
         Abstention", ICML 2019.
     """
-    y_pred = ops.convert_to_numpy(y_pred)
+    y_pred = ops.convert_to_numpy(_tensors.as_tensor(y_pred, "abstains"))
     if y_pred.ndim == 0 or y_pred.shape[-1] < 3:
         raise ValueError(_missing_output("abstains", tuple(y_pred.shape)))
     return y_pred[..., -1] > y_pred[..., :-1].max(axis=-1)
@@ -144,6 +139,7 @@ class DeepAbstention(_loss.ScheduledLoss):
     """
 
     function = staticmethod(deep_abstention)
+    companion = "keras_noisy.callbacks.AbstentionSchedule"
     checks = MappingProxyType({"alpha": ALPHA})
     _find_watch: Any = None
 
@@ -158,7 +154,7 @@ class DeepAbstention(_loss.ScheduledLoss):
         watch = self._find_watch and self._find_watch()
         if watch is not None and clock.is_training():
             # Only here is it alone: regularisation and other outputs are added later.
-            watch.add_loss(*self._total(loss, _base.as_tensor(y_pred)))
+            watch.add_loss(*self._total(loss, _tensors.as_tensor(y_pred)))
         return loss
 
     def _total(self, loss, y_pred):

@@ -10,7 +10,7 @@ from keras import ops
 from keras_noisy._checks.numbers import Interval, at_least_zero
 from keras_noisy._step import replicas
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 # Above 50 the weights of a batch do not fit into float32.
 LARGE_WEIGHT = Interval(0, 50, mend="Try 8.")
@@ -74,7 +74,7 @@ def derivative_manipulation(
     Reference:
         Wang et al., "Derivative Manipulation for General Example Weighting", 2019.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "derivative_manipulation",
         y_true,
         y_pred,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_noisy import _keras
 from keras_noisy._step import replicas
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _tensors
 
 # Singular values of a matrix of float32 probabilities below it are rounding errors.
 SMALLEST_SINGULAR_VALUE = 1e-6
@@ -74,16 +75,13 @@ def determinant_mutual_information(
         Deep Nets Robust to Label Noise", NeurIPS 2019.
     """
     owner = "determinant_mutual_information"
-    joints = []
-
-    def formula(q, p):
-        joints.append(_joint(owner, q, p.probabilities, sample_weight))
-        return p.log_total
-
-    valid = _base.per_example(owner, y_true, y_pred, from_logits, formula)
-    loss = _negative_log_determinant(joints[0])
+    if sample_weight is not None:
+        sample_weight = _tensors.as_tensor(sample_weight, owner, "sample_weight")
+    labels, p = _formula.read(owner, y_true, y_pred, from_logits)
+    joint = _joint(owner, labels.q, p.probabilities, sample_weight)
     # NaN where an id is out of range, as for every loss.
-    return loss + 0 * ops.stop_gradient(ops.sum(valid))
+    valid = ops.sum(_formula.finish(labels, p.log_total))
+    return _negative_log_determinant(joint) + 0 * ops.stop_gradient(valid)
 
 
 def _joint(owner, q, p, sample_weight):
@@ -93,7 +91,7 @@ def _joint(owner, q, p, sample_weight):
     p = ops.reshape(p, (-1, num_classes))
     if sample_weight is not None:
         ones = ops.ones_like(q[:, 0])
-        sample_weight = ops.cast(_base.as_tensor(sample_weight), q.dtype)
+        sample_weight = ops.cast(sample_weight, q.dtype)
         q = q * (ones * ops.reshape(sample_weight, (-1,)))[:, None]
     # Not `ops.matmul`, which computes float64 in float32 on torch.
     joint = ops.transpose(q) @ p
@@ -154,8 +152,8 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
         sample_weight: TensorLike | None = None,
     ) -> Tensor:
         """Return the loss of the batch."""
-        y_pred = _base.as_tensor(y_pred)
-        mask = getattr(y_pred, "_keras_mask", None)
+        y_pred = _tensors.as_tensor(y_pred)
+        mask = _keras.mask_of(y_pred)
         if mask is not None:
             mask = ops.cast(mask, self.dtype)
             # Weights may lack the last dimensions of the mask.
@@ -166,7 +164,7 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
             sample_weight = leading * _with_rank(sample_weight, leading)
         loss = determinant_mutual_information(
             y_true,
-            self._cast_keeping_logits(y_pred),
+            _keras.cast_with_logits(y_pred, self.dtype),
             sample_weight=sample_weight,
             from_logits=self.from_logits,
         )
@@ -176,7 +174,7 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
 
 def _with_rank(weight, like):
     """Return weights with trailing dimensions added or dropped, as `like` has."""
-    weight = ops.cast(_base.as_tensor(weight), like.dtype)
+    weight = ops.cast(_tensors.as_tensor(weight), like.dtype)
     shape = tuple(weight.shape)
     rank = len(like.shape)
     if len(shape) == rank + 1 and shape[-1] == 1:

@@ -10,7 +10,7 @@ from keras import ops
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._step import sample_ids, tables
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
 
 @_loss.arguments(
@@ -74,8 +74,9 @@ def early_learning_regularization(
         Labels", NeurIPS 2020.
     """
     owner = "early_learning_regularization"
-    y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
-    _base.check_same_shape(owner, "target", target, y_pred)
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    target = _tensors.as_tensor(target, owner, "target")
+    _tensors.check_same_shape(owner, "target", target, y_pred)
 
     def formula(q, p):
         rest = 1 - ops.stop_gradient(ops.cast(target, p.exp.dtype))
@@ -84,7 +85,7 @@ def early_learning_regularization(
         bounded = ops.where(disagreement > floor, disagreement, floor)
         return p.cross_entropy(q) + weight * ops.log(bounded)
 
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 # Without a bound the loss would fall for ever as the network agrees with itself.
@@ -129,9 +130,10 @@ def updated_target(
         Labels", NeurIPS 2020.
     """
     owner = "updated_target"
-    y_pred, target = _base.as_tensor(y_pred), _base.as_tensor(target)
-    _base.check_same_shape(owner, "target", target, y_pred)
-    p = _base.prediction(owner, y_pred, from_logits).probabilities
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    target = _tensors.as_tensor(target, owner, "target")
+    _tensors.check_same_shape(owner, "target", target, y_pred)
+    p = _prediction.read(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
 
@@ -206,6 +208,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(early_learning_regularization)
+    companion = "keras_noisy.callbacks.EarlyLearningTargets"
     weight: float = 3.0
     momentum: float = 0.7
     checks = MappingProxyType({"momentum": _loss.WEIGHT})
@@ -221,7 +224,10 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         """Return one loss per example."""
         targets, ids = sample_ids.current(Targets)
         if targets is None:
-            return _refuse_gradient(self._cross_entropy(y_true, y_pred))
+            loss = _formula.cross_entropy(
+                type(self).__name__, y_true, y_pred, self.from_logits
+            )
+            return _loss.when_differentiated(loss, self._refuse)
         _, target = targets.updated(ids, y_pred)
         return early_learning_regularization(
             y_true,
@@ -231,35 +237,11 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
             from_logits=self.from_logits,
         )
 
-    def _cross_entropy(self, y_true, y_pred):
-        return _base.per_example(
-            type(self).__name__,
-            y_true,
-            y_pred,
-            self.from_logits,
-            lambda q, p: p.cross_entropy(q),
+    def _refuse(self):
+        owner, callback = type(self).__name__, self.companion
+        raise RuntimeError(
+            f"{owner}: a training step must know which examples it sees. Received data "
+            f"without their ids. Pass what `{callback}(...).pipeline(model, ...)` "
+            "returns to `fit`, and the callback with it; in a training loop of your "
+            "own, call `early_learning_regularization` with `updated_target`."
         )
-
-
-def _refuse_gradient(loss):
-    """Return `loss`, of which taking the gradient is an error.
-
-    Keras traces a loss before any callback exists, and evaluates it without one;
-    only training takes its gradient, on every backend.
-    """
-
-    @ops.custom_gradient
-    def watched(loss):
-        def gradient(*args, upstream=None):
-            raise RuntimeError(
-                "EarlyLearningRegularization: a training step must know which examples "
-                "it sees. Received data without their ids. Pass what "
-                "`EarlyLearningTargets(...).pipeline(model, ...)` returns to `fit`, "
-                "and the callback with it; in a training loop of your own, call "
-                "`early_learning_regularization` with `updated_target`."
-            )
-
-        # A copy: torch wants an output that is not the input itself.
-        return loss * 1.0, gradient
-
-    return watched(loss)

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval, at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 _MEND = "The paper uses m=1e5, alpha=0.01, beta=5 on CIFAR-10."
 
@@ -80,7 +80,7 @@ def epsilon_softmax(
         absolute = ops.sum(ops.abs(q * p.total[..., None] - p.exp), axis=-1) / p.total
         return alpha * _pushed_cross_entropy(q, p, m) + beta * absolute
 
-    return _base.per_example("epsilon_softmax", y_true, y_pred, from_logits, formula)
+    return _formula.per_example("epsilon_softmax", y_true, y_pred, from_logits, formula)
 
 
 def _pushed_cross_entropy(q, p, m):

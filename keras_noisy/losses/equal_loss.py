@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 SMALLEST_EPSILON = 1e-37
 # The loss at this relaxation differs from its limit by less than float64 can hold,
@@ -73,10 +73,10 @@ def equal_loss(
     if epsilon < SMALLEST_EPSILON:
         # The relaxed form cannot reach probabilities below float32's range, and
         # cross-entropy can.
-        return _base.per_example(
+        return _formula.per_example(
             "equal_loss", y_true, y_pred, from_logits, lambda q, p: p.cross_entropy(q)
         )
-    return _base.per_example(
+    return _formula.per_example(
         "equal_loss",
         y_true,
         y_pred,

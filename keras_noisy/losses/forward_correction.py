@@ -8,8 +8,8 @@ from keras import ops
 
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
-from keras_noisy.losses._base import LOG_ZERO
+from keras_noisy.losses import _formula, _loss, _tensors
+from keras_noisy.losses._prediction import LOG_ZERO
 
 
 def _matrix(owner, argument, value):
@@ -73,22 +73,16 @@ def forward_correction(
         Correction Approach", CVPR 2017.
     """
     owner = "forward_correction"
-    y_pred = _base.as_tensor(y_pred)
-
-    def formula(q, p):
-        check_transition_matrix(owner, transition_matrix, p.num_classes)
-        ids = _base.class_ids(y_true, y_pred)
-        if ids is not None:
-            return _of_class_ids(ids, p, transition_matrix)
-        if _is_cheap(transition_matrix):
-            return _of_distributions(q, p, transition_matrix)
-        return _base.of_ids_if_one_hot(
-            q,
+    labels, p = _formula.read(owner, y_true, y_pred, from_logits)
+    check_transition_matrix(owner, transition_matrix, p.num_classes)
+    if not labels.are_ids and _is_cheap(transition_matrix):
+        loss = _of_distributions(labels.q, p, transition_matrix)
+    else:
+        loss = labels.by_class(
             lambda ids: _of_class_ids(ids, p, transition_matrix),
-            lambda: _of_distributions(q, p, transition_matrix),
+            lambda: _of_distributions(labels.q, p, transition_matrix),
         )
-
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+    return _formula.finish(labels, loss)
 
 
 # With smaller entries `T' p` can underflow, and the products are added by logarithm.
@@ -101,7 +95,9 @@ LOG_NEVER = -1e9
 def _of_class_ids(ids, p, matrix):
     """`-log (T' p)_y`, exact for every `T`."""
     columns = ops.convert_to_tensor(_log(matrix).T, dtype=p.shifted.dtype)
-    return p.log_total - _base.log_sum_exp(p.shifted + ops.take(columns, ids, axis=0))
+    return p.log_total - _tensors.log_sum_exp(
+        p.shifted + ops.take(columns, ids, axis=0)
+    )
 
 
 def _of_distributions(q, p, matrix):
@@ -224,7 +220,7 @@ def _log_noisy_by_logarithms(shifted, matrix):
     count = _most_sources(matrix)
     if _has_many_sources(matrix):
         logs = ops.convert_to_tensor(_log(matrix), dtype=shifted.dtype)
-        return _base.log_sum_exp(shifted[..., None] + logs, axis=-2)
+        return _tensors.log_sum_exp(shifted[..., None] + logs, axis=-2)
     # The classes that turn into class `k` stand first in column `k`, itself foremost.
     order = -matrix - 2 * np.eye(len(matrix)) * (matrix > 0)
     sources = np.argsort(order, axis=0, kind="stable")[:count]
@@ -234,7 +230,7 @@ def _log_noisy_by_logarithms(shifted, matrix):
     terms = ops.stack([_classes(shifted, row) for row in sources], axis=-2) + logs
     if count == 1:
         return ops.squeeze(terms, axis=-2)
-    return _base.log_sum_exp(terms, axis=-2)
+    return _tensors.log_sum_exp(terms, axis=-2)
 
 
 def _classes(x, ids):

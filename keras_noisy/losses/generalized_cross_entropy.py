@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval, optional
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 EXPONENT = Interval(0, 1, "right", "Start from q=0.7.")
 
@@ -88,7 +88,7 @@ def generalized_cross_entropy(
             terms = ops.where(log_p > math.log(truncation), terms, constant)
         return ops.sum(labels * terms, axis=-1)
 
-    return _base.per_example(
+    return _formula.per_example(
         "generalized_cross_entropy", y_true, y_pred, from_logits, formula
     )
 

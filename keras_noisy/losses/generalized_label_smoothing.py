@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _targets
 
 
 @_loss.arguments(
@@ -60,7 +60,7 @@ def generalized_label_smoothing(
         Wei et al., "To Smooth or Not? When Label Smoothing Meets Noisy Labels", ICML
         2022.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "generalized_label_smoothing",
         y_true,
         y_pred,

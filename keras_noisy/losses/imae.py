@@ -7,7 +7,7 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 from keras_noisy.losses.derivative_manipulation import (
     LARGE_WEIGHT,
     derivative_manipulation_formula,
@@ -70,7 +70,7 @@ def imae(
         Wang et al., "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat
         Examples Equally and Gradient Magnitude's Variance Matters", 2019.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "imae",
         y_true,
         y_pred,

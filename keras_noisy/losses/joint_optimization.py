@@ -14,7 +14,7 @@ from keras_noisy._typing import (
     Tensor,
     TensorLike,
 )
-from keras_noisy.losses import _base, _loss, _prior
+from keras_noisy.losses import _formula, _loss, _prediction, _prior
 
 
 @_loss.arguments(
@@ -86,11 +86,11 @@ def joint_optimization(
         CVPR 2018.
     """
     owner = "joint_optimization"
-    formula = _formula(owner, alpha, beta, prior)
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+    formula = _divergences(owner, alpha, beta, prior)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
-def _formula(owner, alpha, beta, prior, replaced=None):
+def _divergences(owner, alpha, beta, prior, replaced=None):
     """Return the loss as a function of labels and `Prediction`.
 
     Args:
@@ -157,7 +157,7 @@ class Labels(sample_ids.Recorder):
     def record(self, ids, y_pred):
         """Keep the predictions of the step that is being run or traced."""
         self.check_predictions(y_pred)
-        p = _base.prediction(self.owner, y_pred, self.from_logits).probabilities
+        p = _prediction.read(self.owner, y_pred, self.from_logits).probabilities
         tables.move(self.predictions, self.rows_of(ids), ops.stop_gradient(p))
 
     def of(self, ids):
@@ -192,6 +192,7 @@ class JointOptimization(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(joint_optimization)
+    companion = "keras_noisy.callbacks.JointOptimizationLabels"
     alpha: float = 1.2
     beta: float = 0.8
     prior: ArrayLike | None = None
@@ -207,5 +208,5 @@ class JointOptimization(_loss.NoisyLabelLoss):
         owner = type(self).__name__
         labels, ids = sample_ids.current(Labels)
         replaced = None if labels is None else labels.of(ids)
-        formula = _formula(owner, self.alpha, self.beta, self.prior, replaced)
-        return _base.per_example(owner, y_true, y_pred, self.from_logits, formula)
+        formula = _divergences(owner, self.alpha, self.beta, self.prior, replaced)
+        return _formula.per_example(owner, y_true, y_pred, self.from_logits, formula)

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
 
 @_loss.arguments(
@@ -66,16 +66,17 @@ def knowledge_distillation(
         Eq. 6 and Proposition 2 of Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "knowledge_distillation"
-    y_pred, teacher_pred = _base.as_tensor(y_pred), _base.as_tensor(teacher_pred)
-    _base.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
-    _base.check_prediction_shape(owner, y_pred)
-    logits = _base.to_logits(owner, teacher_pred, from_logits, "teacher_pred")
-    teacher = _base.Prediction(logits / temperature).probabilities
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    teacher_pred = _tensors.as_tensor(teacher_pred, owner, "teacher_pred")
+    _tensors.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
+    _prediction.check_shape(owner, y_pred)
+    logits = _prediction.to_logits(owner, teacher_pred, from_logits, "teacher_pred")
+    teacher = _prediction.Prediction(logits / temperature).probabilities
 
     def formula(q, p):
-        student = _base.Prediction(p.shifted / temperature)
+        student = _prediction.Prediction(p.shifted / temperature)
         teacher_loss = student.cross_entropy(ops.stop_gradient(teacher))
         label_loss = p.cross_entropy(q)
         return (1 - epsilon) * label_loss + epsilon * temperature**2 * teacher_loss
 
-    return _base.per_example(owner, y_true, y_pred, from_logits, formula)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)

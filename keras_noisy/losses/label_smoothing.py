@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _targets
 
 
 @_loss.arguments(
@@ -47,7 +47,7 @@ def label_smoothing(
         Vision", CVPR 2016; as in Eq. 3 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "label_smoothing",
         y_true,
         y_pred,

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 
 def mean_absolute_error(
@@ -51,7 +51,7 @@ def mean_absolute_error(
         Ghosh et al., "Robust Loss Functions under Label Noise for Deep Neural
         Networks", AAAI 2017.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "mean_absolute_error",
         y_true,
         y_pred,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 
 def normalized_cross_entropy(
@@ -48,7 +48,7 @@ def normalized_cross_entropy(
     def formula(q, p):
         return p.cross_entropy(q) / (p.num_classes * p.uniform_cross_entropy())
 
-    return _base.per_example(
+    return _formula.per_example(
         "normalized_cross_entropy", y_true, y_pred, from_logits, formula
     )
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 
 @_loss.arguments(
@@ -68,7 +68,9 @@ def normalized_focal(
         focal = -_power_of_complement(log_p, gamma) * log_p
         return ops.sum(q * focal, axis=-1) / ops.sum(focal, axis=-1)
 
-    return _base.per_example("normalized_focal", y_true, y_pred, from_logits, formula)
+    return _formula.per_example(
+        "normalized_focal", y_true, y_pred, from_logits, formula
+    )
 
 
 def _power_of_complement(log_p, gamma):

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 from keras_noisy.losses.generalized_cross_entropy import EXPONENT
 
 
@@ -61,7 +61,7 @@ def normalized_generalized_cross_entropy(
         terms = -ops.expm1(q * p.log_probabilities)
         return ops.sum(labels * terms, axis=-1) / ops.sum(terms, axis=-1)
 
-    return _base.per_example(
+    return _formula.per_example(
         "normalized_generalized_cross_entropy", y_true, y_pred, from_logits, formula
     )
 

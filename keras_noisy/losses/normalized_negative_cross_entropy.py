@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 MIN_PROBABILITY = Interval(0, 1, "neither", "The paper uses 1e-7.")
 
@@ -65,7 +65,7 @@ def normalized_negative_cross_entropy(
         NeurIPS 2023.
     """
     formula = normalized_negative_cross_entropy_formula(min_probability)
-    return _base.per_example(
+    return _formula.per_example(
         "normalized_negative_cross_entropy", y_true, y_pred, from_logits, formula
     )
 

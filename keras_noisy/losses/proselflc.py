@@ -15,7 +15,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import clock as _step_clock
 from keras_noisy._typing import Self, Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _prediction, _targets, _tensors
 
 # What the arguments of global trust may be.
 TRUST = MappingProxyType(
@@ -61,9 +61,8 @@ def global_trust(
         Eq. 7 of Wang et al., "ProSelfLC: Progressive Self Label Correction for
         Training Robust Deep Neural Networks", CVPR 2021.
     """
-    if not ops.is_tensor(progress):
-        progress = ops.convert_to_tensor(progress, dtype=keras.config.floatx())
-    elif not keras.backend.is_float_dtype(progress.dtype):
+    progress = _tensors.as_tensor(progress, "global_trust", "progress")
+    if not keras.backend.is_float_dtype(progress.dtype):
         progress = ops.cast(progress, keras.config.floatx())
     return ops.sigmoid(exp_base * (progress - transit_time_ratio))
 
@@ -91,7 +90,7 @@ def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
     Reference:
         Eq. 7 of Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _base.prediction("local_trust", y_pred, from_logits).local_trust()
+    return _prediction.read("local_trust", y_pred, from_logits).local_trust()
 
 
 @_loss.arguments(
@@ -147,9 +146,7 @@ def proselflc(
     """
     is_tensor = ops.is_tensor(global_trust)
     if not is_tensor:
-        global_trust = errors.check_number(
-            "proselflc", "global_trust", global_trust, low=0, high=1
-        )
+        global_trust = _loss.WEIGHT("proselflc", "global_trust", global_trust)
 
     def target(q, p):
         trust = p.local_trust()
@@ -158,7 +155,7 @@ def proselflc(
         e = g * trust
         return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
 
-    return _base.per_example(
+    return _formula.per_example(
         "proselflc", y_true, y_pred, from_logits, _targets.to_formula(target)
     )
 
@@ -187,6 +184,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(proselflc)
+    companion = "keras_noisy.callbacks.GlobalTrust"
     exp_base: float = 10.0
     transit_time_ratio: float = 0.5
     stop_target_gradient: bool = False
@@ -220,7 +218,9 @@ class ProSelfLC(_loss.NoisyLabelLoss):
             from_logits=self.from_logits,
             stop_target_gradient=self.stop_target_gradient,
         )
-        return loss if clock is not None else self._warn_if_differentiated(loss)
+        if clock is not None:
+            return loss
+        return _loss.when_differentiated(loss, self._warn_without_clock)
 
     def global_trust(self, progress: Tensor) -> Tensor:
         """Return `g` at `progress`, with the arguments of this loss."""
@@ -245,24 +245,6 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         done, planned = self._saved_time
         return done / planned if planned else 0.0
 
-    def _warn_if_differentiated(self, loss):
-        """Return `loss`, which warns once when a gradient is taken through it.
-
-        Keras traces a loss before any callback exists, and evaluates it without
-        one; only training takes its gradient, on every backend.
-        """
-
-        @ops.custom_gradient
-        def watched(loss):
-            def gradient(*args, upstream=None):
-                self._warn_without_clock()
-                return args[0] if upstream is None else upstream
-
-            # A copy: torch wants an output that is not the input itself.
-            return loss * 1.0, gradient
-
-        return watched(loss)
-
     def _warn_without_clock(self):
         if self._has_warned:
             return
@@ -270,7 +252,7 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         warnings.warn(
             "ProSelfLC is being trained without its clock: time stays at iteration "
             f"{self._saved_time[0]} and trust does not grow as training proceeds. Add "
-            "`callbacks=[keras_noisy.callbacks.GlobalTrust()]` to `fit`, or in a "
+            f"`callbacks=[{self.companion}()]` to `fit`, or in a "
             "loop of your own call `losses.proselflc(..., global_trust=...)`.",
             stacklevel=2,
         )

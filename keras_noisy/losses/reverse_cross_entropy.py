@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 
 LOG_ZERO = Interval(-80, 0, "left", "The paper uses -4.")
 
@@ -64,7 +64,7 @@ def reverse_cross_entropy(
         Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels",
         ICCV 2019.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "reverse_cross_entropy",
         y_true,
         y_pred,

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss
+from keras_noisy.losses import _formula, _loss
 from keras_noisy.losses.reverse_cross_entropy import (
     LOG_ZERO,
     reverse_cross_entropy_formula,
@@ -71,7 +71,7 @@ def symmetric_cross_entropy(
         ICCV 2019.
     """
     reverse = reverse_cross_entropy_formula(log_zero)
-    return _base.per_example(
+    return _formula.per_example(
         "symmetric_cross_entropy",
         y_true,
         y_pred,

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks import errors
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _base, _loss, _targets
+from keras_noisy.losses import _formula, _loss, _targets
 
 
 def _function(owner, argument, value):
@@ -75,7 +75,7 @@ def target_modification(
         The form of Eq. 3 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
         itself is written so.
     """
-    return _base.per_example(
+    return _formula.per_example(
         "target_modification",
         y_true,
         y_pred,

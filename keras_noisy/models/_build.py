@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._checks.errors import check_count, check_number, message
+from keras_noisy._checks.errors import as_integer, check_count, message
+from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import ArrayLike
 
 # A name of `NORMALIZATIONS`, mean and standard deviation, or nothing.
@@ -27,6 +28,8 @@ STATISTICS = {
 # The means that the ImageNet weights of `keras.applications` were trained with, of
 # pixels in [0, 255], in their order of channels: blue, green, red.
 CAFFE_MEANS = (103.939, 116.779, 123.68)
+# Beyond these no network of the kind has been trained, nor can one be held.
+MOST_LAYERS, _MOST_UNITS, _MOST_PIXELS = 10_000, 10**7, 10**5
 NORMALIZATIONS = ("scale", *STATISTICS, "caffe")
 
 
@@ -41,9 +44,8 @@ def begin(owner, num_classes, input_shape, normalize, weight_decay, smallest=1):
         weight_decay: Decay of the weights.
         smallest: Least height and width that the network can take.
     """
-    check_count(owner, "num_classes", num_classes)
-    limits = {"low": 0, "high": float("inf"), "without": "high"}
-    check_number(owner, "weight_decay", weight_decay, **limits)
+    check_count(owner, "num_classes", num_classes, high=_MOST_UNITS)
+    at_least_zero()(owner, "weight_decay", weight_decay)
     inputs = keras.Input(check_input_shape(owner, input_shape, smallest))
     return inputs, _normalized(owner, inputs, normalize)
 
@@ -111,8 +113,8 @@ def check_input_shape(owner, input_shape, smallest):
     mend = "Give images without a channel axis one: `x[..., None]`."
     is_sequence = isinstance(input_shape, (tuple, list))
     sizes = tuple(input_shape) if is_sequence else ()
-    are_counts = all(hasattr(size, "__index__") for size in sizes)
-    if not (len(sizes) == 3 and are_counts and min(sizes) > 0):
+    are_counts = all(0 < (as_integer(size) or 0) <= _MOST_PIXELS for size in sizes)
+    if len(sizes) != 3 or not are_counts:
         raise ValueError(message(owner, "input_shape", expected, input_shape, mend))
     if min(sizes[:2]) < smallest:
         raise ValueError(message(owner, "input_shape", expected, input_shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import check_path, message
 from keras_noisy.models import _build
 from keras_noisy.models._build import Normalize
 
@@ -96,7 +96,11 @@ def resnet101(
 def _headless(
     owner, network, num_classes, input_shape, weights, normalize, weight_decay
 ):
-    if weights == "imagenet" and normalize not in (None, "caffe"):
+    if weights is not None:
+        weights = check_path(owner, "weights", weights, '"imagenet", a path or None')
+    is_text = normalize is None or isinstance(normalize, str)
+    is_known = is_text and normalize in (None, "caffe")
+    if weights == "imagenet" and not is_known:
         expected = '"caffe", or None where the data is normalised so already,'
         mend = "The weights of keras.applications were trained on such pixels."
         expected = f"{expected} with weights='imagenet'"

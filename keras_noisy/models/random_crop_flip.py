@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_noisy._checks.errors import check_count, message
+from keras_noisy._checks.errors import check_count, check_seed, message
 from keras_noisy._typing import Shape, Tensor
 
 
@@ -56,8 +56,10 @@ class RandomCropFlip(keras.layers.Layer):
         self, padding: int = 4, *, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.padding = check_count("RandomCropFlip", "padding", padding, low=0)
-        self.seed = seed
+        self.padding = check_count(
+            "RandomCropFlip", "padding", padding, low=0, high=10**4
+        )
+        self.seed = None if seed is None else check_seed("RandomCropFlip", seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import as_integer, message
 from keras_noisy.models import _build
 from keras_noisy.models._build import Normalize
 
@@ -107,8 +107,8 @@ def resnet44(
 
 
 def _resnet(owner, depth, num_classes, input_shape, normalize, weight_decay):
-    is_integer = hasattr(depth, "__index__") and not isinstance(depth, bool)
-    if not is_integer or depth < 8 or depth % 6 != 2:
+    number = as_integer(depth)
+    if number is None or not 8 <= number <= _build.MOST_LAYERS or number % 6 != 2:
         mend = "The paper's are 20, 32, 44, 56 and 110."
         raise ValueError(message(owner, "depth", "6 n + 2 for n >= 1", depth, mend))
     inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)

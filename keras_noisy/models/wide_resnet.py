@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from keras_noisy._checks.errors import check_count, check_number, message
+from keras_noisy._checks.errors import as_integer, check_count, message
+from keras_noisy._checks.numbers import Interval
 from keras_noisy.models import _build
 from keras_noisy.models._build import Normalize
 
@@ -110,12 +111,12 @@ def wide_resnet_28_10(
 def _wide_resnet(
     owner, depth, width, num_classes, input_shape, dropout, normalize, weight_decay
 ):
-    is_integer = hasattr(depth, "__index__") and not isinstance(depth, bool)
-    if not is_integer or depth < 10 or depth % 6 != 4:
+    number = as_integer(depth)
+    if number is None or not 10 <= number <= _build.MOST_LAYERS or number % 6 != 4:
         mend = "The paper's are 16, 22, 28 and 40."
         raise ValueError(message(owner, "depth", "6 n + 4 for n >= 1", depth, mend))
-    width = check_count(owner, "width", width)
-    dropout = check_number(owner, "dropout", dropout, low=0, high=1, without="high")
+    width = check_count(owner, "width", width, high=1000)
+    dropout = Interval(0, 1, "left")(owner, "dropout", dropout)
     inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)
     x = _build.conv(x, 16)
     for filters in (16 * width, 32 * width, 64 * width):

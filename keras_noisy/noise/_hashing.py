@@ -9,6 +9,8 @@ have published: the tests hold golden values.
 
 import numpy as np
 
+from keras_noisy._checks import errors
+
 _MASK = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
@@ -29,6 +31,12 @@ def _mix(word):
     for shift, multiplier in _ROUNDS:
         word = ((word ^ (word >> shift)) * multiplier) & _MASK
     return word ^ (word >> _LAST_SHIFT)
+
+
+def check_seed(owner, seed):
+    """Return `seed` as an int in [0, 2**63), or raise."""
+    mend = "Label noise must be reproducible; pass seed=0."
+    return errors.check_seed(owner, seed, bits=63, mend=mend)
 
 
 def derive_keys(seed, stream):

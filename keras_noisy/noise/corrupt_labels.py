@@ -7,26 +7,21 @@ import warnings
 
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import check_class_ids, check_labels, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
-from keras_noisy._data.arrays import labels_of
 from keras_noisy._typing import ArrayLike
 from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
-from keras_noisy.noise._checks import (
-    Described,
-    check_class_ids,
-    check_sample_ids,
-    check_seed,
-    describe_array,
-)
 from keras_noisy.noise._hashing import (
     STREAM_BERNOULLI,
     STREAM_EXACT,
     STREAM_TIES,
+    check_seed,
     derive_keys,
     hash_numpy,
 )
-from keras_noisy.noise.noisy_labels import NoisyLabels
+from keras_noisy.noise.noisy_labels import NoisyLabels, of_fresh_arrays
 
 _OWNER = "corrupt_labels"
 _CHUNK = 1 << 15
@@ -83,32 +78,21 @@ def corrupt_labels(
     num_classes = len(matrix)
     seed = check_seed(_OWNER, seed)
     clean = _check_labels(labels, num_classes)
-    check_bool(_OWNER, "exact", exact)
+    errors.check_bool(_OWNER, "exact", exact)
     if sample_ids is not None:
-        sample_ids = np.asarray(sample_ids)
-        check_sample_ids(_OWNER, "sample_ids", sample_ids)
-        if sample_ids.shape != clean.shape:
-            expected = f"of shape {clean.shape}, one id per label"
-            received = describe_array(sample_ids)
-            raise ValueError(message(_OWNER, "sample_ids", expected, received))
+        sample_ids = check_sample_ids(
+            _OWNER, "sample_ids", errors.as_array(sample_ids), clean.shape
+        )
     if exact:
         noisy = _flip_exactly(clean, matrix, seed, sample_ids)
     else:
         noisy = _draw_each(clean, matrix, seed, sample_ids)
-    return NoisyLabels._of_fresh_arrays(noisy, clean, num_classes)
+    return of_fresh_arrays(noisy, clean, num_classes)
 
 
 def _check_labels(labels, num_classes):
     """Return a new contiguous array `(n,)` of valid class ids, or raise."""
-    array = labels_of(labels)
-    if array.size == 0 and array.ndim == 1 and not hasattr(labels, "dtype"):
-        array = array.astype(np.int64)  # An empty list has no dtype of its own.
-    if array.ndim != 1:
-        expected = "class ids of shape (n,) or (n, 1)"
-        mend = "Turn one-hot labels into class ids with labels.argmax(axis=-1)."
-        raise ValueError(
-            message(_OWNER, "labels", expected, describe_array(array), mend)
-        )
+    array = check_labels(_OWNER, "labels", labels, num_classes=num_classes)
     check_class_ids(_OWNER, "labels", array, num_classes)
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
@@ -152,7 +136,7 @@ def _flip_exactly(clean, matrix, seed, sample_ids):
             if same.size:
                 repeated = int(ids[order[same[0]]])
                 expected = "different for every label when exact=True"
-                received = Described(f"array with {repeated} more than once")
+                received = errors.Described(f"array with {repeated} more than once")
                 raise ValueError(message(_OWNER, "sample_ids", expected, received))
         targets = np.flatnonzero(counts[label])
         flipped = np.repeat(targets, counts[label, targets])

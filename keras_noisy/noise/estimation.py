@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 
 from keras_noisy._checks import matrices
-from keras_noisy._checks.errors import check_number, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.distributions import as_predictions, check_rows
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import ArrayLike, FloatArray
-from keras_noisy.noise._checks import Described, check_class_ids, describe_array
 
 
 def estimate_from_anchors(
@@ -54,9 +54,7 @@ def estimate_from_anchors(
     """
     owner = "estimate_from_anchors"
     predictions = _check_predictions(owner, predictions)
-    quantile = check_number(
-        owner, "quantile", quantile, low=0, high=1, without="low", mend="Try 0.97."
-    )
+    quantile = Interval(0, 1, "right", "Try 0.97.")(owner, "quantile", quantile)
     index = _anchor_index(owner, predictions, quantile)
     highest = np.partition(predictions, index, axis=0)[index]
     ranked = np.where(predictions <= highest, predictions, -1.0)
@@ -243,27 +241,11 @@ def _listed(classes):
 def _check_pair(owner, labels, predictions):
     """Return both as arrays, or raise unless they are of the same examples."""
     predictions = _check_predictions(owner, predictions)
-    labels = labels_of(labels)
-    check_class_ids(owner, "labels", labels, predictions.shape[1])
-    if labels.shape != predictions.shape[:1]:
-        expected = f"of shape {predictions.shape[:1]}, as many as predictions"
-        raise ValueError(message(owner, "labels", expected, describe_array(labels)))
-    return labels, predictions
+    return check_labels(owner, "labels", labels, like=predictions), predictions
 
 
 def _check_predictions(owner, predictions):
     """Return `predictions` as float64, or raise unless rows are distributions."""
-    predictions = np.asarray(predictions, "float64")
-    expected = "probabilities of shape (n, num_classes), of at least two classes"
-    if predictions.ndim != 2 or predictions.shape[1] < 2 or not len(predictions):
-        received = describe_array(predictions)
-        raise ValueError(message(owner, "predictions", expected, received))
-    sums = predictions.sum(axis=1)
-    # Wide enough for rows that went through bfloat16.
-    is_distribution = (np.abs(sums - 1) < 1e-2) & (predictions.min(axis=1) >= 0)
-    if not is_distribution.all():
-        row = int(np.argmin(is_distribution))
-        received = Described(f"array whose row {row} sums to {sums[row]:.9g}")
-        mend = "Apply the softmax to logits first."
-        raise ValueError(message(owner, "predictions", expected, received, mend))
-    return predictions
+    predictions = as_predictions(owner, "predictions", predictions, least=1)
+    check_rows(owner, "predictions", predictions)
+    return predictions.astype("float64")

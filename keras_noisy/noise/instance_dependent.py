@@ -8,17 +8,13 @@ import warnings
 import numpy as np
 
 from keras_noisy import analysis
-from keras_noisy._checks.errors import check_number, message
-from keras_noisy._data.arrays import labels_of
+from keras_noisy._checks.distributions import as_predictions, check_rows, pieces
+from keras_noisy._checks.labels import check_class_ids, check_labels
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import ArrayLike
-from keras_noisy.noise._checks import check_class_ids, describe_array
 from keras_noisy.noise.noisy_labels import NoisyLabels
 
 _OWNER = "instance_dependent"
-_CHUNK = 1 << 16
-
-# A softmax in half precision sums to one within about a hundredth.
-_SUM_TOLERANCE = 0.02
 
 
 def instance_dependent(
@@ -58,11 +54,13 @@ def instance_dependent(
         Algorithm 1 and Eq. 3 of Chen et al., "Beyond Class-Conditional Assumption: A
         Primary Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
-    rate = check_number(_OWNER, "rate", rate, low=0, high=1)
-    if not isinstance(mean_predictions, np.ndarray):
-        mean_predictions = np.asarray(mean_predictions)
-    _check_predictions(mean_predictions)
-    labels = _check_labels(labels, mean_predictions)
+    rate = Interval(0, 1)(_OWNER, "rate", rate)
+    mean_predictions = as_predictions(_OWNER, "mean_predictions", mean_predictions)
+    num_classes = mean_predictions.shape[1]
+    labels = check_labels(_OWNER, "labels", labels, like=mean_predictions)
+    check_class_ids(_OWNER, "labels", labels, num_classes)
+    for rows in pieces(mean_predictions):
+        check_rows(_OWNER, "mean_predictions", mean_predictions[rows])
     score, other = analysis.correction_candidates(mean_predictions, labels)
     count = math.floor(rate * len(labels) + 0.5)
     if rate and len(labels) and not count:
@@ -74,36 +72,4 @@ def instance_dependent(
     flipped = np.argsort(-score, kind="stable")[:count]
     noisy = labels.copy()
     noisy[flipped] = other[flipped]
-    return NoisyLabels(noisy, labels, mean_predictions.shape[1])
-
-
-def _check_predictions(predictions):
-    if predictions.ndim != 2 or predictions.shape[1] < 2:
-        expected = "of shape (n, num_classes), with at least two classes"
-        raise ValueError(
-            message(_OWNER, "mean_predictions", expected, describe_array(predictions))
-        )
-    for start in range(0, len(predictions), _CHUNK):
-        part = np.asarray(predictions[start : start + _CHUNK], np.float64)
-        sums_to_one = np.abs(part.sum(axis=1) - 1) <= _SUM_TOLERANCE
-        if not (np.all(part >= 0) and np.all(sums_to_one)):
-            expected = "distributions: non-negative rows that sum to one"
-            mend = f"Rows from {start} on are not. Apply a softmax to logits first."
-            raise ValueError(
-                message(
-                    _OWNER,
-                    "mean_predictions",
-                    expected,
-                    describe_array(predictions),
-                    mend,
-                )
-            )
-
-
-def _check_labels(labels, predictions):
-    labels = labels_of(labels)
-    if labels.shape != predictions.shape[:1]:
-        expected = f"class ids of shape ({len(predictions)},), one per prediction"
-        raise ValueError(message(_OWNER, "labels", expected, describe_array(labels)))
-    check_class_ids(_OWNER, "labels", labels, predictions.shape[1])
-    return labels
+    return NoisyLabels(noisy, labels, num_classes)

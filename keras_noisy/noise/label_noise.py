@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import Described, as_array, check_bool, message
+from keras_noisy._checks.labels import check_class_ids, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
@@ -16,15 +18,9 @@ from keras_noisy.noise._alias_tables import (
     draw_numpy,
     draw_tensorflow,
 )
-from keras_noisy.noise._checks import (
-    Described,
-    check_class_ids,
-    check_sample_ids,
-    check_seed,
-    is_integer,
-)
 from keras_noisy.noise._hashing import (
     STREAM_BERNOULLI,
+    check_seed,
     derive_keys,
     hash_numpy,
     hash_tensorflow,
@@ -110,7 +106,7 @@ class LabelNoise(keras.layers.Layer):
             raise TypeError(message(_OWNER, argument, expected, value, mend))
         if _is_symbolic_tensorflow(sample_id) or _is_symbolic_tensorflow(label):
             return self._call_in_graph(sample_id, label)
-        ids, labels = _to_numpy(sample_id), _to_numpy(label)
+        ids, labels = as_array(sample_id), as_array(label)
         check_sample_ids(_OWNER, "sample_id", ids)
         check_class_ids(_OWNER, "label", labels, self.num_classes)
         _check_shapes(ids.shape, labels.shape)
@@ -222,9 +218,7 @@ def add_label_noise(
         check_transition_matrix(owner, transition_matrix),
         seed=check_seed(owner, seed),
     )
-    if not is_integer(start_id) or not 0 <= start_id < 2**63:
-        error = ValueError if is_integer(start_id) else TypeError
-        raise error(message(owner, "start_id", "an integer in [0, 2**63)", start_id))
+    start_id = errors.check_seed(owner, start_id, argument="start_id", bits=63)
     _check_dataset(owner, dataset, check_bool(owner, "batched", batched))
 
     def with_noise(sample_id, element):
@@ -321,12 +315,6 @@ def _is_symbolic_tensorflow(value):
     import tensorflow as tf
 
     return tf.is_tensor(value) and not hasattr(value, "numpy")
-
-
-def _to_numpy(value):
-    if hasattr(value, "detach"):  # A torch tensor, with any Keras backend.
-        value = value.detach().cpu()
-    return np.asarray(value)
 
 
 def _like(array, template):

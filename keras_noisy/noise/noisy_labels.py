@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import os
 from typing import Any
 
 import numpy as np
 
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import check_count, check_path, describe_array, message
+from keras_noisy._checks.labels import check_class_ids, check_labels
 from keras_noisy._data import files, npz
 from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
-from keras_noisy.noise._checks import check_class_ids, check_num_classes, describe_array
 
 _FORMAT = "keras_noisy.NoisyLabels/2"
 # Its files have no digest of everything.
@@ -39,15 +38,10 @@ class NoisyLabels:
     num_classes: int
 
     def __post_init__(self) -> None:
-        num_classes = check_num_classes("NoisyLabels", self.num_classes)
+        num_classes = check_count("NoisyLabels", "num_classes", self.num_classes, low=2)
         object.__setattr__(self, "num_classes", num_classes)
         for name in ("noisy", "clean"):
-            array = np.array(getattr(self, name))
-            if array.ndim != 1:
-                received = describe_array(array)
-                raise ValueError(
-                    message("NoisyLabels", name, "of shape (n,)", received)
-                )
+            array = np.array(check_labels("NoisyLabels", name, getattr(self, name)))
             check_class_ids("NoisyLabels", name, array, num_classes)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -60,17 +54,6 @@ class NoisyLabels:
                     describe_array(self.clean),
                 )
             )
-
-    @classmethod
-    def _of_fresh_arrays(cls, noisy, clean, num_classes):
-        """Wrap arrays that are checked and that nobody else holds, without copies."""
-        self = object.__new__(cls)
-        for array in (noisy, clean):
-            array.flags.writeable = False
-        object.__setattr__(self, "noisy", noisy)
-        object.__setattr__(self, "clean", clean)
-        object.__setattr__(self, "num_classes", num_classes)
-        return self
 
     @functools.cached_property
     def is_corrupted(self) -> BoolArray:
@@ -124,6 +107,7 @@ class NoisyLabels:
         The file appears under its name only when it is complete: what was there
         before survives an interruption. Labels of more than 128 MiB are not compressed.
         """
+        path = check_path("NoisyLabels.save", "path", path)
         # So that `load`, which unpacks no file without a limit, reads all of them.
         is_large = self.noisy.nbytes + self.clean.nbytes > npz.FREE_BYTES // 2
         write = np.savez if is_large else np.savez_compressed
@@ -156,7 +140,7 @@ class NoisyLabels:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or is something else.
         """
-        path = os.fspath(path)
+        path = check_path("NoisyLabels.load", "path", path)
         with open(path, "rb") as file:
             try:
                 archive = npz.Npz(file)
@@ -195,3 +179,14 @@ def _digest(labels):
     for start in range(0, labels.size, _CHUNK):
         state.update(labels[start : start + _CHUNK].astype("<i8").tobytes())
     return state.hexdigest()
+
+
+def of_fresh_arrays(noisy, clean, num_classes):
+    """Wrap arrays that are checked and that nobody else holds, without copies."""
+    result = object.__new__(NoisyLabels)
+    fields = {"noisy": noisy, "clean": clean, "num_classes": num_classes}
+    for name, value in fields.items():
+        object.__setattr__(result, name, value)
+    for array in (noisy, clean):
+        array.flags.writeable = False
+    return result

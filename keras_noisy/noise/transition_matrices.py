@@ -7,20 +7,26 @@ from typing import Literal
 
 import numpy as np
 
-from keras_noisy._checks.errors import check_bool, check_number, message
+from keras_noisy._checks import errors
+from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.matrices import MOST_CLASSES
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import ArrayLike, FloatArray
-from keras_noisy.noise._checks import (
-    check_num_classes,
+from keras_noisy.noise._hashing import (
+    STREAM_GROUPS,
     check_seed,
-    describe_array,
-    is_integer,
+    derive_keys,
+    hash_numpy,
 )
-from keras_noisy.noise._hashing import STREAM_GROUPS, derive_keys, hash_numpy
 
 # Class ids as torchvision and keras.datasets order them: 0 airplane, 1 automobile,
 # 2 bird, 3 cat, 4 deer, 5 dog, 6 frog, 7 horse, 8 ship, 9 truck.
 CIFAR10_FLIPS_TWO_WAY = {9: 1, 1: 9, 2: 0, 0: 2, 4: 7, 7: 4, 3: 5, 5: 3}
 CIFAR10_FLIPS_ONE_WAY = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
+
+
+_RATE = Interval(0, 1)
 
 
 def symmetric(
@@ -52,9 +58,9 @@ def symmetric(
            [0.25, 0.5 , 0.25],
            [0.25, 0.25, 0.5 ]])
     """
-    num_classes = check_num_classes("symmetric", num_classes)
-    rate = check_number("symmetric", "rate", rate, low=0, high=1)
-    if check_bool("symmetric", "include_original", include_original):
+    num_classes = _check_num_classes("symmetric", num_classes)
+    rate = _RATE("symmetric", "rate", rate)
+    if errors.check_bool("symmetric", "include_original", include_original):
         matrix = np.full((num_classes, num_classes), rate / num_classes)
         np.fill_diagonal(matrix, 1.0 - rate + rate / num_classes)
     else:
@@ -82,8 +88,8 @@ def pair_flip(num_classes: int, rate: float) -> FloatArray:
            [0.  , 0.75, 0.25],
            [0.25, 0.  , 0.75]])
     """
-    num_classes = check_num_classes("pair_flip", num_classes)
-    rate = check_number("pair_flip", "rate", rate, low=0, high=1)
+    num_classes = _check_num_classes("pair_flip", num_classes)
+    rate = _RATE("pair_flip", "rate", rate)
     classes = np.arange(num_classes)
     return _flip_matrix(num_classes, classes, (classes + 1) % num_classes, rate)
 
@@ -111,15 +117,15 @@ def asymmetric(num_classes: int, flips: Mapping[int, int], rate: float) -> Float
            [0.  , 1.  , 0.  ],
            [0.25, 0.  , 0.75]])
     """
-    num_classes = check_num_classes("asymmetric", num_classes)
-    rate = check_number("asymmetric", "rate", rate, low=0, high=1)
+    num_classes = _check_num_classes("asymmetric", num_classes)
+    rate = _RATE("asymmetric", "rate", rate)
     if not isinstance(flips, Mapping):
         expected = "a mapping from class ids to class ids"
         mend = "For CIFAR-10 pass CIFAR10_FLIPS_ONE_WAY or CIFAR10_FLIPS_TWO_WAY."
         raise TypeError(message("asymmetric", "flips", expected, flips, mend))
     for source, target in flips.items():
         received = {source: target}
-        if not (is_integer(source) and is_integer(target)):
+        if errors.as_integer(source) is None or errors.as_integer(target) is None:
             expected = "a mapping from class ids to class ids"
             raise TypeError(message("asymmetric", "flips", expected, received))
         if not (0 <= source < num_classes and 0 <= target < num_classes):
@@ -177,16 +183,10 @@ def within_groups(
            [0.25, 0.  , 0.75, 0.  ],
            [0.  , 0.25, 0.  , 0.75]])
     """
-    rate = check_number("within_groups", "rate", rate, low=0, high=1)
-    groups = np.asarray(groups)
-    if groups.ndim != 1 or groups.dtype.kind not in "iu":
-        expected = "integers of shape (num_classes,)"
-        mend = "Pass the superclass of each class."
-        received = describe_array(groups)
-        raise ValueError(message("within_groups", "groups", expected, received, mend))
+    rate = _RATE("within_groups", "rate", rate)
+    groups = check_labels("within_groups", "groups", groups)
     num_classes = len(groups)
-    if kind not in ("pair", "cyclic"):
-        raise ValueError(message("within_groups", "kind", '"pair" or "cyclic"', kind))
+    errors.check_choice("within_groups", "kind", kind, ("pair", "cyclic"))
     names, sizes = np.unique(groups, return_counts=True)
     if num_classes == 0 or np.any(sizes < 2):
         expected = "groups of at least two classes"
@@ -195,7 +195,7 @@ def within_groups(
             f"Groups of one class: {alone}. Merge each with another group, or name "
             "the flips with `asymmetric`."
         )
-        received = describe_array(groups)
+        received = errors.describe_array(groups)
         raise ValueError(message("within_groups", "groups", expected, received, mend))
     sources, targets = [], []
     if kind == "pair":
@@ -209,6 +209,12 @@ def within_groups(
         targets.append(np.roll(members, -1))
     return _flip_matrix(
         num_classes, np.concatenate(sources), np.concatenate(targets), rate
+    )
+
+
+def _check_num_classes(owner, num_classes):
+    return errors.check_count(
+        owner, "num_classes", num_classes, low=2, high=MOST_CLASSES
     )
 
 

@@ -13,8 +13,8 @@ from keras_noisy._checks import errors
 
 
 def check_seed(owner, seed):
-    """Return `seed`, a count or None, or raise."""
-    return None if seed is None else errors.check_count(owner, "seed", seed, low=0)
+    """Return `seed`, an integer of 32 bits or None, or raise."""
+    return None if seed is None else errors.check_seed(owner, seed)
 
 
 def own_seed(seed):

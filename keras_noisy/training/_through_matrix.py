@@ -10,8 +10,9 @@ from keras import ops
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.matrices import check_transition_matrix
+from keras_noisy._data import outputs
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
-from keras_noisy.losses import _base
+from keras_noisy.losses import _prediction
 from keras_noisy.training import _around
 
 # What a rate of zero becomes: its logarithm has to be learnt.
@@ -67,7 +68,7 @@ class ThroughMatrix(_around.AroundNetworks):
 
     def _noisy(self, output):
         owner, num_classes = type(self).__name__, len(self._initial_matrix)
-        p = _base.prediction(owner, output, self.from_logits)
+        p = _prediction.read(owner, output, self.from_logits)
         if p.num_classes != num_classes:
             expected = f"of shape ({p.num_classes}, {p.num_classes}), as the outputs"
             received = errors.describe_array(np.asarray(self._initial_matrix))
@@ -89,8 +90,7 @@ class ThroughMatrix(_around.AroundNetworks):
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the compiled loss, if it takes outputs for what they are."""
-        # Not its configuration, which may hold what a traced step cannot read.
-        told = getattr(self.loss, "from_logits", None)
+        told = outputs.takes_logits(self.loss)
         if told is not None and told != self.from_logits:
             raise ValueError(
                 f"{type(self).__name__}: the loss must be told the same as the model. "

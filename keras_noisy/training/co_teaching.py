@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import replicas
 from keras_noisy._typing import Logs, Tensor
 from keras_noisy.training import _around, _callbacks
@@ -108,13 +109,9 @@ class CoTeaching(_around.AroundNetworks):
         **kwargs: Any,
     ) -> None:
         super().__init__(network, peer, **kwargs)
-        self.forget_rate = errors.check_number(
-            _OWNER, "forget_rate", forget_rate, low=0, high=1, without="high"
-        )
+        self.forget_rate = Interval(0, 1, "left")(_OWNER, "forget_rate", forget_rate)
         self.num_gradual = errors.check_count(_OWNER, "num_gradual", num_gradual)
-        self.exponent = errors.check_number(
-            _OWNER, "exponent", exponent, low=0, high=100, without="low"
-        )
+        self.exponent = Interval(0, 100, "right")(_OWNER, "exponent", exponent)
         self.keep_rate = self.add_weight(
             shape=(),
             initializer="ones",

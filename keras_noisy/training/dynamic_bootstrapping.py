@@ -11,11 +11,12 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._data import arrays, batch_statistics, predictions
-from keras_noisy._step import replicas, sample_ids
+from keras_noisy._checks.numbers import at_least_zero, optional
+from keras_noisy._data import arrays, batch_statistics, outputs, predictions
+from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
-from keras_noisy.losses import _base, _prior
+from keras_noisy.losses import _formula, _prediction, _prior
 from keras_noisy.training import _around, _callbacks, _random
 
 _OWNER = "DynamicBootstrapping"
@@ -32,6 +33,12 @@ _OWN_ARGUMENTS = (
     "prior_weight",
     "iterations",
     "seed",
+)
+_CROSS_ENTROPIES = (
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
 )
 # As little is a label wrong, or right, at least.
 LEAST_PROBABILITY = 1e-4
@@ -157,18 +164,9 @@ class DynamicBootstrapping(_around.AroundNetworks):
         self.mixup_alpha = count(_OWNER, "mixup_alpha", mixup_alpha)
         self.bootstrap_delay = count(_OWNER, "bootstrap_delay", bootstrap_delay, low=0)
         self.annealing_epochs = count(_OWNER, "annealing_epochs", annealing_epochs)
-        self.prior_weight = errors.check_number(
-            _OWNER,
-            "prior_weight",
-            prior_weight,
-            low=0,
-            high=float("inf"),
-            without="high",
-        )
+        self.prior_weight = at_least_zero()(_OWNER, "prior_weight", prior_weight)
         self.prior = _prior.check(_OWNER, "prior", prior)
-        if iterations is not None:
-            iterations = count(_OWNER, "iterations", iterations)
-        self.iterations = iterations
+        self.iterations = optional(count)(_OWNER, "iterations", iterations)
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self._random = keras.random.SeedGenerator(self._own_seed)
@@ -237,15 +235,14 @@ class DynamicBootstrapping(_around.AroundNetworks):
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         from_logits = _takes_logits(self.loss)
-        if len(getattr(y_pred, "shape", ())) != 2:
-            raise ValueError(sample_ids.output_message(_OWNER, y_pred))
+        outputs.check_single(_OWNER, y_pred, rank=2)
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, targets.dtype), (-1, 1))
             targets = targets * weight
         if self.mixup != "none":
             x, targets = self._mixed(x, targets, wrong)
-        p = _base.prediction(_OWNER, self.network(x, training=True), from_logits)
+        p = _prediction.read(_OWNER, self.network(x, training=True), from_logits)
         loss = ops.mean(p.cross_entropy(targets))
         divergence = _prior.divergence_of_mean(_OWNER, p, self.prior)
         loss += self.prior_weight * self._phase.value[0] * divergence
@@ -259,14 +256,8 @@ class DynamicBootstrapping(_around.AroundNetworks):
     def _targets(self, y, y_pred, from_logits):
         """Return targets, probabilities of wrong labels, and losses as they are."""
         moves, _, temperature = ops.unstack(self._phase.value, 3)
-        seen = []
-
-        def formula(q, p):
-            seen.append((q, p))
-            return p.cross_entropy(q)
-
-        loss = _base.per_example(_OWNER, y, y_pred, from_logits, formula)
-        ((q, p),) = seen
+        labels, p = _formula.read(_OWNER, y, y_pred, from_logits)
+        loss = _formula.finish(labels, p.cross_entropy(labels.q))
         finite = ops.where(ops.isfinite(loss), loss, ops.zeros_like(loss))
         wrong = self._wrong_label_probability(finite)
         weight = (moves * wrong)[:, None]
@@ -274,7 +265,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
             predicted = p.argmax_one_hot()
         else:
             predicted = ops.softmax(p.shifted / temperature, axis=-1)
-        targets = (1 - weight) * q + weight * predicted
+        targets = (1 - weight) * labels.q + weight * predicted
         return ops.stop_gradient(targets), ops.stop_gradient(wrong), loss
 
     def _wrong_label_probability(self, loss):
@@ -381,30 +372,26 @@ def _losses(model, x, y, steps):
     """Yield the cross-entropy of all training examples, in pieces."""
     from_logits = _takes_logits(model.loss)
 
-    def losses_of(labels, outputs):
+    def losses_of(labels, found):
         labels = np.asarray(labels)
-        values = _base.per_example(
-            _OWNER,
-            labels.astype("float32") if labels.ndim == 2 else labels,
-            np.asarray(outputs, "float32"),
-            from_logits,
-            lambda q, p: p.cross_entropy(q),
-        )
+        labels = labels.astype("float32") if labels.ndim == 2 else labels
+        found = np.asarray(found, "float32")
+        values = _formula.cross_entropy(_OWNER, labels, found, from_logits)
         return np.array(ops.convert_to_numpy(values), "float64")
 
     if y is not None:
         start = 0
-        for outputs in predictions.in_pieces(_OWNER, model, x):
-            stop = start + len(outputs)
-            yield losses_of(arrays.to_numpy(y[start:stop]), outputs)
+        for found in predictions.in_pieces(_OWNER, model, x):
+            stop = start + len(found)
+            yield losses_of(arrays.to_numpy(y[start:stop]), found)
             start = stop
         return
     # As many batches as an epoch has.
     for batch in itertools.islice(x, steps):
         batch = arrays.of_backend(tuple(batch))
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        outputs = predictions.on_batch(_OWNER, model, inputs)
-        yield losses_of(arrays.to_numpy(labels), outputs)
+        found = predictions.on_batch(_OWNER, model, inputs)
+        yield losses_of(arrays.to_numpy(labels), found)
 
 
 def _check_mixable(array):
@@ -428,24 +415,13 @@ def _mix(values, partner, share):
 
 def _takes_logits(loss):
     """Return whether a cross-entropy takes logits, or raise unless it is one."""
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    if callable(loss) and not isinstance(loss, keras.losses.Loss):
-        is_known = loss in (
-            keras.losses.categorical_crossentropy,
-            keras.losses.sparse_categorical_crossentropy,
-        )
-        config: dict[str, Any] = {}
-    else:
-        is_known = type(loss) in (
-            keras.losses.CategoricalCrossentropy,
-            keras.losses.SparseCategoricalCrossentropy,
-        )
-        config = loss.get_config() if is_known else {}
-    is_plain = config.get("label_smoothing", 0) == 0
-    is_plain = is_plain and config.get("ignore_class") is None
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    is_known = type(loss) in _CROSS_ENTROPIES or loss in _CROSS_ENTROPIES
+    is_object = is_known and isinstance(loss, keras.losses.Loss)
+    config = loss.get_config() if is_object else {}
+    is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
     if not is_known or not is_plain:
         expected = "Keras's categorical cross-entropy, sparse or not, as it is"
         mend = "The method moves labels by itself."
         raise ValueError(errors.message(_OWNER, "loss", expected, loss, mend))
-    return bool(config.get("from_logits", False))
+    return bool(outputs.takes_logits(loss))

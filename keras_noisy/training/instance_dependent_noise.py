@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from keras_noisy import noise
-from keras_noisy._checks.errors import check_bool, check_number
+from keras_noisy._checks.errors import check_bool
+from keras_noisy._checks.labels import check_labels
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -123,7 +125,8 @@ def generate_instance_dependent_noise(
         Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
     owner = "generate_instance_dependent_noise"
-    rate = check_number(owner, "rate", rate, low=0, high=1)
+    rate = Interval(0, 1)(owner, "rate", rate)
+    labels = check_labels(owner, "labels", labels)
     check_bool(owner, "return_mean_predictions", return_mean_predictions)
     evolution = SelfEvolution(
         build_model,

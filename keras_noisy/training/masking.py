@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.matrices import check_structure
+from keras_noisy._checks.numbers import Interval, at_least_zero, positive
 from keras_noisy._typing import ArrayLike, FloatArray, Tensor
 from keras_noisy.training import _callbacks, _random, _through_matrix
 
@@ -135,16 +136,11 @@ class Masking(_through_matrix.ThroughMatrix):
         num_classes = len(self._initial_matrix)
         self._structure = check_structure(_OWNER, structure, num_classes)
 
-        def number(name, value, high=float("inf"), without="low high"):
-            return errors.check_number(
-                _OWNER, name, value, low=0, high=high, without=without
-            )
-
-        self.structure_weight = number(
-            "structure_weight", structure_weight, without="high"
+        self.structure_weight = at_least_zero()(
+            _OWNER, "structure_weight", structure_weight
         )
-        self.threshold = number("threshold", threshold, high=1)
-        self.temperature = number("temperature", temperature)
+        self.threshold = Interval(0, 1, "neither")(_OWNER, "threshold", threshold)
+        self.temperature = positive()(_OWNER, "temperature", temperature)
         self.units = errors.check_count(_OWNER, "units", units)
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)

@@ -11,15 +11,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_noisy import analysis
+from keras_noisy import _keras, analysis
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import (
     check_bool,
     check_choice,
     check_count,
-    check_number,
+    check_path,
+    check_seed,
     message,
 )
-from keras_noisy._data import arrays, files, mean_predictions, predictions, raw_inputs
+from keras_noisy._checks.labels import check_labels, labels_of
+from keras_noisy._checks.numbers import Interval, optional
+from keras_noisy._data import (
+    arrays,
+    files,
+    mean_predictions,
+    outputs,
+    predictions,
+    raw_inputs,
+)
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -157,20 +168,18 @@ class SelfEvolution:
         _check_callable("build_model", build_model)
         if first_build_model is not None:
             _check_callable("first_build_model", first_build_model)
-        _check_choice("collect", collect, _COLLECT)
-        _check_choice("warm_start", warm_start, _WARM_STARTS)
+        check_choice(_OWNER, "collect", collect, _COLLECT)
+        check_choice(_OWNER, "warm_start", warm_start, _WARM_STARTS)
         self.build_model = build_model
         self.first_build_model = first_build_model
         self.rounds = check_count(_OWNER, "rounds", rounds)
-        self.storage = None if storage is None else os.fspath(storage)
+        self.storage = optional(check_path)(_OWNER, "storage", storage)
         self.collect = collect
         self.warm_start = warm_start
         self.monitor = monitor
-        self.temperature = check_number(
-            _OWNER, "temperature", temperature, low=1e-3, high=1e3
-        )
-        self.seed = check_count(_OWNER, "seed", seed, low=0)
-        self.from_logits = predictions.check_from_logits(_OWNER, from_logits)
+        self.temperature = Interval(1e-3, 1e3)(_OWNER, "temperature", temperature)
+        self.seed = check_seed(_OWNER, seed, bits=63)
+        self.from_logits = outputs.check_from_logits(_OWNER, from_logits)
         self.recompute_statistics = check_bool(
             _OWNER, "recompute_statistics", recompute_statistics
         )
@@ -233,6 +242,7 @@ class SelfEvolution:
             "batch_size": check_count(_OWNER, "batch_size", batch_size),
             "shuffle": check_bool(_OWNER, "shuffle", shuffle),
         }
+        optional(check_count)(_OWNER, "predict_batch_size", predict_batch_size)
         run = _Run(self, data, settings, check_bool(_OWNER, "resume", resume))
         self.histories, self.reports = run.histories, run.reports
         while run.round < self.rounds:
@@ -307,24 +317,25 @@ class _Data:
     def __init__(self, x, y, sample_weight, clean_labels):
         self.x = arrays.as_arrays(_OWNER, "x", x)
         self.num_examples = arrays.length(_OWNER, "x", self.x)
-        self.y = self._check("y", y)
-        if self.y.ndim not in (1, 2):
-            expected = "class ids (n,) or distributions (n, num_classes)"
-            raise ValueError(message(_OWNER, "y.shape", expected, self.y.shape))
-        if self.y.ndim == 1:
-            _check_integers("y", self.y)
+        self.y = labels_of(y)
+        if self.y.ndim == 2:
+            self.y = self._check("y", self.y)
+        else:
+            self.y = check_labels(_OWNER, "y", self.y, size=self.num_examples)
         self.sample_weight = self.clean_labels = None
         if sample_weight is not None:
             self.sample_weight = self._check("sample_weight", sample_weight)
         if clean_labels is not None:
-            self.clean_labels = self._check("clean_labels", clean_labels)
-            _check_integers("clean_labels", self.clean_labels)
+            self.clean_labels = check_labels(
+                _OWNER, "clean_labels", clean_labels, size=self.num_examples
+            )
 
     def _check(self, argument, values):
-        values = arrays.labels_of(values)
-        if len(values) != self.num_examples:
+        values = as_numbers(_OWNER, argument, labels_of(values))
+        size = len(np.atleast_1d(values))
+        if size != self.num_examples:
             expected = f"{self.num_examples}, the number of examples in `x`"
-            raise ValueError(message(_OWNER, f"len({argument})", expected, len(values)))
+            raise ValueError(message(_OWNER, f"len({argument})", expected, size))
         return values
 
     def given(self):
@@ -472,7 +483,7 @@ class _Run:
         # Weights exist only after the model has seen an input, in some models.
         one = arrays.batch_of(self.data.x, slice(0, 1))
         outputs = predictions.on_batch(_OWNER, model, one)
-        strategy = getattr(model, "distribute_strategy", None)
+        strategy = _keras.strategy_of(model)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
         self.num_classes = _numbered.output_width(_OWNER, model)
@@ -677,19 +688,6 @@ def _check_callable(argument, value):
         expected = "a function that returns a compiled model"
         mend = "A model itself cannot be trained from scratch again."
         raise TypeError(message(_OWNER, argument, expected, value, mend))
-
-
-def _check_choice(argument, value, choices):
-    if not isinstance(value, str) and value is not False:
-        raise TypeError(message(_OWNER, argument, f"one of {choices}", value))
-    check_choice(_OWNER, argument, value, choices)
-
-
-def _check_integers(argument, labels):
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        expected = "class ids of an integer dtype and of shape (n,)"
-        received = f"{labels.dtype}{list(labels.shape)}"
-        raise TypeError(message(_OWNER, argument, expected, received))
 
 
 def _check_classes(data, num_classes):

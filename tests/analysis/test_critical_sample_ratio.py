@@ -109,7 +109,7 @@ def test_progress_bar(capsys):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"radius": 0}, ValueError, "`radius` must be positive"),
+        ({"radius": 0}, ValueError, "`radius` must be a number in \\(0"),
         ({"radius": -1}, ValueError, "`radius` must be a number"),
         ({"radius": np.nan}, ValueError, "`radius` must be a number"),
         ({"step_size": -1}, ValueError, "`step_size` must be a number"),

@@ -48,11 +48,16 @@ def test_no_corrupted_example_is_nan(share):
 @pytest.mark.parametrize(
     ("predictions", "noisy", "clean", "text"),
     [
-        (PREDICTIONS[1:], NOISY, CLEAN, r"`noisy.shape` must be \(n,\).* 4"),
-        (PREDICTIONS, NOISY, CLEAN[1:], r"`clean.shape` must be \(n,\).* 5"),
-        (PREDICTIONS, np.eye(3)[NOISY], CLEAN, r"`noisy.shape` must be \(n,\)"),
+        (PREDICTIONS[1:], NOISY, CLEAN, r"`noisy` must be class ids of shape \(4,\)"),
+        (PREDICTIONS, NOISY, CLEAN[1:], r"`clean` must be class ids of shape \(5,\)"),
+        (
+            PREDICTIONS,
+            np.eye(3)[NOISY],
+            CLEAN,
+            r"`noisy` must be class ids of shape .* one-hot",
+        ),
         (PREDICTIONS[:, :1], NOISY, CLEAN, "`predictions` must.*whole numbers"),
-        (PREDICTIONS[None], NOISY, CLEAN, r"`predictions` must have shape"),
+        (PREDICTIONS[None], NOISY, CLEAN, r"`predictions` must be of shape"),
         (PREDICTIONS * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),
         (CLASSES * np.nan, NOISY, CLEAN, "`predictions` must be numbers"),
         (PREDICTIONS + np.inf, NOISY, CLEAN, "`predictions` must be numbers"),
@@ -79,8 +84,8 @@ def test_normalized_entropy_of_half_precision():
 @pytest.mark.parametrize(
     ("predictions", "text"),
     [
-        ([0.5, 0.5], "must have shape"),
-        (np.ones((3, 1)), "must have shape"),
+        ([0.5, 0.5], "must be of shape"),
+        (np.ones((3, 1)), "must be of shape"),
         ([[2.0, -1.0]], "must be distributions"),
         ([[0.9, 0.9]], "must be distributions"),
         ([[np.nan, 1.0]], "must be distributions"),

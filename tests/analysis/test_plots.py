@@ -76,7 +76,7 @@ def test_softmax_trajectories(tmp_path):
     assert panels[1].get_title() == "given dog, true truck"
     with pytest.raises(ValueError, match=r"`trajectories\.shape` must be"):
         analysis.plot_softmax_trajectories(p[0], [0, 1], [2, 3])
-    with pytest.raises(ValueError, match="`clean` must be of shape"):
+    with pytest.raises(ValueError, match="`clean` must be class ids of shape"):
         analysis.plot_softmax_trajectories(p, [0, 1], [2])
 
 

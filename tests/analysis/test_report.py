@@ -94,7 +94,9 @@ def test_errors(tmp_path):
     path = tmp_path / "report.html"
     with pytest.raises(ValueError, match="`suspects` or `soft_labels` must be given"):
         write_report(path, NOISY)
-    with pytest.raises(ValueError, match=r"`clean_labels` must be of shape \(40,\)"):
+    with pytest.raises(
+        ValueError, match=r"`clean_labels` must be class ids of shape \(40,\)"
+    ):
         write_report(path, NOISY, soft_labels=SOFT, clean_labels=CLEAN[1:])
     other = analysis.find_suspects(NOISY[1:], SOFT[1:])
     with pytest.raises(ValueError, match="`suspects` must be of 40 examples"):

@@ -263,7 +263,7 @@ def test_average_precision_agrees_with_scikit_learn():
     ],
 )
 def test_errors(arguments, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((TypeError, ValueError), match=text):
         find_suspects(**{"labels": LABELS, **arguments})
 
 

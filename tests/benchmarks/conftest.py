@@ -60,7 +60,6 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
-callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 by_noise."symmetric 0.4" = { exp_base = 16.0 }
 
@@ -81,12 +80,12 @@ learning_rate = 0.01
 [methods.ELR]
 loss = "EarlyLearningRegularization"
 preset = "cifar10"
-callback = { name = "EarlyLearningTargets", num_examples = "examples" }
+callback = { num_examples = "examples" }
 
 [methods.DAC]
 loss = "DeepAbstention"
 extra_outputs = 1
-callback = { name = "AbstentionSchedule", warmup_epochs = 2 }
+callback = { warmup_epochs = 2 }
 
 [methods.M-DYR-H]
 loss = "SparseCategoricalCrossentropy"
@@ -111,7 +110,6 @@ estimate = { epochs = 2, keep_weights = true, keep_structure = true }
 loss = "JointOptimization"
 epochs = 3
 second = { epochs = 4, learning_rate = 0.05 }
-callback.name = "JointOptimizationLabels"
 callback.num_examples = "examples"
 callback.warmup_epochs = 2
 callback.window = 2

@@ -40,7 +40,6 @@ loss = "SparseCategoricalCrossentropy"
 
 [methods.ProSelfLC]
 loss = "ProSelfLC"
-callback = { name = "GlobalTrust" }
 arguments = { exp_base = 8.0 }
 
 """

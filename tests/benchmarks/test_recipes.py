@@ -310,9 +310,9 @@ def test_cut_flip_takes_windows_of_the_image(training):
             "of DAC must be 1 with the loss D",
         ),
         (("second = {", "seconds = {"), "unexpected keyword argument 'seconds'"),
-        (('Schedule", warmup', 'Schedule", warm_up'), "argument 'warm_up_epochs'"),
+        (("{ warmup", "{ warm_up"), "argument 'warm_up_epochs'"),
         (
-            ('"GlobalTrust"', '"GlobalTrus"'),
+            ("{ warmup", '{ name = "GlobalTrus", warmup'),
             "Unknown keras_noisy.callbacks 'GlobalTrus'",
         ),
         (('noise = "symmetric"', 'noise = "pairs"'), "Unknown noise 'pairs'"),

@@ -174,7 +174,7 @@ D2L = (
     + """
 [methods.D2L]
 loss = "DimensionalityDriven"
-callback = { name = "DimensionalitySchedule", x = "inputs", warmup_epochs = 1 }
+callback = { x = "inputs", warmup_epochs = 1 }
 """
 )
 

@@ -46,7 +46,7 @@ def test_refuses():
     refuse("`y_train` must be non-negative class ids", y_train=[0, 1, 2, 0, 1, -1])
     refuse(r"`y_train` must be class ids in \[0, 2\)", class_names=("a", "b"))
     refuse("`train_ids` must be unique", train_ids=[0, 1, 2, 3, 4, 4])
-    refuse("`train_ids` must be of length 6", train_ids=[0, 1])
+    refuse(r"`train_ids` must be of shape \(6,\)", train_ids=[0, 1])
     refuse("`train_ids` must be non-negative", train_ids=[0, 1, 2, 3, 4, -1])
     refuse("`train_ids` must be non-negative integers", train_ids=np.ones(6))
     refuse("`order` must be one of 'keras.datasets', 'tfds'", order="torch")
@@ -92,7 +92,7 @@ def test_pipeline_with_other_labels():
     ):
         rows = data.pipeline(labels=labels).as_numpy_iterator()
         assert [int(y) for _, _, y in rows] == other
-    with pytest.raises(ValueError, match="`labels` must be of length 6"):
+    with pytest.raises(ValueError, match=r"`labels` must be class ids of shape \(6,\)"):
         data.pipeline(labels=other[1:])
     with pytest.raises(TypeError, match="`labels` must be class ids of an integer"):
         data.pipeline(labels=np.ones(6))

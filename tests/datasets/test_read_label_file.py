@@ -222,7 +222,7 @@ def test_join_refuses(tmp_path):
     refuse("as many labels as the data set, 5. .*It has 6", CLEAN[:5])
     refuse("a row for each id of the data set. .*2 of 6 ids have none, first 6, 7.",
            ids=[0, 1, 2, 3, 6, 7])  # fmt: skip
-    refuse(r"`ids` must be of shape \(6,\), one for each label", ids=[0])
+    refuse(r"`ids` must be of shape \(6,\), one id for each", ids=[0])
     refuse("`ids` must be non-negative integers", ids=-np.arange(6))
     refuse(r"`file_ids` must be of shape \(6,\)", file_ids=np.arange(7))
     refuse("`file_ids` must be unique. Received: file_ids=6 ids, some of them twice",

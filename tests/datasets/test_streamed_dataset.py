@@ -117,7 +117,7 @@ def test_labels_by_id(tmp_path):
     for given in (labels, labels.noisy):
         rows = data.pipeline(labels=given, shuffle=True).as_numpy_iterator()
         assert {int(i): int(y) for i, _, y in rows} == dict(enumerate(labels.noisy))
-    with pytest.raises(ValueError, match="`labels` must be of length 12, that of the"):
+    with pytest.raises(ValueError, match=r"`labels` must be class ids of .*\(12,\)"):
         data.pipeline(labels=[0, 1])
 
 
@@ -195,14 +195,14 @@ def test_arrays_are_what_the_stream_gives(tmp_path, small_chunks):
 def interrupted(small_chunks, monkeypatch):
     """A function that begins to decode, and is interrupted after six images."""
 
-    def crash(path, content, write=_decoding._files.write_json):
+    def crash(path, content, write=_decoding.files.write_json):
         write(path, content)
         if content["done"] == 6:
             raise KeyboardInterrupt
 
     def interrupted(data, folder):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(_decoding._files, "write_json", crash)
+            patch.setattr(_decoding.files, "write_json", crash)
             data.to_arrays(folder, image_size=4, splits=["train"])
 
     return interrupted

@@ -4,6 +4,7 @@
 tests/test_contract.py run over every loss.
 """
 
+import inspect
 import math
 
 import keras
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import losses
-from keras_noisy.losses import _base
+from keras_noisy import callbacks, losses
+from keras_noisy.losses import _labels, _tensors
 
 from . import reference as ref
 
@@ -473,7 +474,7 @@ def test_ids_that_are_not_whole_numbers(value):
 def test_bad_ids_in_compiled_code(bad, column, monkeypatch):
     """The loss shows NaN; gradients of that row are zero, and the others right."""
     # Gradients are taken without compiling: what matters is that ids are unseen.
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     dtype = "int32" if isinstance(bad, int) else "float32"
     ids = ref.IDS.astype(dtype)
     ids[3] = bad
@@ -513,7 +514,7 @@ def test_bad_ids_in_a_compiled_fit(jit):
 def test_large_unsigned_ids_do_not_wrap(dtype, monkeypatch):
     if dtype == "uint64" and ref.BACKEND != "tensorflow":
         pytest.skip("Keras makes no tensor of uint64 here, or a shorter one")
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     ids = np.array([np.iinfo(dtype).max, 1], dtype)
     loss = ref.to_numpy(smooth(ids, np.zeros((2, 5), "float32")))
     np.testing.assert_array_equal(np.isnan(loss), [True, False])
@@ -604,7 +605,7 @@ def which_branch(q):
     def of_distributions():
         return ops.zeros(ops.shape(q)[:-1], dtype="float32")
 
-    return _base.of_ids_if_one_hot(q, of_ids, of_distributions)
+    return _labels.Labels(q, None).by_class(of_ids, of_distributions)
 
 
 @pytest.mark.parametrize("labels", [ref.ONE_HOT, ref.SOFT], ids=["one-hot", "soft"])
@@ -619,8 +620,8 @@ def test_one_hot_labels_are_found_in_compiled_code(labels):
 
 def test_ids_of_one_hot_labels():
     found = ref.compiled(
-        lambda q: _base.of_ids_if_one_hot(
-            q, lambda ids: ids, lambda: ops.cast(ops.argmax(q, axis=-1), "int32")
+        lambda q: _labels.Labels(q, None).by_class(
+            lambda ids: ids, lambda: ops.cast(ops.argmax(q, axis=-1), "int32")
         )
     )(ref.tensor(ref.ONE_HOT.reshape(4, 4, -1), "float32"))
     np.testing.assert_array_equal(ref.to_numpy(found), ref.IDS.reshape(4, 4))
@@ -631,3 +632,46 @@ def test_an_accelerator_does_not_wait_for_labels(monkeypatch):
     # A function of its own, which is not compiled yet.
     found = ref.compiled(lambda q: which_branch(q))(ref.tensor(ref.ONE_HOT, "float32"))
     np.testing.assert_array_equal(ref.to_numpy(found), np.zeros(len(ref.ONE_HOT)))
+
+
+# --- companions
+
+COMPANIONS = {
+    name: cls.companion
+    for name, cls in vars(losses).items()
+    if getattr(cls, "companion", None) is not None
+}
+
+
+def test_losses_name_the_callbacks_that_they_work_with():
+    assert set(COMPANIONS) == {
+        "DeepAbstention",
+        "DimensionalityDriven",
+        "EarlyLearningRegularization",
+        "JointOptimization",
+        "ProSelfLC",
+    }
+    for name, companion in COMPANIONS.items():
+        module, _, callback = companion.rpartition(".")
+        assert module == "keras_noisy.callbacks" and callback in callbacks.__all__
+        assert name in inspect.getdoc(getattr(callbacks, callback))
+        loss = getattr(losses, name)
+        told = inspect.getdoc(loss) + inspect.getdoc(loss.function)
+        assert companion in told
+
+
+@pytest.mark.parametrize(
+    ("loss", "raises"),
+    [
+        (losses.ProSelfLC, pytest.warns(UserWarning, match=COMPANIONS["ProSelfLC"])),
+        (
+            losses.EarlyLearningRegularization,
+            pytest.raises(
+                RuntimeError, match=COMPANIONS["EarlyLearningRegularization"]
+            ),
+        ),
+    ],
+)
+def test_a_gradient_without_the_companion_names_it(loss, raises):
+    with raises:
+        ref.gradient(lambda z: loss(from_logits=True)(ref.IDS, z), ref.LOGITS)

@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 from keras_noisy import losses
-from keras_noisy.losses import _base
+from keras_noisy.losses import _tensors
 
 from .. import test_contract as contract
 from . import reference as ref
@@ -389,7 +389,7 @@ SEEN_COMPILED = [row for name, row in BAD_ROWS.items() if name != "negative"]
 def test_bad_distributions_in_compiled_code(name, monkeypatch):
     """The loss of those rows is NaN, their gradient zero, and the others are right."""
     # Gradients are taken without compiling: what matters is that labels are unseen.
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     labels = LABELS.copy()
     labels[: len(SEEN_COMPILED)] = SEEN_COMPILED
     is_bad = np.arange(16) < len(SEEN_COMPILED)
@@ -420,7 +420,7 @@ def test_bad_distributions_of_a_determinant(monkeypatch):
     loss = losses.determinant_mutual_information
     with pytest.raises(ValueError, match=r"^determinant_mutual_information: `y_true`"):
         loss(with_row([1, 1, 0, 0, 0]), ref.LOGITS, from_logits=True)
-    monkeypatch.setattr(_base, "_concrete", lambda x: None)
+    monkeypatch.setattr(_tensors, "visible", lambda x: None)
     value = loss(with_row([1, 1, 0, 0, 0]), ref.LOGITS, from_logits=True)
     assert math.isnan(float(value))
 

@@ -258,7 +258,7 @@ def test_other_processes_agree(hash_seed):
         (dict(labels=LABELS * 1.0), TypeError, "an integer dtype.*astype"),
         (dict(labels=LABELS > 3), TypeError, "an integer dtype.* dtype bool"),
         (dict(labels=np.eye(10, dtype=int)), ValueError, r"labels\.argmax"),
-        (dict(labels=np.array(3)), ValueError, r"of shape \(n,\) or \(n, 1\)"),
+        (dict(labels=np.array(3)), ValueError, r"of shape \(n,\)"),
         (dict(labels=[0, 10]), ValueError, r"in \[0, 10\)\. .*values in \[0, 10\]"),
         (dict(labels=[-1, 3]), ValueError, r"in \[0, 10\)\. .*values in \[-1, 3\]"),
         (

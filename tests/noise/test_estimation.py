@@ -153,17 +153,19 @@ def test_without_cleanlab(monkeypatch):
 def test_errors():
     estimate = noise.estimate_from_anchors
     with pytest.raises(
-        ValueError, match=r"`predictions` must be probabilities.*softmax"
+        ValueError, match=r"`predictions` must be distributions.*softmax"
     ):
         estimate([[2.0, -1.0]])
-    with pytest.raises(ValueError, match=r"`predictions` must be probabilities"):
+    with pytest.raises(
+        ValueError, match=r"`predictions` must be of shape \(n, num_classes\)"
+    ):
         estimate([0.5, 0.5])
     for quantile in (0, 1.1, -0.5):
         with pytest.raises(
             ValueError, match=r"`quantile` must be a number in \(0, 1\]"
         ):
             estimate([[0.5, 0.5]], quantile=quantile)
-    with pytest.raises(ValueError, match=r"`labels` must be of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"`labels` must be class ids of shape \(2,\)"):
         noise.estimate_with_cleanlab([0], [[0.5, 0.5], [0.5, 0.5]])
     with pytest.raises(ValueError, match=r"`labels` must be class ids"):
         noise.estimate_with_cleanlab([0, 2], [[0.5, 0.5], [0.5, 0.5]])
@@ -191,7 +193,11 @@ def test_confusion_with_right_predictions_is_the_realised_matrix():
     ("labels", "predictions", "text"),
     [
         ([0, 4], np.full((2, 4), 0.25), "`labels`"),
-        ([0, 1, 2], np.full((2, 4), 0.25), r"`labels` must be of shape \(2,\)"),
+        (
+            [0, 1, 2],
+            np.full((2, 4), 0.25),
+            r"`labels` must be class ids of shape \(2,\)",
+        ),
         ([0, 1], np.ones((2, 4)), "`predictions`"),
         ([], np.zeros((0, 4)), "`predictions`"),
     ],

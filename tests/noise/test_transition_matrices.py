@@ -154,10 +154,12 @@ def test_rate_of_a_wrong_type(rate):
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "error"), [(1, ValueError), (3.0, TypeError), (True, TypeError)]
+    "num_classes", [1, 3.0, True, None, np.array([3]), np.array([3, 4])]
 )
-def test_num_classes(num_classes, error):
-    with pytest.raises(error, match="`num_classes` must be an integer of at least 2"):
+def test_num_classes(num_classes):
+    with pytest.raises(
+        ValueError, match="`num_classes` must be an integer of at least 2"
+    ):
         noise.symmetric(num_classes, 0.1)
 
 
@@ -179,15 +181,15 @@ def test_flips(flips, error, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (dict(groups=[[0, 0]]), "`groups` must be integers of shape"),
-        (dict(groups=[0.0, 0.0]), "`groups` must be integers of shape"),
+        (dict(groups=[[0, 0]]), "`groups` must be class ids of shape"),
+        (dict(groups=[0.0, 0.0]), "`groups` must be class ids of an integer"),
         (dict(groups=np.zeros(0, int)), "groups of at least two classes"),
         (dict(groups=[0, 0, 4], kind="cyclic"), r"Groups of one class: \[4\]"),
-        (dict(groups=[0, 0], kind="triple"), '`kind` must be "pair" or "cyclic"'),
+        (dict(groups=[0, 0], kind="triple"), "`kind` must be one of 'pair', 'cyclic'"),
     ],
 )
 def test_groups(arguments, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((TypeError, ValueError), match=text):
         noise.within_groups(rate=0.1, seed=0, **arguments)
 
 
