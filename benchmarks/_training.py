@@ -12,7 +12,7 @@ from keras_noisy import noise, training
 from keras_noisy._data import arrays, files
 from keras_noisy._data.predictions import in_pieces
 from keras_noisy.callbacks import _numbered
-from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
+from keras_noisy.training import _callbacks, _checkpoint, _random, _run
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
@@ -488,5 +488,5 @@ def remove(folder):
     """Delete the state of a finished run, and no other file in its folder."""
     rounds = os.path.join(folder, ROUNDS)
     if os.path.isdir(rounds):
-        self_evolution.delete(rounds)
+        _run.delete(rounds)
     files.remove_run(folder, STATE_FILES)

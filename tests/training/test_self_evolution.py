@@ -14,8 +14,8 @@ import pytest
 
 from keras_noisy import callbacks, losses
 from keras_noisy._data import arrays, mean_predictions
-from keras_noisy.training import SelfEvolution, _checkpoint, _random, self_evolution
-from keras_noisy.training.self_evolution import _sharpened
+from keras_noisy.training import SelfEvolution, _checkpoint, _random, _run
+from keras_noisy.training._soft_labels import sharpened
 from tests.helpers import softmax
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -226,7 +226,7 @@ def test_temperature():
     assert plain.histories[1]["loss"] != sharp.histories[1]["loss"]
     p = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]], "float32")
     squares = p**2 / (p**2).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(_sharpened(p, 0.5), squares, atol=1e-6)
+    np.testing.assert_allclose(sharpened(p, 0.5), squares, atol=1e-6)
     np.testing.assert_allclose(p, [[0.5, 0.25, 0.25], [1, 0, 0]])
 
 
@@ -271,7 +271,7 @@ def test_storage_holds_the_same(tmp_path, collect):
     assert memory.histories == files.histories
     assert memory.reports == files.reports
     assert isinstance(files.soft_labels, np.memmap)
-    assert sorted(os.listdir(tmp_path)) == [
+    assert all_files(tmp_path) == [
         f"checkpoint-{ROUNDS - 1}-{EPOCHS}.npz", "run.json", "soft_labels-0.npy",
         "soft_labels-1.npy",
     ]  # fmt: skip
@@ -384,7 +384,9 @@ def put(folder, names):
 
 
 def all_files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Return the files of a folder but the locks, which stay there."""
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
+    return sorted(str(p.relative_to(folder)) for p in paths)
 
 
 def test_files_of_the_user_stay(tmp_path, one_round):
@@ -399,7 +401,7 @@ def test_files_of_the_user_stay(tmp_path, one_round):
     evolve(tmp_path, rounds=1, fit={"resume": False})
     own = [f"checkpoint-0-{EPOCHS}.npz", "run.json", "soft_labels-0.npy"]
     assert all_files(tmp_path) == sorted([*OF_THE_USER, *own])
-    self_evolution.delete(tmp_path)
+    _run.delete(tmp_path)
     assert all_files(tmp_path) == sorted(OF_THE_USER)
     assert all((tmp_path / name).read_text() == name for name in OF_THE_USER)
 
@@ -444,7 +446,7 @@ def test_a_deletion_that_is_killed_is_never_continued_as_a_run(tmp_path, monkeyp
         with monkeypatch.context() as context:
             context.setattr(os, "remove", killed)
             with pytest.raises(KeyboardInterrupt):
-                self_evolution.delete(folder)
+                _run.delete(folder)
         with pytest.raises(ValueError, match=r"pass resume=False to delete that run"):
             evolve(folder, rounds=1)
     # One is enough to see that the way out works.
@@ -500,7 +502,7 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
         watch(os, "replace", before=True)
         watch(os, "remove")
         watch(os, "rmdir")
-        watch(mean_predictions._FileTable, "write")
+        watch(mean_predictions.RowsOfFile, "__setitem__")
         reference = evolve(folder, fit=fit, **arguments)
         monkeypatch.undo()
     assert len(copies) > 50
@@ -573,13 +575,13 @@ class Kill(keras.callbacks.Callback):
         if where == "step":
             kill_at(9)  # In the middle of the second epoch, in the second round.
 
-def write(self, rows, values, own=mean_predictions._FileTable.write):
+def write(self, rows, values, own=mean_predictions.RowsOfFile.__setitem__):
     own(self, slice(rows.start, rows.start + 1), values[:1])
     if where == "write":
         kill_at(2)
     own(self, rows, values)
 
-mean_predictions._FileTable.write = write
+mean_predictions.RowsOfFile.__setitem__ = write
 own_rows = mean_predictions.write_rows
 
 def write_rows(*args):
@@ -701,7 +703,8 @@ def test_model_with_several_outputs_is_refused():
 def test_checkpoint_holds_model_and_optimizer(tmp_path):
     model = build_model(dropout=0.0)
     model.fit(X, np.eye(CLASSES)[Y], epochs=2, verbose=0)
-    _checkpoint.save(tmp_path / "c.npz", model)
+    with open(tmp_path / "c.npz", "wb") as file:
+        _checkpoint.save(file, model)
     other = build_model(dropout=0.0)
     other.optimizer.build(other.trainable_variables)
     _checkpoint.restore(other, _checkpoint.load(tmp_path / "c.npz"))
