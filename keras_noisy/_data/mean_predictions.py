@@ -9,6 +9,7 @@ afterwards which is which: a process that is killed leaves the slot before it wh
 
 import contextlib
 import os
+import warnings
 
 import numpy as np
 
@@ -124,6 +125,12 @@ class MeanPredictions:
         folder = self._folder
         if folder is not None:
             folder.acquire()
+            if self.next_epoch is None and epoch > 0:
+                warnings.warn(
+                    f"{self.owner}: {folder.path!r} holds nothing of the epochs before "
+                    f"{epoch}, so the means will not either.",
+                    stacklevel=3,
+                )
         if self.next_epoch in (None, epoch):
             return
         other = 1 - self._current

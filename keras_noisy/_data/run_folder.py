@@ -18,7 +18,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Which run of this process has a folder. One that was interrupted may live on in a
 # traceback; the next takes its lock over, and it may write no more.
-_holders = weakref.WeakValueDictionary()
+_holders: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
 
 class InUseError(ValueError):
@@ -135,19 +135,22 @@ class RunFolder:
 
     # --- one run
 
-    def open(self, keys, check=True, **identity):
-        """Take the folder, and return its state; None where the run is a new one.
+    def open(self, keys, check=True, lock=True, **identity):
+        """Return the state of the run in the folder; None where the run is a new one.
 
         Args:
             keys: What the state must have.
             check: Whether it must be whole and of this run.
+            lock: Whether to keep other processes out from here on.
             **identity: What identifies the run, ready for JSON.
         """
         self._identity.update(identity)
         try:
-            self.acquire()
+            if lock:
+                self.acquire()
+                names = f"{re.escape(self._state)}|{self._names}"
+                files.remove_leftovers(self.path, names)
             state = self.read()
-            files.remove_leftovers(self.path, f"{re.escape(self._state)}|{self._names}")
             if state is not None and check:
                 self._check(state, keys)
         except BaseException:
@@ -161,12 +164,7 @@ class RunFolder:
             with open(self.file(self._state), "rb") as file:
                 state = json.loads(file.read())
         except FileNotFoundError:
-            others = sorted(n for n in os.listdir(self.path) if not _may_stay(n))
-            if others:
-                raise self._strange(
-                    f"It holds {others[0]!r} and no {self._state!r}"
-                ) from None
-            return None
+            return self._check_empty()
         except (ValueError, RecursionError):
             state = None
         found = str(_identity_of(state).get("format"))
@@ -174,6 +172,13 @@ class RunFolder:
             what = "is damaged, or another program's"
             raise self._strange(f"Its {self._state!r} {what}")
         return state
+
+    def _check_empty(self):
+        names = os.listdir(self.path) if os.path.isdir(self.path) else []
+        # Hidden ones and unfinished ones may be there.
+        others = [n for n in names if not (n.startswith(".") or n.endswith(".tmp"))]
+        if others:
+            raise self._strange(f"It holds {min(others)!r} and no {self._state!r}")
 
     def _strange(self, what):
         expected = f"empty or of a run of {self.owner}"
@@ -269,20 +274,16 @@ class RunFolder:
         """Delete the run's files, and the folder if that empties it."""
         if not os.path.isdir(self.path):
             return
-        self.acquire()
-        self.clear()
+        if os.path.exists(self.file(self._state)):
+            self.acquire()
+            self.clear()
         files.remove_leftovers(self.path, re.escape(self._state))
-        files.remove(self.file(self._state))
-        files.remove(self.file(_LOCK))
+        for name in (_LOCK, self._state):
+            files.remove(self.file(name))
         self.release()
         # Files of others keep it, and so does a link to it.
         with contextlib.suppress(OSError):
             os.rmdir(self.path)
-
-
-def _may_stay(name):
-    """Whether a folder without a run may hold a file of this name."""
-    return name.startswith(".") or name.endswith(".tmp")
 
 
 def _identity_of(state):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import filelock
 import numpy as np
 import pytest
 
@@ -247,3 +248,42 @@ def test_full_disk_is_said_and_keeps_what_was_there(tmp_path, monkeypatch, where
     add(again, 1)
     expected = (predictions(0) + predictions(1)) / 2
     np.testing.assert_allclose(again.soft_labels(), expected, atol=1e-7)
+
+
+def test_averages_of_0_1_say_what_to_do(tmp_path):
+    identity = {"format": "keras_noisy.mean_predictions/1", "num_examples": N}
+    state = {"identity": identity, "slots": [[0, 1], None], "current": 0}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    (tmp_path / "means-0.u32").write_bytes(bytes(4 * N * C))
+    text = (
+        r"Its format is '.*/1', and that of this run '.*/2'\. Choose another folder, or"
+    )
+    with pytest.raises(ValueError, match=text):
+        MeanPredictions("SEAL", N, C, tmp_path)
+    mean_predictions.delete(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_averages_that_begin_late_are_said(tmp_path):
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    with pytest.warns(
+        UserWarning, match=r"SEAL: .* holds nothing of the epochs before 3"
+    ):
+        means.start(3)
+
+
+def test_other_processes_may_use_what_is_closed(tmp_path):
+    means = MeanPredictions("SEAL", N, C, tmp_path)
+    add(means, 0)
+    lock = filelock.FileLock(tmp_path / ".lock", timeout=0)
+    with pytest.raises(filelock.Timeout):
+        lock.acquire()
+    means.close()
+    with (
+        lock,
+        pytest.raises(ValueError, match=r"SEAL: `storage` must be a folder that no ot"),
+    ):
+        means.start(1)
+    means.start(1)
+    add(means, 1)
+    assert means.next_epoch == 2

@@ -524,6 +524,135 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
         assert not [n for n in path.rglob("*") if n.name.endswith(".tmp")]
 
 
+class Interrupt(keras.callbacks.Callback):
+    """Interrupts the run in its second round, after two of three epochs."""
+
+    def __init__(self, round_index):
+        super().__init__()
+        self.round_index = round_index
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if (self.round_index, epoch) == (1, 2):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a run that was interrupted in its second round."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        evolve(folder, fit={"callbacks": lambda r: [Interrupt(r)]})
+    return folder
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+RUN_FILES = [
+    "run.json",
+    "checkpoint-1-2.npz",
+    "soft_labels-0.npy",
+    "round-1/state.json",
+    "round-1/means-1.f32",
+    "round-1/counts-1.i64",
+]
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("how", [os.remove, empty, flip], ids=["gone", "empty", "bit"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, interrupted, name, how):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    how(folder / name)
+    file = pathlib.Path(name).name
+    with pytest.raises(ValueError, match=rf"^SelfEvolution: `storage` must.*'{file}'"):
+        evolve(folder)
+    if name != "run.json":
+        again = evolve(folder, rounds=1, fit={"resume": False})
+        assert len(again.histories) == 1
+
+
+@pytest.mark.parametrize("name", [*RUN_FILES[1:3], "round-1"])
+def test_what_another_run_wrote_is_refused(tmp_path, interrupted, name):
+    """The same program, started another time: nothing but the run tells them apart."""
+    folder, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(interrupted, folder)
+    with pytest.raises(KeyboardInterrupt):
+        evolve(other, seed=4, fit={"callbacks": lambda r: [Interrupt(r)]})
+    if name == "round-1":
+        shutil.rmtree(folder / name)
+        shutil.copytree(other / name, folder / name)
+    else:
+        shutil.copy(other / name, folder / name)
+    with pytest.raises(ValueError, match=rf"`storage` must be .*{name}"):
+        evolve(folder)
+
+
+def test_averages_that_are_gone_are_missed(tmp_path, interrupted):
+    """The mean would cover the epochs that are left."""
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    shutil.rmtree(folder / "round-1")
+    text = r"Its 'round-1' holds averages of 0 epochs, and the run is at 2\..*resume"
+    with pytest.raises(ValueError, match=text):
+        evolve(folder)
+
+
+def test_a_run_that_was_interrupted_continues_in_the_same_process(
+    tmp_path, interrupted, monkeypatch
+):
+    shutil.copytree(interrupted, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+
+    class Away(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            os.chdir("/")
+
+    again = evolve("run", fit={"callbacks": [Away()]})
+    np.testing.assert_array_equal(again.soft_labels, evolve().soft_labels)
+
+
+def test_two_processes_in_one_folder(tmp_path):
+    """One trains, and the other one says that it does."""
+    program = f"""
+import sys, time
+import keras
+from tests.training import test_self_evolution as t
+
+class Slow(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        print("trains", flush=True)
+        sys.stdin.read()
+
+t.evolve({str(tmp_path)!r}, fit={{"callbacks": [Slow()]}})
+"""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3",
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"trains\n"
+    text = r"SelfEvolution: `storage` must be a folder that no other process uses\. Rec"
+    with pytest.raises(ValueError, match=text):
+        evolve(tmp_path)
+    process.communicate()
+    assert process.returncode == 0
+    again, reference = evolve(tmp_path), evolve()
+    np.testing.assert_array_equal(again.soft_labels, reference.soft_labels)
+
+
 class Stop(keras.callbacks.Callback):
     """Ends a round early."""
 
