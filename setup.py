@@ -82,6 +82,7 @@ setup(
     package_data={"keras_noisy": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=[
+        "filelock>=3.24.3",
         "keras>=3.12",
         "numpy>=1.26",
         "typing-extensions>=4.6; python_version < '3.11'",

@@ -9,7 +9,6 @@ weights, the order of examples, the augmentation and the loss that it has in `fi
 so its curve is the same within float error (`tests/benchmarks/test_on_device.py`).
 """
 
-import os
 import time
 
 import jax
@@ -20,7 +19,6 @@ from keras import ops
 
 from benchmarks import _training, recipes
 from keras_noisy import callbacks, losses
-from keras_noisy._data import files
 from keras_noisy._data.arrays import epoch_order
 from keras_noisy._step.clock import attach
 from keras_noisy.training import _random
@@ -85,7 +83,7 @@ class Group:
     """
 
     def __init__(self, runs, folder, verbose=False):
-        self.runs, self.folder, self.verbose = runs, folder, verbose
+        self.runs, self.verbose = runs, verbose
         first = runs[0]
         (self.epochs,) = {run.epochs for run in runs}
         self.data = first.data
@@ -95,15 +93,18 @@ class Group:
         size = len(runs) if first.recipe.network["name"] == "dense" else 1
         starts = range(0, len(runs), size)
         self.stacks = [slice(start, start + size) for start in starts]
-        os.makedirs(folder, exist_ok=True)
-        files.remove_leftovers(folder, _training.STATE_FILES)
+        self.folder = _training.folder_of(folder)
 
     def train(self):
         """Train what is left, and return the curves and costs of each run."""
         began = last_kept = time.perf_counter()
         self.model, states = self._build()
-        kept = files.read_json(self._path("state.json")) or {}
-        epoch, before = kept.get("epoch", 0), kept.get("seconds", 0.0)
+        kept = _training.open_run(self.folder, ("epoch",))
+        if kept is None:
+            kept = {"epoch": 0}
+            self.folder.write(**kept)
+        epoch = old = kept["epoch"]
+        before = kept.get("seconds", 0.0)
         curves = kept.get("curves") or [_empty_curve() for _ in self.runs]
         if epoch:
             states = self._load(epoch, states)
@@ -118,8 +119,9 @@ class Group:
             if self.verbose:
                 self._print(epoch, curves, seconds)
             if now - last_kept > SECONDS_BETWEEN_CHECKPOINTS and epoch < self.epochs:
-                self._keep(states, epoch, {"curves": curves, "seconds": seconds})
-                last_kept = now
+                more = {"curves": curves, "seconds": seconds}
+                self._keep(states, epoch, old, more)
+                last_kept, old = now, epoch
         share = round((before + time.perf_counter() - began) / len(self.runs), 2)
         together = len(self.runs)
         return [
@@ -218,24 +220,22 @@ class Group:
         ]
         return [*others, values]
 
-    def _path(self, name):
-        return os.path.join(self.folder, name)
-
-    def _keep(self, states, epoch, more):
+    def _keep(self, states, epoch, old, more):
         """Write what is needed to continue; the file that names the state last."""
-        old = (files.read_json(self._path("state.json")) or {}).get("epoch")
         arrays = {
             f"{number:06d}": np.asarray(value)
             for number, value in enumerate(jax.tree.leaves(states))
         }
-        with files.atomic_writer(self._path(f"state-{epoch}.npz")) as file:
+        with self.folder.writer(f"state-{epoch}.npz") as file:
             np.savez(file, **arrays)
-        files.write_json(self._path("state.json"), {"epoch": epoch, **more})
-        if old is not None:
-            os.remove(self._path(f"state-{old}.npz"))
+        self.folder.write(epoch=epoch, **more)
+        self.folder.remove(f"state-{old}.npz")
 
     def _load(self, epoch, like):
-        with np.load(self._path(f"state-{epoch}.npz")) as archive:
+        with (
+            self.folder.reading(f"state-{epoch}.npz") as path,
+            np.load(path) as archive,
+        ):
             values = [jnp.asarray(archive[name]) for name in sorted(archive.files)]
         return jax.tree.unflatten(jax.tree.structure(like), values)
 

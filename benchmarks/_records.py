@@ -60,20 +60,3 @@ def _locked(file):
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX)
     yield  # Closing the file unlocks it.
-
-
-@contextlib.contextmanager
-def claim(folder):
-    """Yield whether no other process works in `folder`, and keep others out."""
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
-    # Beside the folder and never deleted: who waits for a deleted file waits alone.
-    with open(f"{folder}.lock", "w") as file:
-        if fcntl is None:
-            yield True
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -1,5 +1,6 @@
 """One run of a recipe, which continues where it was killed."""
 
+import contextlib
 import math
 import os
 import time
@@ -10,16 +11,18 @@ import numpy as np
 
 from benchmarks import _data, _methods, _networks
 from keras_noisy import noise, training
-from keras_noisy._data import arrays, files
+from keras_noisy._data import arrays
 from keras_noisy._data.predictions import in_pieces
+from keras_noisy._data.run_folder import InUseError, RunFolder
 from keras_noisy.callbacks import _numbered
-from keras_noisy.training import _callbacks, _checkpoint, _random, self_evolution
+from keras_noisy.training import _callbacks, _checkpoint, _random, _run
 
 PREDICT_BATCH_SIZE = 500
 TEST_ACCURACY = "test_accuracy"
 VALIDATION_ACCURACY = "validation_accuracy"
 # In the folder of a run: its files, those of `_on_device.Group` too, and a folder.
-STATE_FILES = r"state\.json|state-\d+\.npz|checkpoint-\d+-\d+\.npz|soft_labels\.npy"
+_STATE_FILES = r"state-\d+\.npz|checkpoint-\d+-\d+\.npz|soft_labels\.npy"
+SOFT_LABELS = "soft_labels.npy"
 ROUNDS = "rounds"
 
 
@@ -139,7 +142,7 @@ class Run:
             self.state.matrix = self._estimate(model).tolist()
         if stage.relabels:
             (labels,) = numbered
-            with files.atomic_writer(self._soft_labels_path()) as file:
+            with self.state.folder.writer(SOFT_LABELS) as file:
                 np.save(file, labels.soft_labels)
         self.state.end_stage()
 
@@ -148,13 +151,11 @@ class Run:
         full = self.steps_per_epoch
         return full if stage.steps is None else (stage.steps - 1) % full + 1
 
-    def _soft_labels_path(self):
-        return os.path.join(self.folder, "soft_labels.npy")
-
     def _targets(self, index):
         """Return the labels that a stage trains on."""
         if index and self.stages[index - 1].relabels:
-            return np.load(self._soft_labels_path())
+            with self.state.folder.reading(SOFT_LABELS) as path:
+                return np.load(path)
         if self.stages[index].is_own and self.method.smoothing:
             return _smoothed(
                 self.labels.noisy, self.data.num_classes, self.method.smoothing
@@ -239,11 +240,11 @@ class Run:
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
         if self.state.epoch:
-            values = _checkpoint.load(self.state.path(index))
+            values = self.state.load(index)
             _checkpoint.restore(_with_state_of_callbacks(model), values)
         elif self.stages[index].continues:
             before = self.stages[index - 1].epochs
-            values = _checkpoint.load(self.state.path(index - 1, before))
+            values = self.state.load(index - 1, before)
             # A model around the network has more weights than the stage before.
             _checkpoint.restore_weights(getattr(model, "network", model), values)
 
@@ -301,7 +302,7 @@ class Run:
             model = self.build(index, _methods.loss_by_name(self.method.first_loss))
             if self.stages[index].continues:
                 before = self.stages[index - 1].epochs
-                values = _checkpoint.load(self.state.path(index - 1, before))
+                values = self.state.load(index - 1, before)
                 _checkpoint.restore_weights(model, values)
             return model
 
@@ -321,26 +322,24 @@ class _State:
 
     _KEPT = ("stage", "epoch", "curves", "matrix", "seconds")
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, path):
+        self.folder = folder_of(path)
         self.stage, self.epoch, self.seconds = 0, 0, 0.0
         self.curves, self.matrix = [], None
-        os.makedirs(folder, exist_ok=True)
-        files.remove_leftovers(folder, STATE_FILES)
-        for name, value in (files.read_json(self._file()) or {}).items():
-            setattr(self, name, value)
-
-    def _file(self):
-        return os.path.join(self.folder, "state.json")
-
-    def path(self, stage, epoch=None):
-        """Return the path of the checkpoint of a stage, by default the newest."""
-        epoch = self.epoch if epoch is None else epoch
-        return os.path.join(self.folder, f"checkpoint-{stage}-{epoch}.npz")
+        state = open_run(self.folder, self._KEPT)
+        if state is None:
+            return self._write()
+        for name in self._KEPT:
+            setattr(self, name, state[name])
 
     def _write(self):
-        content = {name: getattr(self, name) for name in self._KEPT}
-        files.write_json(self._file(), content)
+        self.folder.write(**{name: getattr(self, name) for name in self._KEPT})
+
+    def load(self, stage, epoch=None):
+        """Return the weights of a stage, by default the newest."""
+        name = _checkpoint_name(stage, self.epoch if epoch is None else epoch)
+        with self.folder.reading(name) as path:
+            return _checkpoint.load(path)
 
     def note_time(self, seconds):
         """Add to the time spent."""
@@ -349,21 +348,26 @@ class _State:
 
     def end_epoch(self, model, logs, seconds):
         """Keep the model; the state that names its file is written after it."""
-        before = self.path(self.stage)
+        before = _checkpoint_name(self.stage, self.epoch)
         if self.epoch == 0:
             self.curves.append({})
         for name, value in logs.items():
             self.curves[-1].setdefault(name, []).append(value)
         self.epoch += 1
         self.seconds += seconds
-        _checkpoint.save(self.path(self.stage), _with_state_of_callbacks(model))
+        with self.folder.writer(_checkpoint_name(self.stage, self.epoch)) as file:
+            _checkpoint.save(file, _with_state_of_callbacks(model))
         self._write()
-        files.remove(before)
+        self.folder.remove(before)
 
     def end_stage(self):
         """Go on to the next stage."""
         self.stage, self.epoch = self.stage + 1, 0
         self._write()
+
+
+def _checkpoint_name(stage, epoch):
+    return f"checkpoint-{stage}-{epoch}.npz"
 
 
 def _with_state_of_callbacks(model):
@@ -519,9 +523,36 @@ def instance_dependent_labels(recipe, rate, data, storage, devices):
     )
 
 
-def remove(folder):
+def folder_of(path):
+    """Return the folder of a run, or of several that are one program."""
+    form = "keras_noisy.benchmarks/1"
+    words = {"argument": "folder"}
+    return RunFolder("benchmarks.run", path, form, "state.json", _STATE_FILES, **words)
+
+
+def open_run(folder, keys):
+    """Return the state of a run, which its folder is named after; None of a new one."""
+    return folder.open(keys, run=os.path.basename(folder.path))
+
+
+@contextlib.contextmanager
+def claim(path):
+    """Yield whether no other process works in a folder, and keep others out."""
+    folder = folder_of(path)
+    try:
+        folder.acquire()
+    except InUseError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        folder.release()
+
+
+def remove(path):
     """Delete the state of a finished run, and no other file in its folder."""
-    rounds = os.path.join(folder, ROUNDS)
+    rounds = os.path.join(path, ROUNDS)
     if os.path.isdir(rounds):
-        self_evolution.delete(rounds)
-    files.remove_run(folder, STATE_FILES)
+        _run.delete(rounds)
+    folder_of(path).delete()

@@ -231,14 +231,17 @@ class Session:
         """
         plans = [self._plan(cell) for cell in cells]
         with contextlib.ExitStack() as claims:
-            free = [claims.enter_context(_records.claim(plan.folder)) for plan in plans]
+            free = [
+                claims.enter_context(_training.claim(plan.folder)) for plan in plans
+            ]
             # After that: another process may have finished one meanwhile.
             done = {r["settings_digest"] for r in _records.read(self.path)}
             left = []
             for plan, heading, is_free in zip(plans, headings, free, strict=True):
                 if plan.digest in done:
                     print(f"{heading}: done before")
-                    _training.remove(plan.folder)
+                    if is_free:
+                        _training.remove(plan.folder)
                 elif not is_free:
                     print(f"{heading}: another process trains it")
                 else:

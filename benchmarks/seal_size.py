@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from keras_noisy import training
-from keras_noisy.training import self_evolution
+from keras_noisy.training import _run
 
 FEATURES = 8
 
@@ -119,7 +119,7 @@ def main():
         f"peak resident memory: {watch.peak:.0f} MB\n"
         f"files at the end: {size / 1e9:.1f} GB"
     )
-    self_evolution.delete(arguments.storage)
+    _run.delete(arguments.storage)
 
 
 if __name__ == "__main__":

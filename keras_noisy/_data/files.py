@@ -1,6 +1,7 @@
 """Files that are either whole or not there, whenever the process is killed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import uuid
 
 # What stands between the name of a file and `.tmp` while it is written.
 _UNFINISHED = r"\.[0-9a-f]{32}\.tmp"
+_PIECE = 1 << 20
 
 
 @contextlib.contextmanager
@@ -71,24 +73,18 @@ def write_json(path, content):
         file.write(json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def read_json(path):
-    """Return what `write_json` wrote; None where there is no such file.
-
-    Files that it wrote are whole: what cannot be read is another's, and gives {}.
-    """
-    try:
-        with open(path, "rb") as file:
-            return json.loads(file.read())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {}
+def new_digest():
+    """Return the beginning of a digest, to `update`."""
+    return hashlib.blake2b(digest_size=16)
 
 
-def identity_in(state):
-    """Return what identifies a run in the file of its state; {} in another's file."""
-    identity = state.get("identity") if isinstance(state, dict) else None
-    return identity if isinstance(identity, dict) else {}
+def digest(path):
+    """Return 32 hexadecimal digits that identify what a file holds."""
+    state = new_digest()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            state.update(piece)
+    return state.hexdigest()
 
 
 def remove(path):
@@ -105,7 +101,7 @@ def remove_leftovers(folder, names, suffix=""):
         names: Regular expression for the whole names of the finished files.
         suffix: As of `atomic_path`.
     """
-    _remove_matching(folder, f"({names}){_UNFINISHED}{re.escape(suffix)}")
+    remove_matching(folder, f"({names}){_UNFINISHED}{re.escape(suffix)}")
 
 
 def remove_run(folder, names, suffix=""):
@@ -116,13 +112,14 @@ def remove_run(folder, names, suffix=""):
     # Another process of the same run may be faster.
     with contextlib.suppress(FileNotFoundError):
         remove_leftovers(folder, names, suffix)
-        _remove_matching(folder, names)
+        remove_matching(folder, names)
     # Files of others keep it, and so does a link to it.
     with contextlib.suppress(OSError):
         os.rmdir(folder)
 
 
-def _remove_matching(folder, pattern):
+def remove_matching(folder, pattern):
+    """Delete the files whose whole names match a regular expression."""
     for name in os.listdir(folder):
         if re.fullmatch(pattern, name):
             remove(os.path.join(folder, name))

@@ -120,11 +120,14 @@ class SameOrder:
 
     Args:
         owner: Name of the class that reads it, for errors.
+
+    Attributes:
+        labels: What identifies the labels in their order, None where there are none.
     """
 
     def __init__(self, owner):
         self.owner = owner
-        self._first = None
+        self._first = self.labels = None
 
     def read(self, data):
         """Return `data`; a data set raises at its end if it came in another order."""
@@ -141,6 +144,7 @@ class SameOrder:
                 state.update(arrays.digest(arrays.of_backend(part)).encode())
         seen = state.hexdigest()
         self._first = self._first or seen
+        self.labels = self._first if has_labels else None
         if seen == self._first:
             return
         expected = "a data set that comes in the same order whenever it is read"

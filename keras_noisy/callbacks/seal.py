@@ -101,6 +101,10 @@ class _Averaging(keras.callbacks.Callback):
                 self._means.start(epoch)
             self._is_first_epoch = False
 
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Let other processes use the folder."""
+        self._means.close()
+
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out whether the model's output is logits."""
         self._is_first_epoch = True
@@ -115,6 +119,11 @@ class _Averaging(keras.callbacks.Callback):
         outputs.check_probabilities(self.owner, predictions, epoch, self.from_logits)
         for listener in self.listeners:
             listener(rows, predictions)
+
+
+def record_into(callback, means):
+    """Let a callback add to averages that somebody else keeps."""
+    callback._means = means
 
 
 class SEAL(_Averaging):
@@ -220,7 +229,9 @@ class SEAL(_Averaging):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Predict all examples and add the predictions to the averages."""
         if self.num_examples is None:
-            self.num_examples = _count_examples(self.owner, self.x)
+            # Read in the same order as the first pass will, which compares.
+            self.num_examples = _count_examples(self.owner, self._order.read(self.x))
+            self._data = self._order.labels
         network = (self.model, self.x, self.num_examples, self.from_logits)
         if self.recompute_statistics:
             with self._statistics.of_data(*network):
@@ -231,6 +242,7 @@ class SEAL(_Averaging):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Warn if batch normalisation has made predictions those of another network."""
+        super().on_train_end(logs)
         if not self.recompute_statistics:
             self._statistics.warn(self.params.get("steps"), _CURE)
 
@@ -385,6 +397,7 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Warn of examples that were never seen."""
+        super().on_train_end(logs)
         unseen = int(np.count_nonzero(self._means.counts == 0))
         if unseen:
             warnings.warn(

@@ -7,12 +7,15 @@ import numpy as np
 
 from keras_noisy._checks.errors import message
 from keras_noisy._data import files
+from keras_noisy._data.run_folder import RunFolder
 from keras_noisy.datasets import _shared
 
 _CHUNK = 256
 # Written between two notes of how far it is.
 _BYTES = 1 << 28
-_PROGRESS = "progress.json"
+_FORM = "keras_noisy.arrays/1"
+_PROGRESS, _IMAGES, _LABELS = "progress.json", "images.npy", "labels.npy"
+_FILES = r"(images|labels)\.npy"
 
 
 def decode(owner, dataset, split, size, folder, stream):
@@ -29,25 +32,43 @@ def decode(owner, dataset, split, size, folder, stream):
         "num_examples": count,
         "files": _digest(paths, dataset.sources[split].labels),
     }
-    shapes = {"images": (np.uint8, (count, *size, 3)), "labels": (np.int64, (count,))}
-    progress = os.path.join(folder, _PROGRESS)
-    state = files.read_json(progress)
+    run = RunFolder(owner, folder, _FORM, _PROGRESS, _FILES, argument="folder")
+    state = run.open(("done",), lock=False, **identity)
+    # Several processes may read what is finished.
+    if state is None or state["done"] < count:
+        with run.held():
+            _finish(run, split, paths, stream, identity)
+    return _mapped(run, _IMAGES, "r"), _mapped(run, _LABELS, "r")
+
+
+def _finish(run, split, paths, stream, identity):
+    """Decode what is not decoded yet."""
+    count, size = identity["num_examples"], identity["image_size"]
+    state = run.open(("done",), **identity)
     if state is None:
-        os.makedirs(folder, exist_ok=True)
-        for name, (dtype, shape) in shapes.items():
-            _allocate(_path(folder, name), dtype, shape)
-        state = {**identity, "done": 0}
-        files.write_json(progress, state)
-    for name, value in identity.items():
-        if state[name] != value:
-            expected = f"a folder of this data set, whose {name} is {value!r}"
-            mend = f"It holds one with {state[name]!r}; choose another, or delete it."
-            raise ValueError(message(owner, "folder", expected, folder, mend))
-    if state["done"] < count:
-        arrays = [np.load(_path(folder, name), mmap_mode="r+") for name in shapes]
-        for done in _decode_rest(owner, split, paths, stream, state["done"], arrays):
-            files.write_json(progress, {**state, "done": done})
-    return tuple(np.load(_path(folder, name), mmap_mode="r") for name in shapes)
+        run.write(done=0)
+    start = 0 if state is None else state["done"]
+    if not start:
+        with run.explained():
+            _allocate(run.file(_IMAGES), np.uint8, (count, *size, 3))
+            _allocate(run.file(_LABELS), np.int64, (count,))
+    arrays = [_mapped(run, name, "r+") for name in (_IMAGES, _LABELS)]
+    for done in _decode_rest(run.owner, split, paths, stream, start, arrays):
+        if done == count:
+            run.note(_LABELS)
+        run.write(done=done)
+
+
+def _mapped(run, name, mode):
+    """Return a file as an array, or raise if it is damaged.
+
+    Images have no digest: it would take as long as to read all of them.
+    """
+    with run.reading(name) as path:
+        array = np.load(path, mmap_mode=mode)
+        if os.path.getsize(path) != array.offset + array.nbytes:
+            raise ValueError("its size is another")
+        return array
 
 
 def _decode_rest(owner, split, paths, stream, done, arrays):
@@ -85,10 +106,6 @@ def _broken(tf, paths, first):
         except tf.errors.OpError:
             return path
     return None
-
-
-def _path(folder, name):
-    return os.path.join(folder, f"{name}.npy")
 
 
 def _digest(paths, labels):

@@ -7,7 +7,7 @@ import re
 import keras
 import numpy as np
 
-from keras_noisy._data import files, npz
+from keras_noisy._data import npz
 
 
 def state_of(model):
@@ -33,16 +33,15 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def save(path, model):
-    """Write the state of `model` to `path`, atomically."""
+def save(file, model):
+    """Write the state of `model` to an open file."""
     arrays = {}
     for index, value in enumerate(state_of(model)):
         if value.dtype.kind == "V" or value.dtype.name == "bfloat16":
             # NumPy's files do not know bfloat16, and float32 holds all of it.
             value = value.astype("float32")
         arrays[f"{index:06d}"] = value
-    with files.atomic_writer(path) as file:
-        np.savez(file, **arrays)
+    np.savez(file, **arrays)
 
 
 def load(path):

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_noisy import losses
 from keras_noisy._checks import errors
+from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import replicas
 from keras_noisy._typing import Tensor
 from keras_noisy.training import _around
@@ -92,10 +93,8 @@ class Distillation(_around.AroundNetworks):
         **kwargs: Any,
     ) -> None:
         super().__init__(network, teacher, **kwargs)
-        self.epsilon = errors.check_number(_OWNER, "epsilon", epsilon, low=0, high=1)
-        self.temperature = errors.check_number(
-            _OWNER, "temperature", temperature, low=1e-6, high=1e6
-        )
+        self.epsilon = Interval(0, 1)(_OWNER, "epsilon", epsilon)
+        self.temperature = Interval(1e-6, 1e6)(_OWNER, "temperature", temperature)
         self.from_logits = errors.check_bool(_OWNER, "from_logits", from_logits)
         if network is teacher:
             expected = "another model than `network`"

@@ -110,7 +110,8 @@ def test_a_killed_program_ends_with_the_same_lines(tiny, tmp_path, die_at, monke
     some += ["--together", "4", "--verbose"]
     whole = start(tiny, tmp_path / "whole", *some)
     monkeypatch.setattr(_on_device, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    with die_at(3):
+    # Each of the two runs and the program of both begin with a write.
+    with die_at(3 + 3):
         start(tiny, tmp_path / "killed", *some)
     (kept,) = (tmp_path / "killed" / "state").rglob("state-2.npz")
     assert not (tmp_path / "killed" / run.RUNS).exists()

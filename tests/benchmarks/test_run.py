@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import filelock
 import keras
 import numpy as np
 import pytest
@@ -219,7 +220,7 @@ def test_precision_is_that_of_every_run(tiny, tmp_path):
 KILL = """
 import os, signal, sys
 from benchmarks import run
-from keras_noisy import _files
+from keras_noisy._data import files as _files
 
 write, count = _files.write_json, 0
 
@@ -328,8 +329,9 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny, tmp_path, capsys):
     (cell,) = run.select(recipe, args)
     _, labels = session._find_labels(cell)
     digest = _records.digest(session._settings(cell, labels))
-    with _records.claim(session._folder(cell, digest)) as is_free:
-        assert is_free
+    folder = session._folder(cell, digest)
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
         assert start(tiny, tmp_path, *some) == []
     assert "another process trains it" in capsys.readouterr().out
     assert len(start(tiny, tmp_path, *some)) == 1
@@ -406,7 +408,14 @@ def test_a_finished_run_takes_no_file_of_the_user_along(tmp_path):
     for name in [*own, *others]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    (tmp_path / "rounds" / "run.json").write_text('{"round": 1}')
+    for name, form in (
+        ("state.json", "benchmarks"),
+        ("rounds/run.json", "self_evolution"),
+        ("rounds/round-1/state.json", "mean_predictions"),
+    ):
+        identity = {"format": f"keras_noisy.{form}/1"}
+        text = json.dumps({"identity": identity, "round": 1})
+        (tmp_path / name).write_text(text)
     _training.remove(tmp_path)
     found = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(found) == sorted(tmp_path / name for name in others)

@@ -1,5 +1,6 @@
 import pathlib
 
+import filelock
 import keras
 import numpy as np
 import pytest
@@ -243,11 +244,45 @@ def test_to_arrays_refuses(tmp_path):
         data.to_arrays(folder, image_size=4)
     damaged.write_bytes(content)
     data.to_arrays(folder, image_size=4)
-    with pytest.raises(ValueError, match=r"whose image_size is \[5, 5\].*\[4, 4\]"):
+    with pytest.raises(ValueError, match=r"Its image_size is \[4, 4\], and .*\[5, 5\]"):
         data.to_arrays(folder, image_size=5)
     damaged.rename(damaged.with_name("another.png"))
-    with pytest.raises(ValueError, match="`folder` must be a folder of this data set"):
+    with pytest.raises(
+        ValueError, match=r"`folder` must be a folder of this run.*files"
+    ):
         datasets.load("custom", source=root).to_arrays(folder, image_size=4)
+
+
+@needs_pillow
+@pytest.mark.tf_data
+def test_arrays_that_are_damaged_or_in_use(tmp_path, interrupted):
+    root, folder = write_class_folders(tmp_path / "images"), tmp_path / "arrays"
+    data = datasets.load("custom", source=root)
+    interrupted(data, folder)
+    lock = filelock.FileLock(folder / "train" / ".lock")
+    with (
+        lock,
+        pytest.raises(ValueError, match=r"`folder` must be a folder that no other pro"),
+    ):
+        data.to_arrays(folder, image_size=4)
+    whole = data.to_arrays(folder, image_size=4)["train"]
+    # What is finished may be read by many.
+    with lock:
+        for actual, expected in zip(
+            data.to_arrays(folder, image_size=4)["train"], whole, strict=True
+        ):
+            np.testing.assert_array_equal(actual, expected)
+    for name, damage in {
+        "images.npy": lambda content: content[:-1],
+        "labels.npy": lambda content: content[:-1] + b"1",
+        "progress.json": lambda content: b"",
+    }.items():
+        path = folder / "train" / name
+        content = path.read_bytes()
+        path.write_bytes(damage(content))
+        with pytest.raises(ValueError, match=rf"Its '{name}' is damaged"):
+            data.to_arrays(folder, image_size=4)
+        path.write_bytes(content)
 
 
 def write_flat(root, classes=("bus", "car", "train"), each=4):

@@ -14,8 +14,8 @@ import pytest
 
 from keras_noisy import callbacks, losses
 from keras_noisy._data import arrays, mean_predictions
-from keras_noisy.training import SelfEvolution, _checkpoint, _random, self_evolution
-from keras_noisy.training.self_evolution import _sharpened
+from keras_noisy.training import SelfEvolution, _checkpoint, _random, _run
+from keras_noisy.training._soft_labels import sharpened
 from tests.helpers import softmax
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -226,7 +226,7 @@ def test_temperature():
     assert plain.histories[1]["loss"] != sharp.histories[1]["loss"]
     p = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]], "float32")
     squares = p**2 / (p**2).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(_sharpened(p, 0.5), squares, atol=1e-6)
+    np.testing.assert_allclose(sharpened(p, 0.5), squares, atol=1e-6)
     np.testing.assert_allclose(p, [[0.5, 0.25, 0.25], [1, 0, 0]])
 
 
@@ -271,7 +271,7 @@ def test_storage_holds_the_same(tmp_path, collect):
     assert memory.histories == files.histories
     assert memory.reports == files.reports
     assert isinstance(files.soft_labels, np.memmap)
-    assert sorted(os.listdir(tmp_path)) == [
+    assert all_files(tmp_path) == [
         f"checkpoint-{ROUNDS - 1}-{EPOCHS}.npz", "run.json", "soft_labels-0.npy",
         "soft_labels-1.npy",
     ]  # fmt: skip
@@ -384,7 +384,9 @@ def put(folder, names):
 
 
 def all_files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Return the files of a folder but the locks, which stay there."""
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
+    return sorted(str(p.relative_to(folder)) for p in paths)
 
 
 def test_files_of_the_user_stay(tmp_path, one_round):
@@ -399,7 +401,7 @@ def test_files_of_the_user_stay(tmp_path, one_round):
     evolve(tmp_path, rounds=1, fit={"resume": False})
     own = [f"checkpoint-0-{EPOCHS}.npz", "run.json", "soft_labels-0.npy"]
     assert all_files(tmp_path) == sorted([*OF_THE_USER, *own])
-    self_evolution.delete(tmp_path)
+    _run.delete(tmp_path)
     assert all_files(tmp_path) == sorted(OF_THE_USER)
     assert all((tmp_path / name).read_text() == name for name in OF_THE_USER)
 
@@ -444,7 +446,7 @@ def test_a_deletion_that_is_killed_is_never_continued_as_a_run(tmp_path, monkeyp
         with monkeypatch.context() as context:
             context.setattr(os, "remove", killed)
             with pytest.raises(KeyboardInterrupt):
-                self_evolution.delete(folder)
+                _run.delete(folder)
         with pytest.raises(ValueError, match=r"pass resume=False to delete that run"):
             evolve(folder, rounds=1)
     # One is enough to see that the way out works.
@@ -500,7 +502,7 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
         watch(os, "replace", before=True)
         watch(os, "remove")
         watch(os, "rmdir")
-        watch(mean_predictions._FileTable, "write")
+        watch(mean_predictions.RowsOfFile, "__setitem__")
         reference = evolve(folder, fit=fit, **arguments)
         monkeypatch.undo()
     assert len(copies) > 50
@@ -520,6 +522,135 @@ def test_every_moment_can_be_continued_from(tmp_path, monkeypatch, arguments):
         ):
             np.testing.assert_array_equal(a, b)
         assert not [n for n in path.rglob("*") if n.name.endswith(".tmp")]
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Interrupts the run in its second round, after two of three epochs."""
+
+    def __init__(self, round_index):
+        super().__init__()
+        self.round_index = round_index
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if (self.round_index, epoch) == (1, 2):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a run that was interrupted in its second round."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        evolve(folder, fit={"callbacks": lambda r: [Interrupt(r)]})
+    return folder
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+RUN_FILES = [
+    "run.json",
+    "checkpoint-1-2.npz",
+    "soft_labels-0.npy",
+    "round-1/state.json",
+    "round-1/means-1.f32",
+    "round-1/counts-1.i64",
+]
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("how", [os.remove, empty, flip], ids=["gone", "empty", "bit"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, interrupted, name, how):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    how(folder / name)
+    file = pathlib.Path(name).name
+    with pytest.raises(ValueError, match=rf"^SelfEvolution: `storage` must.*'{file}'"):
+        evolve(folder)
+    if name != "run.json":
+        again = evolve(folder, rounds=1, fit={"resume": False})
+        assert len(again.histories) == 1
+
+
+@pytest.mark.parametrize("name", [*RUN_FILES[1:3], "round-1"])
+def test_what_another_run_wrote_is_refused(tmp_path, interrupted, name):
+    """The same program, started another time: nothing but the run tells them apart."""
+    folder, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(interrupted, folder)
+    with pytest.raises(KeyboardInterrupt):
+        evolve(other, seed=4, fit={"callbacks": lambda r: [Interrupt(r)]})
+    if name == "round-1":
+        shutil.rmtree(folder / name)
+        shutil.copytree(other / name, folder / name)
+    else:
+        shutil.copy(other / name, folder / name)
+    with pytest.raises(ValueError, match=rf"`storage` must be .*{name}"):
+        evolve(folder)
+
+
+def test_averages_that_are_gone_are_missed(tmp_path, interrupted):
+    """The mean would cover the epochs that are left."""
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    shutil.rmtree(folder / "round-1")
+    text = r"Its 'round-1' holds averages of 0 epochs, and the run is at 2\..*resume"
+    with pytest.raises(ValueError, match=text):
+        evolve(folder)
+
+
+def test_a_run_that_was_interrupted_continues_in_the_same_process(
+    tmp_path, interrupted, monkeypatch
+):
+    shutil.copytree(interrupted, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+
+    class Away(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            os.chdir("/")
+
+    again = evolve("run", fit={"callbacks": [Away()]})
+    np.testing.assert_array_equal(again.soft_labels, evolve().soft_labels)
+
+
+def test_two_processes_in_one_folder(tmp_path):
+    """One trains, and the other one says that it does."""
+    program = f"""
+import sys, time
+import keras
+from tests.training import test_self_evolution as t
+
+class Slow(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        print("trains", flush=True)
+        sys.stdin.read()
+
+t.evolve({str(tmp_path)!r}, fit={{"callbacks": [Slow()]}})
+"""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3",
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"trains\n"
+    text = r"SelfEvolution: `storage` must be a folder that no other process uses\. Rec"
+    with pytest.raises(ValueError, match=text):
+        evolve(tmp_path)
+    process.communicate()
+    assert process.returncode == 0
+    again, reference = evolve(tmp_path), evolve()
+    np.testing.assert_array_equal(again.soft_labels, reference.soft_labels)
 
 
 class Stop(keras.callbacks.Callback):
@@ -573,13 +704,13 @@ class Kill(keras.callbacks.Callback):
         if where == "step":
             kill_at(9)  # In the middle of the second epoch, in the second round.
 
-def write(self, rows, values, own=mean_predictions._FileTable.write):
+def write(self, rows, values, own=mean_predictions.RowsOfFile.__setitem__):
     own(self, slice(rows.start, rows.start + 1), values[:1])
     if where == "write":
         kill_at(2)
     own(self, rows, values)
 
-mean_predictions._FileTable.write = write
+mean_predictions.RowsOfFile.__setitem__ = write
 own_rows = mean_predictions.write_rows
 
 def write_rows(*args):
@@ -701,7 +832,8 @@ def test_model_with_several_outputs_is_refused():
 def test_checkpoint_holds_model_and_optimizer(tmp_path):
     model = build_model(dropout=0.0)
     model.fit(X, np.eye(CLASSES)[Y], epochs=2, verbose=0)
-    _checkpoint.save(tmp_path / "c.npz", model)
+    with open(tmp_path / "c.npz", "wb") as file:
+        _checkpoint.save(file, model)
     other = build_model(dropout=0.0)
     other.optimizer.build(other.trainable_variables)
     _checkpoint.restore(other, _checkpoint.load(tmp_path / "c.npz"))
