@@ -7,7 +7,7 @@ in a process, and missed with a warning.
 | name | used for | if it goes |
 |---|---|---|
 | `_keras_logits` | exact losses of a saturated softmax | a warning; they are clipped |
-| `_keras_mask` | masks of layers, where they would be lost | a warning; no masks |
+| `_keras_mask`, `keras.src` `get_keras_mask` | masks of layers | a warning; no masks |
 | `keras.src` `in_stateless_scope` | made-up tensors on torch | a warning; no checks |
 | `Model._tracker` | new state of a model that is built | Keras's error |
 | `Model._flatten_layers` | layers inside of layers | an `AttributeError` |
@@ -51,18 +51,26 @@ def softmax_input(y_pred: Tensor) -> Tensor | None:
 
 def mask_of(y_pred: Tensor) -> Tensor | None:
     """Return the mask that a layer has left on `y_pred`, or None."""
-    mask = getattr(y_pred, MASK, None)
+    mask = _find_mask(y_pred)
     if mask is None:
         miss_masks()
     return mask
+
+
+def _find_mask(x):
+    try:
+        # Of traced JAX arrays, which take no attributes, Keras has a table.
+        from keras.src.backend.common.masking import get_keras_mask
+    except ImportError:
+        return getattr(x, MASK, None)
+    return get_keras_mask(x)
 
 
 def cast_with_logits(y_pred: Tensor, dtype: Any) -> Tensor:
     """Return `y_pred` in another dtype, with what Keras has left on it."""
     logits = getattr(y_pred, LOGITS, None)
     is_cast = keras.backend.standardize_dtype(y_pred.dtype) == dtype
-    # Without logits Keras casts, which reads the mask first: in a traced JAX array that
-    # is no attribute that could be copied.
+    # Without logits, as always on JAX, Keras casts; it reads the mask before.
     if logits is None or is_cast:
         return y_pred
     cast = ops.cast(y_pred, dtype)
@@ -85,7 +93,7 @@ def miss_logits() -> None:
 @functools.cache
 def miss_masks() -> None:
     """Warn if layers do not leave their masks where `mask_of` looks."""
-    if not hasattr(keras.layers.Masking()(keras.KerasTensor((1, 1, 1))), MASK):
+    if _find_mask(keras.layers.Masking()(keras.KerasTensor((1, 1, 1)))) is None:
         _warn("masks of layers", "Pass `sample_weight` for what is masked.")
 
 

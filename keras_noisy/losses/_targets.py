@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from keras import ops
 
 from keras_noisy._typing import Tensor
+from keras_noisy.losses import _formula
 from keras_noisy.losses._prediction import Prediction
 
 # A weight, and a function that returns a cross-entropy.
@@ -131,8 +132,8 @@ class PredictionTarget(Target):
 TargetFunction: TypeAlias = Callable[[LabelTarget, PredictionTarget], Any]
 
 
-def to_formula(target):
-    """Return the formula, for `per_example`, of the loss with `target(q, p)`."""
+def per_example(owner, y_true, y_pred, from_logits, target):
+    """Return the cross-entropy to `target(q, p)`, as `_formula.per_example`."""
 
     def formula(q, prediction):
         p = PredictionTarget(prediction)
@@ -141,4 +142,4 @@ def to_formula(target):
             result = p.of(ops.cast(result, q.dtype))
         return result.cross_entropy()
 
-    return formula
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 
 @_loss.arguments(
@@ -53,13 +53,12 @@ def bootstrap_hard(
         Reed et al., "Training Deep Neural Networks on Noisy Labels with
         Bootstrapping", 2015.
     """
-    return _formula.per_example(
-        "bootstrap_hard",
-        y_true,
-        y_pred,
-        from_logits,
-        _targets.to_formula(lambda q, p: (1 - epsilon) * q + epsilon * p.argmax()),
-    )
+    owner = "bootstrap_hard"
+
+    def target(q, p):
+        return (1 - epsilon) * q + epsilon * p.argmax()
+
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 
 @_loss.arguments(
@@ -54,13 +54,12 @@ def bootstrap_soft(
         Bootstrapping", 2015; as label correction in Eq. 5 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _formula.per_example(
-        "bootstrap_soft",
-        y_true,
-        y_pred,
-        from_logits,
-        _targets.to_formula(lambda q, p: (1 - epsilon) * q + epsilon * p),
-    )
+    owner = "bootstrap_soft"
+
+    def target(q, p):
+        return (1 - epsilon) * q + epsilon * p
+
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 
 @_loss.arguments(
@@ -47,13 +47,12 @@ def confidence_penalty(
         Output Distributions", 2017; as in Eq. 4 of
         Wang et al., "ProSelfLC", CVPR 2021.
     """
-    return _formula.per_example(
-        "confidence_penalty",
-        y_true,
-        y_pred,
-        from_logits,
-        _targets.to_formula(lambda q, p: (1 - epsilon) * q - epsilon * p),
-    )
+    owner = "confidence_penalty"
+
+    def target(q, p):
+        return (1 - epsilon) * q - epsilon * p
+
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -74,13 +74,9 @@ def derivative_manipulation(
     Reference:
         Wang et al., "Derivative Manipulation for General Example Weighting", 2019.
     """
-    return _formula.per_example(
-        "derivative_manipulation",
-        y_true,
-        y_pred,
-        from_logits,
-        derivative_manipulation_formula("derivative_manipulation", beta, lambda_),
-    )
+    owner = "derivative_manipulation"
+    formula = derivative_manipulation_formula(owner, beta, lambda_)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 # Where an example is fitted to all digits of float32 there is no direction left.

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 ALPHA = Interval(0, 1, mend="`keras_noisy.callbacks.DimensionalitySchedule` sets it.")
 
@@ -68,9 +68,7 @@ def dimensionality_driven(
             weight = ops.cast(weight, q.labels.dtype)
         return weight * q + (1 - weight) * p.argmax()
 
-    return _formula.per_example(
-        owner, y_true, y_pred, from_logits, _targets.to_formula(target)
-    )
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

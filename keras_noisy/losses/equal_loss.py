@@ -76,13 +76,9 @@ def equal_loss(
         return _formula.per_example(
             "equal_loss", y_true, y_pred, from_logits, lambda q, p: p.cross_entropy(q)
         )
-    return _formula.per_example(
-        "equal_loss",
-        y_true,
-        y_pred,
-        from_logits,
-        _relaxed_cross_entropy(min(epsilon, LARGEST_EPSILON)),
-    )
+    owner = "equal_loss"
+    formula = _relaxed_cross_entropy(min(epsilon, LARGEST_EPSILON))
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 def _relaxed_cross_entropy(epsilon):

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 
 @_loss.arguments(
@@ -60,15 +60,12 @@ def generalized_label_smoothing(
         Wei et al., "To Smooth or Not? When Label Smoothing Meets Noisy Labels", ICML
         2022.
     """
-    return _formula.per_example(
-        "generalized_label_smoothing",
-        y_true,
-        y_pred,
-        from_logits,
-        _targets.to_formula(
-            lambda q, p: (1 - smooth_rate) * q + smooth_rate * p.uniform()
-        ),
-    )
+    owner = "generalized_label_smoothing"
+
+    def target(q, p):
+        return (1 - smooth_rate) * q + smooth_rate * p.uniform()
+
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

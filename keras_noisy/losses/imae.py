@@ -70,13 +70,9 @@ def imae(
         Wang et al., "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat
         Examples Equally and Gradient Magnitude's Variance Matters", 2019.
     """
-    return _formula.per_example(
-        "imae",
-        y_true,
-        y_pred,
-        from_logits,
-        derivative_manipulation_formula("imae", temperature, 1.0),
-    )
+    owner = "imae"
+    formula = derivative_manipulation_formula(owner, temperature, 1.0)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

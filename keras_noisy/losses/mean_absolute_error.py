@@ -51,13 +51,12 @@ def mean_absolute_error(
         Ghosh et al., "Robust Loss Functions under Label Noise for Deep Neural
         Networks", AAAI 2017.
     """
-    return _formula.per_example(
-        "mean_absolute_error",
-        y_true,
-        y_pred,
-        from_logits,
-        lambda q, p: ops.sum(ops.abs(q - p.probabilities), axis=-1),
-    )
+    owner = "mean_absolute_error"
+
+    def formula(q, p):
+        return ops.sum(ops.abs(q - p.probabilities), axis=-1)
+
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

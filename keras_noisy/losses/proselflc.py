@@ -15,7 +15,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._step import clock as _step_clock
 from keras_noisy._typing import Self, Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _prediction, _targets, _tensors
+from keras_noisy.losses import _loss, _prediction, _targets, _tensors
 
 # What the arguments of global trust may be.
 TRUST = MappingProxyType(
@@ -155,9 +155,8 @@ def proselflc(
         e = g * trust
         return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
 
-    return _formula.per_example(
-        "proselflc", y_true, y_pred, from_logits, _targets.to_formula(target)
-    )
+    owner = "proselflc"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

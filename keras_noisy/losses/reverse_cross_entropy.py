@@ -64,13 +64,9 @@ def reverse_cross_entropy(
         Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels",
         ICCV 2019.
     """
-    return _formula.per_example(
-        "reverse_cross_entropy",
-        y_true,
-        y_pred,
-        from_logits,
-        reverse_cross_entropy_formula(log_zero),
-    )
+    owner = "reverse_cross_entropy"
+    formula = reverse_cross_entropy_formula(log_zero)
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 def reverse_cross_entropy_formula(log_zero):

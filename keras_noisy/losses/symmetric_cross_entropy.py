@@ -71,13 +71,12 @@ def symmetric_cross_entropy(
         ICCV 2019.
     """
     reverse = reverse_cross_entropy_formula(log_zero)
-    return _formula.per_example(
-        "symmetric_cross_entropy",
-        y_true,
-        y_pred,
-        from_logits,
-        lambda q, p: alpha * p.cross_entropy(q) + beta * reverse(q, p),
-    )
+    owner = "symmetric_cross_entropy"
+
+    def formula(q, p):
+        return alpha * p.cross_entropy(q) + beta * reverse(q, p)
+
+    return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -8,7 +8,7 @@ import keras
 
 from keras_noisy._checks import errors
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss, _targets
+from keras_noisy.losses import _loss, _targets
 
 
 def _function(owner, argument, value):
@@ -75,13 +75,8 @@ def target_modification(
         The form of Eq. 3 to 7 of Wang et al., "ProSelfLC", CVPR 2021; `proselflc`
         itself is written so.
     """
-    return _formula.per_example(
-        "target_modification",
-        y_true,
-        y_pred,
-        from_logits,
-        _targets.to_formula(target),
-    )
+    owner = "target_modification"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

@@ -131,6 +131,27 @@ def test_weights_and_masks():
     assert float(actual) == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["eager", "graph", "jit"])
+def test_masks_of_layers(mode):
+    """Of traced JAX arrays Keras keeps them elsewhere."""
+    if ref.BACKEND == "torch" and mode == "jit":
+        pytest.skip("torch.compile needs a C++ toolchain")
+    embedding = keras.layers.Embedding(
+        16,
+        5,
+        mask_zero=True,
+        embeddings_initializer=keras.initializers.Constant(LOGITS),
+    )
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding])
+    loss = losses.DeterminantMutualInformation(from_logits=True)
+    model.compile(loss=loss, run_eagerly=mode == "eager", jit_compile=mode == "jit")
+    tokens = np.arange(16).reshape(4, 4) * (np.arange(4) < 3)
+    kept = tokens.ravel() > 0
+    expected = dmi(IDS[kept], LOGITS[tokens.ravel()][kept])
+    actual = model.evaluate(tokens, IDS.reshape(4, 4), verbose=0)
+    assert actual == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_bad_labels():
     owner = "^determinant_mutual_information: `y_true` must hold class ids"
     with pytest.raises(ValueError, match=owner):
