@@ -724,18 +724,20 @@ def of_losses():
     }
     for name, case in contract.CLASSES.items():
         found[f"losses.{name}"] = {"from_logits": True, **case.arguments}
+    of_classes = {case.function: case.arguments for case in contract.CLASSES.values()}
+    three = {"transition_matrix": MATRIX, "prior": [0.2, 0.3, 0.5]}
     for name, arguments in contract.FUNCTIONS.items():
+        own = {**of_classes.get(name, {}), **arguments, **three}
+        known = inspect.signature(getattr(losses, name)).parameters
         y_pred = contract.widened(name, ref.tensor(P, "float32"))
         made = contract.LIKE_PREDICTIONS.get(name, {})
         found[f"losses.{name}"] = {
             "y_true": LABELS,
             "y_pred": ref.to_numpy(y_pred),
             "from_logits": False,
-            **arguments,
+            **{key: own[key] for key in own.keys() & known},
             **{key: ref.to_numpy(make(y_pred)) for key, make in made.items()},
         }
-        if "transition_matrix" in arguments:
-            found[f"losses.{name}"]["transition_matrix"] = MATRIX
     return found
 
 
