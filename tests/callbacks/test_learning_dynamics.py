@@ -73,7 +73,9 @@ def test_the_loss_says_that_outputs_are_logits():
 def test_a_diverged_training_is_an_error_that_says_so(activation):
     model = build_model(activation)
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
-    with pytest.raises(ValueError, match="LearningDynamics: .* must be finite numbers"):
+    with pytest.raises(
+        ValueError, match=r"LearningDynamics: .* must be finite numbers"
+    ):
         watch = callbacks.LearningDynamics(
             X, NOISY, CLEAN, from_logits=activation is None
         )
