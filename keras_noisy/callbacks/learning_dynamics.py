@@ -115,12 +115,12 @@ class LearningDynamics(keras.callbacks.Callback):
         self._is_listening = isinstance(x, (seal.SEAL, seal.SEALOnTheFly))
         if self._is_listening:
             x.listeners.append(self._listen)
-        self._check_length()
         if num_examples is not None:
             self._keep_part(
                 count(_OWNER, "num_examples", num_examples),
                 errors.check_seed(_OWNER, seed, bits=63),
             )
+        self._check_length()
 
     def _check_length(self):
         """Raise if the number of predictions is known, and not that of labels."""
@@ -141,6 +141,7 @@ class LearningDynamics(keras.callbacks.Callback):
                 f"arrays. Received: num_examples={num_examples}. Of a tf.data data "
                 "set `take` gives a part."
             )
+        self._check_length()
         size = len(self.noisy_labels)
         generator = np.random.Generator(np.random.PCG64(seed))
         rows = np.sort(generator.permutation(size)[:num_examples])
