@@ -99,8 +99,6 @@ class RunFolder:
     def _new_lock(self):
         try:
             os.makedirs(self.path, exist_ok=True)
-            # Not even a lock comes into a folder that is somebody's.
-            self.read()
             lock = filelock.FileLock(self.file(_LOCK), timeout=0, thread_local=False)
             lock.acquire()
         except filelock.Timeout:
@@ -147,6 +145,8 @@ class RunFolder:
         self._identity.update(identity)
         try:
             if lock:
+                # Not even a lock comes into a folder that is somebody's.
+                self.read()
                 self.acquire()
                 names = f"{re.escape(self._state)}|{self._names}"
                 files.remove_leftovers(self.path, names)
@@ -271,12 +271,11 @@ class RunFolder:
         files.remove_matching(self.path, self._names)
 
     def delete(self):
-        """Delete the run's files, and the folder if that empties it."""
+        """Delete the run's files, damaged or not, and the folder if that empties it."""
         if not os.path.isdir(self.path):
             return
-        if os.path.exists(self.file(self._state)):
-            self.acquire()
-            self.clear()
+        self.acquire()
+        self.clear()
         files.remove_leftovers(self.path, re.escape(self._state))
         for name in (_LOCK, self._state):
             files.remove(self.file(name))

@@ -300,8 +300,9 @@ class Run:
 def delete(path):
     """Delete the run in a folder; killed halfway, it is one to delete still."""
     folder = _folder(path)
+    state = folder.read() or {}
     folder.acquire()
-    _clear(folder, folder.read() or {})
+    _clear(folder, state)
     folder.delete()
 
 

@@ -271,6 +271,7 @@ def test_a_run_is_deleted_and_nothing_else(tmp_path):
     begin(tmp_path / "shared")
     for name in ("notes.txt", f"table-1.bin.{'0a' * 16}.tmp", "table-x.bin"):
         (tmp_path / "shared" / name).write_text("")
+    (tmp_path / "own" / "state.json").write_bytes(b"")
     for name in ("own", "shared", "missing"):
         make(tmp_path / name).delete()
     assert os.listdir(tmp_path) == ["shared"]

@@ -575,8 +575,8 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, interrupted, name, how):
     with pytest.raises(ValueError, match=rf"^SelfEvolution: `storage` must.*'{file}'"):
         evolve(folder)
     if name != "run.json":
-        again = evolve(folder, rounds=1, fit={"resume": False})
-        assert len(again.histories) == 1
+        again = evolve(folder, fit={"resume": False, "epochs": 1})
+        assert len(again.histories) == ROUNDS
 
 
 @pytest.mark.parametrize("name", [*RUN_FILES[1:3], "round-1"])
