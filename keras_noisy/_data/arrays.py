@@ -56,6 +56,18 @@ def labels_of(labels):
     return labels[:, 0] if is_column else labels
 
 
+def classes_of(labels):
+    """Return the class of each label, `(n,)`, or None where they are of another form.
+
+    Args:
+        labels: Class ids `(n,)` or `(n, 1)`, or distributions `(n, num_classes)`.
+    """
+    if not hasattr(labels, "shape") or len(labels.shape) not in (1, 2):
+        return None
+    labels = labels_of(to_numpy(labels))
+    return labels.argmax(axis=1) if labels.ndim == 2 else labels
+
+
 def is_arrays(data):
     """Whether `data` is an array or a structure of them, not a data set."""
     leaves = keras.tree.flatten(data)
