@@ -207,6 +207,18 @@ def num_devices():
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
+def part_of_process(rows):
+    """Return the rows of a batch that this process feeds, which is all of them in one.
+
+    Processes that `keras.distribution.initialize` has joined feed a part each.
+    """
+    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+        return rows
+    import jax
+
+    return rows.reshape(jax.process_count(), -1)[jax.process_index()]
+
+
 def epoch_order(num_examples, seed, epoch):
     """Return the rows of one epoch in the order that (seed, epoch) says."""
     generator = np.random.Generator(np.random.PCG64([*_words(seed), epoch]))
@@ -271,6 +283,8 @@ class Batches(keras.utils.PyDataset):
 
     def _raw(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        if self.with_ids:
+            rows = part_of_process(rows)
         x = batch_of(self.x, rows)
         if self.with_ids:
             x = {INPUTS: x, SAMPLE_ID: rows.astype(np.int32)}

@@ -22,6 +22,7 @@ import keras
 from keras_noisy._data import arrays
 
 _ATTRIBUTE = "_keras_noisy_seam"
+_HOOKS = ("train_step", "test_step", "predict_step", "compute_loss")
 _running = threading.local()
 
 
@@ -67,9 +68,6 @@ def install(model, part=None):
     Args:
         model: The model.
         part: A `state.State`, or None.
-
-    A model that has to be traced gets new functions: JAX would find the old trace, and
-    the loss of an earlier `compile` in it, under the old ones.
     """
     seam = getattr(model, _ATTRIBUTE, None)
     if seam is None:
@@ -77,37 +75,70 @@ def install(model, part=None):
         setattr(model, _ATTRIBUTE, seam)
     if part is not None and not any(part is each for each in seam.parts):
         seam.parts.append(part)
-        model.train_function = model.test_function = model.predict_function = None
-    if model.train_function is None or not seam.is_in(model):
-        seam.replace_hooks(model)
+        _forget_traces(model)
+    if not seam.is_in(model):
+        for name in _HOOKS:
+            seam.replace(model, name)
+        seam.trace_anew(model)
+        _forget_traces(model)
+
+
+def _forget_traces(model):
+    model.train_function = model.test_function = model.predict_function = None
 
 
 def _steps():
     return _running.__dict__.setdefault("steps", [])
 
 
+def _is_hook(function):
+    return hasattr(function, "replaces")
+
+
 class _Seam:
     """The parts of one model, and the hooks that call them."""
-
-    _hooks = ("train_step", "test_step", "predict_step", "compute_loss")
 
     def __init__(self):
         self.parts = []
 
     def is_in(self, model):
         """Whether the model's hooks call this; a user may have replaced them since."""
-        return all(hasattr(getattr(model, name), "replaces") for name in self._hooks)
+        return all(_is_hook(getattr(model, name)) for name in _HOOKS)
 
-    def replace_hooks(self, model):
-        """Put new hooks around the model's own."""
-        for name in self._hooks:
-            now = getattr(model, name)
-            own = getattr(now, "replaces", now)
-            is_loss = name == "compute_loss"
-            hook = self._loss(own) if is_loss else self._step(own, name == "train_step")
-            hook.replaces = own
-            setattr(model, name, hook)
-        model.train_function = model.test_function = model.predict_function = None
+    def replace(self, model, name):
+        """Put a new hook around the model's own."""
+        now = getattr(model, name)
+        own = now.replaces if _is_hook(now) else now
+        is_loss = name == "compute_loss"
+        hook = self._loss(own) if is_loss else self._step(own, name == "train_step")
+        hook.replaces = own
+        setattr(model, name, hook)
+
+    def trace_anew(self, model):
+        """Give the model a new hook whenever a step has to be traced.
+
+        JAX would find the old trace, and the loss of an earlier `compile` in it, under
+        the old one.
+        """
+        if keras.backend.backend() != "jax":
+            return
+        for kind in "train", "test":
+            name = f"make_{kind}_function"
+            if not _is_hook(getattr(model, name)):
+                setattr(model, name, self._making(model, kind))
+
+    def _making(self, model, kind):
+        own = getattr(model, f"make_{kind}_function")
+
+        @functools.wraps(own)
+        def make(force=False):
+            is_made = getattr(model, f"{kind}_function") is not None and not force
+            if not is_made and _is_hook(getattr(model, f"{kind}_step")):
+                self.replace(model, f"{kind}_step")
+            return own(force)
+
+        make.replaces = own
+        return make
 
     def _is_running(self):
         step = current()
