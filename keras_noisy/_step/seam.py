@@ -43,6 +43,17 @@ class Step:
         self.notes = {}
 
 
+@contextlib.contextmanager
+def running(step):
+    """Make a step the one that `current` returns."""
+    steps = _steps()
+    steps.append(step)
+    try:
+        yield step
+    finally:
+        steps.pop()
+
+
 def current():
     """Return the step that this thread runs, or None."""
     steps = _steps()
@@ -155,10 +166,10 @@ class _Seam:
             x, ids = arrays.split_ids(x)
             if ids is not None:
                 data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-            with _running_step(Step(self.parts, is_training, ids)) as current_step:
+            with running(Step(self.parts, is_training, ids)) as now:
                 if is_training:
                     for part in self.parts:
-                        part.begin_step(current_step)
+                        part.begin_step(now)
                 return own(*state, data)
 
         return step
@@ -178,13 +189,3 @@ class _Seam:
             return loss
 
         return compute_loss
-
-
-@contextlib.contextmanager
-def _running_step(step):
-    steps = _steps()
-    steps.append(step)
-    try:
-        yield step
-    finally:
-        steps.pop()

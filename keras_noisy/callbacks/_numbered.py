@@ -76,8 +76,8 @@ class Numbered(_attached.Attached):
     def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""
         super().set_model(model)
-        rows = getattr(model, self._attribute, None)
-        if self._rows is None or rows is not self._rows:
+        rows: Any = getattr(model, self._attribute, None)
+        if rows is None or rows is not self._rows:
             raise ValueError(
                 f"{self.owner}: the model must be prepared for recording before "
                 "`fit`. Received a model that is not. Pass what "
@@ -87,7 +87,7 @@ class Numbered(_attached.Attached):
         self._set(model, **self._settings(model))
         seam.install(model)
         if model.train_function is None:
-            self._rows.expect_ids()
+            rows.expect_ids()
 
     def pipeline(
         self,

@@ -23,7 +23,8 @@ class EarlyLearningTargets(_numbered.ForLoss):
     restores them.
 
     They take `4 (n + 1) num_classes` bytes on the device, and as much in each file: 20
-    MB for CIFAR-100. Under `MirroredStrategy` every replica holds all of them.
+    MB for CIFAR-100. Under `MirroredStrategy` every replica holds all of them; JAX's
+    `DataParallel` divides them among the devices.
 
     Args:
         num_examples: Number of examples `n`; sample ids are in [0, n).

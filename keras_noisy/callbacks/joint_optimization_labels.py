@@ -40,7 +40,7 @@ class JointOptimizationLabels(_numbered.ForLoss):
 
     They take `4 (window + 2) (n + 1) num_classes` bytes on the device, and as much in
     each file: 24 MB for CIFAR-10, 240 MB for CIFAR-100. Under `MirroredStrategy` every
-    replica holds all of them.
+    replica holds all of them; JAX's `DataParallel` divides them among the devices.
 
     The logs show `changed_labels`, the share of labels whose largest class the epoch
     has changed; NaN before there are any.
