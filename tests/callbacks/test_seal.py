@@ -486,6 +486,31 @@ def test_sample_weights():
     assert_close(seal.soft_labels, softmax(X @ KERNEL))
 
 
+def test_class_weights():
+    weights = {0: 1.0, 1: 0.5, 2: 2.0, 3: 0.0}
+    model, plain = make_model(), make_model()
+    fit(plain, SEAL(X), class_weight=weights)
+    seal = SEALOnTheFly(N)
+    record(model, seal, class_weight=weights)
+    np.testing.assert_allclose(
+        model.get_weights()[0], plain.get_weights()[0], atol=1e-6
+    )
+    assert seal.counts.tolist() == [EPOCHS] * N
+
+
+def test_batches_of_a_user_are_data_of_fit_evaluate_and_predict():
+    model, seal, data = make_model(), SEALOnTheFly(N), Stream([range(N)])
+    seal.pipeline(model, data)
+    # As they are, and not what `pipeline` returns.
+    record(model, seal, 1, data, validation_data=data)
+    assert seal.counts.tolist() == [1] * N
+    expected = model.evaluate(X, Y, verbose=0)
+    assert model.evaluate(data, verbose=0) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(
+        model.predict(data, verbose=0), model.predict(X, verbose=0), atol=1e-6
+    )
+
+
 def test_dropout_is_part_of_what_is_recorded():
     inputs = keras.Input((FEATURES,))
     x = keras.layers.Dropout(0.5, seed=1)(inputs)
