@@ -29,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_noisy import losses, noise
+from keras_noisy._step import seam
 from keras_noisy._step.clock import Clock
 from keras_noisy.callbacks import (
     EarlyLearningTargets,
@@ -266,7 +267,7 @@ def loss_and_gradient(names, labels, num_classes, jit_compile, rounds, repeats):
                 value = loss(y_true, z)
             return value, tape.gradient(value, z)
 
-        with clock.running(is_training=True):
+        with seam.running(seam.Step([clock], True, None)):
             step(y_true, z)
 
         def run():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_noisy._checks.errors import Described, as_array, message
+from keras_noisy._checks.labels import labels_of
 
 SAMPLE_ID = "sample_id"
 INPUTS = "x"
@@ -47,6 +48,18 @@ def as_arrays(owner, argument, data):
             expected = "an array, or a tuple or dict of arrays"
             raise TypeError(message(owner, argument, expected, type(leaf)))
     return data
+
+
+def classes_of(labels):
+    """Return the class of each label, `(n,)`, or None where they are of another form.
+
+    Args:
+        labels: Class ids `(n,)` or `(n, 1)`, or distributions `(n, num_classes)`.
+    """
+    if not hasattr(labels, "shape") or len(labels.shape) not in (1, 2):
+        return None
+    labels = labels_of(to_numpy(labels))
+    return labels.argmax(axis=1) if labels.ndim == 2 else labels
 
 
 def is_arrays(data):
@@ -199,6 +212,18 @@ def num_devices():
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
+def part_of_process(rows):
+    """Return the rows of a batch that this process feeds, which is all of them in one.
+
+    Processes that `keras.distribution.initialize` has joined feed a part each.
+    """
+    if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
+        return rows
+    import jax
+
+    return rows.reshape(jax.process_count(), -1)[jax.process_index()]
+
+
 def epoch_order(num_examples, seed, epoch):
     """Return the rows of one epoch in the order that (seed, epoch) says."""
     generator = np.random.Generator(np.random.PCG64([*_words(seed), epoch]))
@@ -263,6 +288,8 @@ class Batches(keras.utils.PyDataset):
 
     def _raw(self, index):
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        if self.with_ids:
+            rows = part_of_process(rows)
         x = batch_of(self.x, rows)
         if self.with_ids:
             x = {INPUTS: x, SAMPLE_ID: rows.astype(np.int32)}

@@ -120,13 +120,15 @@ class SameOrder:
 
     Args:
         owner: Name of the class that reads it, for errors.
+        **given: Class ids `(n,)` by the names of arguments. Labels of the data must be
+            one of them.
 
     Attributes:
         labels: What identifies the labels in their order, None where there are none.
     """
 
-    def __init__(self, owner):
-        self.owner = owner
+    def __init__(self, owner, **given):
+        self.owner, self._given = owner, given
         self._first = self.labels = None
 
     def read(self, data):
@@ -136,12 +138,18 @@ class SameOrder:
     def _read(self, data):
         state = hashlib.blake2b(digest_size=8)
         has_labels = False
+        classes = []
         for number, batch in enumerate(data):
             yield batch
             has_labels = isinstance(batch, (tuple, list)) and len(batch) > 1
             if has_labels or not number:
                 part = batch[1] if has_labels else inputs_of(batch)
-                state.update(arrays.digest(arrays.of_backend(part)).encode())
+                part = arrays.of_backend(part)
+                state.update(arrays.digest(part).encode())
+                if has_labels and self._given:
+                    classes.append(arrays.classes_of(part))
+        if classes and all(part is not None for part in classes):
+            check_given(self.owner, np.concatenate(classes), self._given)
         seen = state.hexdigest()
         self._first = self._first or seen
         self.labels = self._first if has_labels else None
@@ -157,6 +165,34 @@ class SameOrder:
             f"augmentation or by another order. `x` must be {expected}.",
             stacklevel=2,
         )
+
+
+def check_given(owner, classes, given):
+    """Raise unless the labels of a data set are one of those that were given.
+
+    Args:
+        owner: Name of the class that compares them.
+        classes: Class ids in the order of the data, -1 where there was none.
+        given: Class ids by the names of arguments; -1 fits all.
+    """
+    numbers = []
+    for labels in given.values():
+        if len(labels) != len(classes):
+            # There is an error for it.
+            return
+        is_known = (classes != -1) & (labels != -1)
+        numbers.append(int(np.count_nonzero(is_known & (classes != labels))))
+    if numbers and min(numbers):
+        names = " or ".join(f"`{name}`" for name in given)
+        expected = f"a data set in the order of {names}"
+        received = Described(
+            f"data of whose {len(classes)} labels {min(numbers)} are not the given ones"
+        )
+        mend = (
+            "Read it without shuffling; number its examples, if it carries ids, where "
+            "their order is fixed. Take labels of another meaning out of it."
+        )
+        raise ValueError(message(owner, "x", expected, received, mend))
 
 
 def inputs_of(batch):

@@ -1,44 +1,23 @@
 """The training clock: how a loss learns which iteration it is in.
 
 Keras has no signal for this that is right in every mode (see the docs page
-"The training clock"). Ours is a metric on the model, so that its variables are
-part of the state that every backend carries through a compiled step, advanced by
-a wrapped `train_step`. A loss asks `current()` for the clock of the step that is
-being run or traced; it is not bound to a model, and so one loss may serve several
-outputs, several models, or stand inside another loss.
+"The training clock"). Ours is state of the model that every training step advances,
+once its loss is computed.
 """
 
-import contextlib
-import functools
-import threading
-
-import keras
 from keras import ops
 
-from keras_noisy import _keras
+from keras_noisy._step import seam, state
 
-ATTRIBUTE = "_keras_noisy_clock"
-
-_running = threading.local()
+_ATTRIBUTE = "_keras_noisy_clock"
 
 
 def current():
     """Return the clock of the step that this thread is running, or None."""
-    return _top()[0]
+    return seam.find(Clock)
 
 
-def is_training():
-    """Whether this thread runs a training step of a model that has a clock."""
-    return _top()[1]
-
-
-def _top():
-    """Return `(clock, is_training)` of the step that this thread is running."""
-    stack = getattr(_running, "stack", None)
-    return stack[-1] if stack else (None, None)
-
-
-class Clock(keras.metrics.Metric):
+class Clock(state.State):
     """Counts the training steps of one model, and shows global trust in its logs.
 
     Attributes:
@@ -46,33 +25,23 @@ class Clock(keras.metrics.Metric):
         total: Training steps planned, `Gamma`.
         epoch_length: Steps of the last whole epoch, 0 before it.
         is_fitting: Whether `fit` is between steps; the callback says so.
-        own_steps: The model's `train_step` and `test_step` before they were
-            wrapped.
     """
 
     def __init__(self, name="global_trust"):
         super().__init__(name=name)
-
-        def counter(name):
-            # "only_first_replica": every replica counts the same steps.
-            return self.add_variable(
-                shape=(),
-                initializer="zeros",
-                dtype="int",
-                aggregation="only_first_replica",
-                name=name,
-            )
-
-        self.iterations = counter("iterations")
-        self.total = counter("total")
-        self.epoch_length = counter("epoch_length")
+        self.iterations = self.add("iterations", dtype="int")
+        self.total = self.add("total", dtype="int")
+        self.epoch_length = self.add("epoch_length", dtype="int")
         self.is_fitting = False
-        self.own_steps = ()
         self._trusts = {}
 
-    def progress(self):
-        """Return `t / Gamma` as a float32 scalar, 0 before `Gamma` is known."""
-        done = ops.cast(self.iterations, "float32")
+    def progress(self, back=0):
+        """Return `t / Gamma` as a float32 scalar, 0 before `Gamma` is known.
+
+        Args:
+            back: How many steps ago.
+        """
+        done = ops.cast(self.iterations - back, "float32")
         return done / ops.maximum(ops.cast(self.total, "float32"), 1.0)
 
     def time(self):
@@ -92,36 +61,20 @@ class Clock(keras.metrics.Metric):
         """Whether any loss has asked for the time."""
         return bool(self._trusts)
 
-    @contextlib.contextmanager
-    def running(self, *, is_training):
-        """Make this the clock that `current` returns."""
-        stack = _running.__dict__.setdefault("stack", [])
-        stack.append((self, is_training))
-        try:
-            yield
-        finally:
-            stack.pop()
-
-    def advance(self):
+    def end_step(self, step, y, y_pred):
         """Count one training step."""
         self.iterations.assign_add(1)
 
-    def update_state(self, *args, **kwargs):
-        """Do nothing: time passes by training steps only."""
-
-    def reset_state(self):
-        """Do nothing: Keras resets metrics at every epoch and evaluation."""
-
     def result(self):
-        """Return global trust now, and nothing in an evaluation.
+        """Return the global trust of this step or the next, nothing in an evaluation.
 
         With one more value in it, `loss, accuracy = model.evaluate(...)` would no
         longer work. Losses that differ in their arguments have one value each.
         """
-        running, is_training = _top()
-        if not (is_training if running is self else self.is_fitting):
+        step = seam.current() if current() is self else None
+        if not (self.is_fitting if step is None else step.is_training):
             return {}
-        progress = self.progress()
+        progress = self.progress(back=int(step is not None and step.has_loss))
         if len(self._trusts) == 1:
             (trust,) = self._trusts.values()
             return {self.name: trust(progress)}
@@ -130,11 +83,6 @@ class Clock(keras.metrics.Metric):
             for (base, ratio), trust in self._trusts.items()
         }
 
-    def load_own_variables(self, store):
-        """Load the counts; a file written without a clock leaves them as they are."""
-        if len(store.keys()) == len(self.variables):
-            super().load_own_variables(store)
-
 
 def _to_int(variable):
     return int(ops.convert_to_numpy(variable))
@@ -142,67 +90,7 @@ def _to_int(variable):
 
 def attach(model):
     """Return the clock of `model`, giving it one if it has none."""
-    clock = getattr(model, ATTRIBUTE, None)
-    if clock is None:
-        clock = track(model, ATTRIBUTE, Clock)
-        clock.own_steps = (model.train_step, model.test_step)
-        # They may hold a trace in which no clock was running.
-        model.train_function = None
-        model.test_function = None
+    clock = state.of(model, _ATTRIBUTE, Clock)
     if model.train_function is None:
-        # New wrappers for a new trace: JAX would find the old trace, and the loss
-        # of an earlier `compile` in it, under the old function.
         clock.forget_losses()
-        _wrap_steps(model, clock)
     return clock
-
-
-def track(model, attribute, make):
-    """Return the metric that `model` has as `attribute`, made if there is none.
-
-    It is made under the model's strategy, and tracked by the model.
-    """
-    metric = getattr(model, attribute, None)
-    if metric is not None:
-        return metric
-    strategy = _keras.strategy_of(model)
-    with strategy.scope() if strategy is not None else contextlib.nullcontext():
-        metric = make()
-    with _keras.unlocked(model):
-        setattr(model, attribute, metric)
-    return metric
-
-
-def _wrap_steps(model, clock):
-    """Run the model's own steps under `clock`, and advance it when they train."""
-    train_step, test_step = clock.own_steps
-
-    @functools.wraps(train_step)
-    def timed_train_step(*args, **kwargs):
-        with clock.running(is_training=True):
-            result = train_step(*args, **kwargs)
-        if keras.backend.backend() == "jax":
-            logs, state = result
-            return logs, _advanced(model, clock, state)
-        clock.advance()
-        return result
-
-    @functools.wraps(test_step)
-    def timed_test_step(*args, **kwargs):
-        with clock.running(is_training=False):
-            return test_step(*args, **kwargs)
-
-    model.train_step = timed_train_step
-    model.test_step = timed_test_step
-
-
-def _advanced(model, clock, state):
-    """Return JAX's functional training state with the clock one step further."""
-    *others, metrics_variables = state
-    variables = [
-        value + 1 if variable is clock.iterations else value
-        for variable, value in zip(
-            model.metrics_variables, metrics_variables, strict=True
-        )
-    ]
-    return (*others, variables)

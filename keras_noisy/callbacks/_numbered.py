@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
+from keras_noisy._checks.labels import labels_of
 from keras_noisy._data import arrays, outputs, raw_inputs
-from keras_noisy._step import sample_ids
-from keras_noisy._typing import ArrayLike, Data, Logs
+from keras_noisy._step import sample_ids, seam, state
+from keras_noisy._typing import ArrayLike, Data, IntArray, Logs
+from keras_noisy.callbacks import _attached
 
 
-class Numbered(keras.callbacks.Callback):
+class Numbered(_attached.Attached):
     """Base of callbacks that record the predictions of training steps.
 
     Args:
         num_examples: Number of examples `n`; sample ids are in [0, n).
         **kwargs: Arguments of the next class.
+
+    Attributes:
+        _attribute: Where the model keeps the rows.
     """
+
+    _of_model = ("_rows", "_pipeline")
+    _attribute: str
 
     def __init__(self, num_examples: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -31,7 +41,7 @@ class Numbered(keras.callbacks.Callback):
                 message(self.owner, "num_examples", expected, num_examples)
             )
         self._pipeline: Any = None
-        self._recorder: Any = None
+        self._rows: Any = None
 
     @property
     def owner(self) -> str:
@@ -43,9 +53,47 @@ class Numbered(keras.callbacks.Callback):
         """What the length of arrays must be, in words."""
         return f"of length {self.num_examples}, `num_examples`"
 
-    def _attach(self, model, num_classes):
-        """Return the recorder of `model`, giving it one if it has none."""
+    def _make_rows(self, num_classes):
+        """Return new rows."""
         raise NotImplementedError
+
+    def _attach(self, model, num_classes):
+        """Return the rows of `model`, giving it some if it has none."""
+        old = getattr(model, self._attribute, None)
+        if old is not None and old.num_examples != self.num_examples:
+            expected = f"{old.num_examples}, as when this model was recorded before"
+            mend = "Make a fresh model for another data set."
+            raise ValueError(
+                message(self.owner, "num_examples", expected, self.num_examples, mend)
+            )
+        return state.of(model, self._attribute, lambda: self._make_rows(num_classes))
+
+    def _settings(self, model):
+        """Return attributes that the rows must have with this model."""
+        raise NotImplementedError
+
+    def _set(self, model, **settings):
+        """Set attributes of the rows; older traces would hold the old values."""
+        for name, value in settings.items():
+            if getattr(self._rows, name) != value:
+                setattr(self._rows, name, value)
+                model.train_function = None
+
+    def set_model(self, model: keras.Model) -> None:
+        """Check that `pipeline` was called with this model."""
+        super().set_model(model)
+        rows: Any = getattr(model, self._attribute, None)
+        if rows is None or rows is not self._rows:
+            raise ValueError(
+                f"{self.owner}: the model must be prepared for recording before "
+                "`fit`. Received a model that is not. Pass what "
+                f"`pipeline(model, ...)` of the {self.owner} returns to `fit` as its "
+                "data."
+            )
+        self._set(model, **self._settings(model))
+        seam.install(model)
+        if model.train_function is None:
+            rows.expect_ids()
 
     def pipeline(
         self,
@@ -69,7 +117,8 @@ class Numbered(keras.callbacks.Callback):
             x: Inputs, an array or a tuple or dict of arrays of `n` examples; or a
                 data set of batches that carry ids, `({"x": x, "sample_id": ids}, y)`
                 or with sample weights (see `with_sample_ids`).
-            y: Targets where `x` is arrays.
+            y: Targets, where `x` is arrays. Where it is a data set, the labels that
+                should come with ids 0 to n - 1, or None.
             sample_weight: Weights `(n,)` where `x` is arrays, or None.
             batch_size: Batch size where `x` is arrays.
             shuffle: Whether to shuffle arrays, differently in each epoch.
@@ -103,15 +152,31 @@ class Numbered(keras.callbacks.Callback):
                 seed=errors.check_seed(self.owner, seed, bits=63),
                 with_ids=True,
             )
-            first = x[0]
-        else:
-            if y is not None or sample_weight is not None:
-                expected = "None where `x` is a data set"
-                raise ValueError(message(self.owner, "y", expected, type(y)))
-            self._pipeline = None
-            first = next(iter(x))
-        self._prepare(model, first)
+            self._prepare(model, x[0])
+            self._set(model, compares_labels=False)
+            return x
+        if sample_weight is not None:
+            expected = "None where `x` is a data set"
+            raise ValueError(
+                message(self.owner, "sample_weight", expected, type(sample_weight))
+            )
+        if y is not None:
+            y = self._entries("y", labels_of(y))
+        self._pipeline = None
+        self._prepare(model, next(iter(x)))
+        # The ids of batches of arrays are right.
+        self._set(model, compares_labels=not isinstance(x, arrays.Batches))
+        self._rows.expect_labels(y)
         return x
+
+    def labels_seen(self) -> IntArray | None:
+        """Return the class of each example's label, -1 where none came.
+
+        None where labels are not compared, because arrays were passed to `pipeline`.
+        """
+        if self._rows is None or not self._rows.compares_labels:
+            return None
+        return self._rows.labels_seen()
 
     def _entries(self, argument, data):
         """Return arrays with an entry per example, or raise."""
@@ -135,21 +200,19 @@ class Numbered(keras.callbacks.Callback):
         if num_classes is None:
             found = model.predict_on_batch(x)
             num_classes = int(outputs.check_single(self.owner, found, rank=2).shape[1])
-        self._recorder = self._attach(model, num_classes)
+        settings = self._settings(model)
+        self._rows = self._attach(model, num_classes)
+        self._set(model, **settings)
 
-    def _check_prepared(self, recorder):
-        if self._recorder is None or recorder is not self._recorder:
-            raise ValueError(
-                f"{self.owner}: the model must be prepared for recording before "
-                "`fit`. Received a model that is not. Pass what "
-                f"`pipeline(model, ...)` of the {self.owner} returns to `fit` as its "
-                "data."
-            )
-
-    def _take_order(self, epoch):
-        """Give the arrays of `pipeline` the order of `epoch`."""
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Give the arrays of `pipeline` the order of the epoch."""
         if self._pipeline is not None:
             self._pipeline.set_epoch(epoch)
+        self._rows.begin_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Raise if nothing was recorded, or labels came that belong to other ids."""
+        self._rows.check_epoch(epoch)
 
 
 class ForLoss(Numbered):
@@ -157,35 +220,12 @@ class ForLoss(Numbered):
 
     Attributes:
         _loss_class: The loss that the model must have been compiled with.
-        _attribute: Where the model keeps the recorder.
-        _followed: Names of attributes of the loss that the recorder has too.
+        _followed: Names of attributes of the loss that the rows have too.
     """
 
     _loss_class: type[keras.losses.Loss]
-    _attribute: str
     _followed: tuple[str, ...] = ("from_logits",)
-
-    def _make_recorder(self, num_classes):
-        """Return a new recorder."""
-        raise NotImplementedError
-
-    def _attach(self, model, num_classes):
-        loss = self._find_loss(model)
-        recorder = sample_ids.attach(
-            model,
-            self._attribute,
-            self.num_examples,
-            lambda: self._make_recorder(num_classes),
-        )
-        self._follow(model, recorder, loss)
-        return recorder
-
-    def set_model(self, model: keras.Model) -> None:
-        """Check that `pipeline` was called with this model."""
-        super().set_model(model)
-        self._check_prepared(getattr(model, self._attribute, None))
-        self._follow(model, self._recorder, self._find_loss(model))
-        sample_ids.renew(model)
+    _kept: Mapping[str, Any] = MappingProxyType({})
 
     def _find_loss(self, model):
         """Return the one loss of the model, or raise if it is another one."""
@@ -198,25 +238,17 @@ class ForLoss(Numbered):
             )
         return found[0]
 
-    def _follow(self, model, recorder, loss):
-        """Let the recorder do as the loss says."""
-        for name in self._followed:
-            if getattr(recorder, name) != getattr(loss, name):
-                setattr(recorder, name, getattr(loss, name))
-                # An older trace would hold the old value.
-                model.train_function = None
+    def _settings(self, model):
+        loss = self._find_loss(model)
+        return {name: getattr(loss, name) for name in self._followed}
 
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Take the order of the epoch."""
-        self._take_order(epoch)
+    def __getstate__(self) -> dict[str, Any]:
+        # The results of a copy are those that the model had.
+        return {**super().__getstate__(), "_kept": self._results()}
 
-    def _check_ids(self, last_row, epoch):
-        """Raise if there were ids out of range, which the last row of a table takes."""
-        if last_row.any():
-            raise ValueError(
-                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
-                f"`num_examples`. Received ids outside in epoch {epoch}."
-            )
+    def _results(self):
+        """Return what the model keeps by name, nothing before `pipeline`."""
+        return dict(self._kept) if self._rows is None else self._rows.results()
 
 
 def output_width(owner, model):

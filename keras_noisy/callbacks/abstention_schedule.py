@@ -11,8 +11,9 @@ from keras import ops
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Interval
-from keras_noisy._step import clock, state
+from keras_noisy._step import state
 from keras_noisy._typing import Logs
+from keras_noisy.callbacks import _attached
 from keras_noisy.losses.deep_abstention import DeepAbstention
 
 ATTRIBUTE = "_keras_noisy_abstention"
@@ -32,16 +33,11 @@ class Price(state.State):
         super().__init__(name=name)
         self.alpha = self.add("alpha", -1.0)
         self.start = self.add("start", -1.0)
-        self.total, self.count = (
-            self.add_variable(
-                shape=(), initializer="zeros", aggregation="sum", name=name
-            )
-            for name in ("total", "count")
-        )
+        self.total, self.count = self.add_sum("total"), self.add_sum("count")
 
     def saved(self):
         """Return what a file keeps: of half an epoch, the loss is of no use."""
-        return [self.alpha, self.start]
+        return {"0": self.alpha, "1": self.start}
 
     def add_loss(self, total, count):
         """Take the sum of the losses of `count` examples."""
@@ -59,7 +55,7 @@ class Price(state.State):
         return _number(self.total) / count if count else math.nan
 
 
-class AbstentionSchedule(keras.callbacks.Callback):
+class AbstentionSchedule(_attached.Attached):
     """Moves the price of abstention, as the deep abstaining classifier needs it.
 
     For `warmup_epochs` the loss is plain cross-entropy over all outputs. Then
@@ -93,6 +89,8 @@ class AbstentionSchedule(keras.callbacks.Callback):
         to zero when no label is abstention.
     """
 
+    _of_model = ("_price",)
+
     def __init__(
         self,
         warmup_epochs: int = 20,
@@ -112,11 +110,9 @@ class AbstentionSchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its price and its losses the way to it."""
         super().set_model(model)
-        self._price = state.attach(
+        self._price = state.of_losses(
             type(self).__name__, model, DeepAbstention, ATTRIBUTE, Price
         )
-        # It knows training steps from those of an evaluation.
-        clock.attach(model)
         for loss in keras.tree.flatten(model.loss):
             if isinstance(loss, DeepAbstention):
                 loss.tell(weakref.ref(self._price))

@@ -15,6 +15,7 @@ from keras_noisy._data import arrays
 from keras_noisy._step import state
 from keras_noisy._typing import Data, Logs
 from keras_noisy.analysis import local_intrinsic_dimensionality
+from keras_noisy.callbacks import _attached
 from keras_noisy.losses.dimensionality_driven import DimensionalityDriven
 
 _OWNER = "DimensionalitySchedule"
@@ -57,7 +58,7 @@ class Course(state.State):
         self.turning_epoch.assign(NOT_YET)
 
 
-class DimensionalitySchedule(keras.callbacks.Callback):
+class DimensionalitySchedule(_attached.Attached):
     """Moves labels to predictions when the dimension of representations rises (D2L).
 
     Before every epoch the local intrinsic dimensionality (LID) of the representations
@@ -117,6 +118,9 @@ class DimensionalitySchedule(keras.callbacks.Callback):
         Algorithm 1.
     """
 
+    _of_model = ("_course", "_layer")
+    _shared = ("x",)
+
     def __init__(
         self,
         x: Data,
@@ -162,7 +166,7 @@ class DimensionalitySchedule(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Give the model its state and its losses the way to it."""
         super().set_model(model)
-        self._course = state.attach(
+        self._course = state.of_losses(
             _OWNER,
             model,
             DimensionalityDriven,

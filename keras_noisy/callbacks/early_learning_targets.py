@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from keras import ops
-
-from keras_noisy._typing import FloatArray, Logs
+from keras_noisy._typing import FloatArray
 from keras_noisy.callbacks import _numbered
 from keras_noisy.losses.early_learning_regularization import (
     EarlyLearningRegularization,
@@ -25,7 +23,8 @@ class EarlyLearningTargets(_numbered.ForLoss):
     restores them.
 
     They take `4 (n + 1) num_classes` bytes on the device, and as much in each file: 20
-    MB for CIFAR-100. Under `MirroredStrategy` every replica holds all of them.
+    MB for CIFAR-100. Under `MirroredStrategy` every replica holds all of them; JAX's
+    `DataParallel` divides them among the devices.
 
     Args:
         num_examples: Number of examples `n`; sample ids are in [0, n).
@@ -69,16 +68,13 @@ class EarlyLearningTargets(_numbered.ForLoss):
     @property
     def targets(self) -> FloatArray:
         """The averages, float32 `(n, num_classes)`."""
-        if self._recorder is None:
+        averages = self._results().get("averages")
+        if averages is None:
             raise ValueError(
                 f"{self.owner}: there are no averages before `pipeline`. Call "
                 "`pipeline(model, ...)` first."
             )
-        return ops.convert_to_numpy(self._recorder.averages)[:-1]
+        return averages[:-1]
 
-    def _make_recorder(self, num_classes):
+    def _make_rows(self, num_classes):
         return Targets(self.owner, self.num_examples, num_classes)
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Raise if there were ids out of range."""
-        self._check_ids(ops.convert_to_numpy(self._recorder.averages[-1]), epoch)

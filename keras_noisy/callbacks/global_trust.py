@@ -10,9 +10,10 @@ import keras
 from keras_noisy._checks import errors
 from keras_noisy._step import clock
 from keras_noisy._typing import Logs
+from keras_noisy.callbacks import _attached
 
 
-class GlobalTrust(keras.callbacks.Callback):
+class GlobalTrust(_attached.Attached):
     """Tells `keras_noisy.losses.ProSelfLC` which training iteration it is in.
 
     Add it to `fit` and nothing else. The first step of a run uses `t = 0` and
@@ -36,6 +37,8 @@ class GlobalTrust(keras.callbacks.Callback):
         >>> from keras_noisy import callbacks
         >>> clock = callbacks.GlobalTrust()  # model.fit(..., callbacks=[clock])
     """
+
+    _of_model = ("_time",)
 
     def __init__(self, total_iterations: int | None = None) -> None:
         super().__init__()
@@ -122,9 +125,10 @@ class GlobalTrust(keras.callbacks.Callback):
         if length == 0:
             raise RuntimeError(
                 "GlobalTrust: the clock did not move during an epoch, because the "
-                "model's `train_step` was replaced after `fit` began or is not "
-                "called by the training function. Use Keras's `fit` with the "
-                "`train_step` method of the model."
+                "model's `train_step` does not call `compute_loss`, was replaced after "
+                "`fit` began, or is not called by the training function. Use Keras's "
+                "`fit` with the `train_step` method of the model, and let one of your "
+                "own call `self.compute_loss`."
             )
         if not self._time.is_read:
             warnings.warn(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from keras import ops
 
 from keras_noisy._checks.errors import (
     check_choice,
@@ -41,7 +40,7 @@ class JointOptimizationLabels(_numbered.ForLoss):
 
     They take `4 (window + 2) (n + 1) num_classes` bytes on the device, and as much in
     each file: 24 MB for CIFAR-10, 240 MB for CIFAR-100. Under `MirroredStrategy` every
-    replica holds all of them.
+    replica holds all of them; JAX's `DataParallel` divides them among the devices.
 
     The logs show `changed_labels`, the share of labels whose largest class the epoch
     has changed; NaN before there are any.
@@ -105,13 +104,13 @@ class JointOptimizationLabels(_numbered.ForLoss):
     @property
     def soft_labels(self) -> FloatArray:
         """The averages, float32 `(n, num_classes)`."""
-        if self._recorder is None or not self._epochs():
+        results = self._results()
+        if not results.get("epochs"):
             raise ValueError(
                 f"{self.owner}: there are no labels before the end of the first epoch. "
                 "Call `pipeline(model, ...)`, and `fit` with what it returns."
             )
-        history = ops.convert_to_numpy(self._recorder.history)
-        means = self._mean(history)[:-1]
+        means = results["history"][: results["epochs"]].mean(axis=0)[:-1]
         unseen = np.flatnonzero(means.sum(axis=1) == 0)
         if unseen.size:
             raise ValueError(
@@ -121,14 +120,7 @@ class JointOptimizationLabels(_numbered.ForLoss):
             )
         return means / means.sum(axis=1, keepdims=True)
 
-    def _epochs(self):
-        return int(ops.convert_to_numpy(self._recorder.epochs))
-
-    def _mean(self, history):
-        """Return the mean predictions of the latest epochs, with the last row."""
-        return history[: self._epochs()].mean(axis=0)
-
-    def _make_recorder(self, num_classes):
+    def _make_rows(self, num_classes):
         return Labels(self.owner, self.num_examples, num_classes, self.window)
 
     def _attach(self, model, num_classes):
@@ -141,32 +133,28 @@ class JointOptimizationLabels(_numbered.ForLoss):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Warn if no label will be replaced."""
-        epochs = self._epochs() + self.params["epochs"]
+        epochs = self._rows.num_epochs() + self.params["epochs"]
         stays = "no step will see a label that has been replaced"
         warn_of_warmup(self.owner, epochs, stays, warmup_epochs=self.warmup_epochs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Take note of the predictions, and replace the labels after the warm-up."""
-        labels = self._recorder
-        predictions = ops.convert_to_numpy(labels.predictions)
-        self._check_ids(predictions[-1], epoch)
-        history = np.array(ops.convert_to_numpy(labels.history))
-        history[self._epochs() % self.window] = predictions
-        labels.history.assign(history)
-        labels.epochs.assign(self._epochs() + 1)
+        super().on_epoch_end(epoch, logs)
+        labels = self._rows
+        means = labels.take_note()
         changed = float("nan")
-        if self._epochs() >= self.warmup_epochs:
-            changed = self._replace(labels, self._mean(history))
+        if labels.num_epochs() >= self.warmup_epochs:
+            changed = self._replace(labels, means)
         if logs is not None:
             logs["changed_labels"] = changed
 
     def _replace(self, labels, new):
         """Give all examples new labels, and return the share whose class changes."""
-        old = ops.convert_to_numpy(labels.labels)
+        old = labels.read(labels.labels)
         before, after = (rows[:-1].argmax(axis=1) for rows in (old, new))
         if self.kind == "hard":
             is_seen = new.sum(axis=1, keepdims=True) > 0
             new = np.eye(new.shape[1], dtype="float32")[new.argmax(axis=1)] * is_seen
-        labels.labels.assign(new)
+        labels.write(labels.labels, new)
         is_first = not old.any()
         return float("nan") if is_first else float(np.mean(before != after))

@@ -14,7 +14,7 @@ from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
 from keras_noisy.analysis.gradient_density import targets_for
-from keras_noisy.callbacks import seal
+from keras_noisy.callbacks import _attached, seal
 
 _NAN = float("nan")
 _OWNER = "LearningDynamics"
@@ -24,7 +24,7 @@ _CURE = (
 )
 
 
-class LearningDynamics(keras.callbacks.Callback):
+class LearningDynamics(_attached.Attached):
     """Logs how far wrong labels are fitted and corrected, epoch by epoch.
 
     At the end of an epoch the model predicts `x` in inference mode, and the logs (and
@@ -70,7 +70,8 @@ class LearningDynamics(keras.callbacks.Callback):
         ValueError: If labels differ in length, have two dimensions or are negative, or
             `num_examples` or `every` is not a positive integer. In `fit`, if there are
             fewer classes than labels say, outputs are not distributions, or a data set
-            comes in another order than before.
+            comes in another order than before, or with labels that are neither of those
+            given.
 
     Example:
         >>> from keras_noisy import callbacks
@@ -95,7 +96,6 @@ class LearningDynamics(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.x = arrays.standard(x)
-        self._order = predictions.SameOrder(_OWNER)
         self.noisy_labels = labels.check_labels(_OWNER, "noisy_labels", noisy_labels)
         self.clean_labels: np.ndarray | None = None
         if clean_labels is not None:
@@ -121,6 +121,14 @@ class LearningDynamics(keras.callbacks.Callback):
                 errors.check_seed(_OWNER, seed, bits=63),
             )
         self._check_length()
+        self._order = predictions.SameOrder(_OWNER, **self._given())
+        if not self._is_listening:
+            self._shared = ("x",)
+
+    def _given(self):
+        """Return the labels by the names of their arguments."""
+        given = {"noisy_labels": self.noisy_labels, "clean_labels": self.clean_labels}
+        return {name: labels for name, labels in given.items() if labels is not None}
 
     def _check_length(self):
         """Raise if the number of predictions is known, and not that of labels."""
@@ -167,6 +175,10 @@ class LearningDynamics(keras.callbacks.Callback):
             if not self._is_listening:
                 self._predict(epoch)
             self._check_all_seen()
+            if isinstance(self.x, seal.SEALOnTheFly):
+                seen = self.x.labels_seen()
+                if seen is not None:
+                    predictions.check_given(_OWNER, seen, self._given())
             if not self._is_listening:
                 size = len(self.noisy_labels)
                 self._statistics.compare(self.model, self.x, size, self.from_logits)

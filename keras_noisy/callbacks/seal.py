@@ -17,14 +17,19 @@ from keras_noisy._checks.errors import (
     message,
 )
 from keras_noisy._checks.numbers import optional
-from keras_noisy._data import arrays, batch_statistics, mean_predictions, outputs
+from keras_noisy._data import (
+    arrays,
+    batch_statistics,
+    mean_predictions,
+    outputs,
+    positions,
+)
 from keras_noisy._data.predictions import (
     SameOrder,
     check_data_set,
     in_pieces,
     inputs_of,
 )
-from keras_noisy._step import sample_ids
 from keras_noisy._typing import (
     Data,
     Dataset,
@@ -33,7 +38,7 @@ from keras_noisy._typing import (
     IntArray,
     Logs,
 )
-from keras_noisy.callbacks import _numbered, _recorder
+from keras_noisy.callbacks import _attached, _numbered, _recorder
 
 _PASS_BATCH = 256
 _CURE = (
@@ -42,7 +47,7 @@ _CURE = (
 )
 
 
-class _Averaging(keras.callbacks.Callback):
+class _Averaging(_attached.Attached):
     """What both ways to collect predictions share."""
 
     def __init__(self, storage: FilePath | None, from_logits: bool | None) -> None:
@@ -185,6 +190,8 @@ class SEAL(_Averaging):
         Algorithm 2 of Chen et al., "Beyond Class-Conditional Assumption: A Primary
         Attempt to Combat Instance-Dependent Label Noise", AAAI 2021.
     """
+
+    _shared = ("x",)
 
     def __init__(
         self,
@@ -346,54 +353,37 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
     ) -> None:
         super().__init__(num_examples, storage=storage, from_logits=from_logits)
 
-    def _attach(self, model, num_classes):
-        return _recorder.attach(model, self.num_examples, num_classes)
+    _attribute = "_keras_noisy_recorder"
+
+    def _make_rows(self, num_classes):
+        return _recorder.Sums(self.owner, self.num_examples, num_classes)
+
+    def _settings(self, model):
+        return {"from_logits": bool(self.from_logits)}
 
     def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""
+        if self.from_logits is None:
+            self.from_logits = outputs.are_logits(self.owner, model)
         super().set_model(model)
-        recorder: Any = getattr(model, _recorder.ATTRIBUTE, None)
-        self._check_prepared(recorder)
-        self._resolve_logits()
-        if recorder.from_logits != self.from_logits:
-            recorder.from_logits = self.from_logits
-            # An older trace would hold the old value.
-            model.train_function = None
-        sample_ids.renew(model)
         if self._means is None:
-            self._open(self.num_examples, recorder.num_classes)
+            self._open(self.num_examples, self._rows.num_classes)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Take the order of the epoch; continue or start again at the first one."""
         if self._is_first_epoch:
-            self._recorder.take()
+            self._rows.drain()
         self._start(epoch)
-        self._take_order(epoch)
+        super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add what the steps of the epoch recorded to the averages."""
-        sums = self._recorder.take()
-        self._check_sums(sums, epoch)
-        sums, counts = sums[:-1, :-1], np.rint(sums[:-1, -1]).astype(np.int64)
+        super().on_epoch_end(epoch, logs)
+        sums = self._rows.drain()[:-1]
+        sums, counts = sums[:, :-1], np.rint(sums[:, -1]).astype(np.int64)
+        seen = np.flatnonzero(counts)
+        self._check(seen, sums[seen] / counts[seen, None].astype("float32"), epoch)
         self._means.update(epoch, [(0, sums, counts)])
-
-    def _check_sums(self, sums, epoch):
-        counts = sums[:, -1]
-        if not counts.any():
-            raise RuntimeError(
-                f"{self.owner}: no prediction was recorded in epoch {epoch}, because "
-                "the model's `train_step` does not call `compute_metrics`, or was "
-                "replaced after `pipeline`. Use `SEAL`, which predicts by itself."
-            )
-        if counts[-1]:
-            raise ValueError(
-                f"{self.owner}: `sample_id` must be in [0, {self.num_examples}), "
-                f"`num_examples`. Received {int(counts[-1])} ids outside in epoch "
-                f"{epoch}."
-            )
-        seen = np.flatnonzero(counts[:-1])
-        means = sums[seen, :-1] / counts[seen, None]
-        self._check(seen, means, epoch)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Warn of examples that were never seen."""
@@ -416,8 +406,9 @@ def with_sample_ids(
     Elements `(x, y)` or `(x, y, sample_weight)` become
     `({"x": x, "sample_id": i}, y)`, with the weight where there is one. Call it
     before `shuffle`, `repeat`, and all else that changes the order or the number of
-    examples, on a data set that comes in the same order every time. Functions mapped
-    after it find the inputs under `"x"`.
+    examples, on a data set that comes in the same order every time: otherwise labels
+    come with other ids in each epoch, which the callbacks that need ids refuse.
+    Functions mapped after it find the inputs under `"x"`.
 
     Args:
         dataset: `tf.data.Dataset` of single examples, or of batches.
@@ -439,10 +430,6 @@ def with_sample_ids(
     model.fit(seal.pipeline(model, dataset), callbacks=[seal])
     ```
     """
-    import tensorflow as tf
-
-    from keras_noisy.noise.label_noise import _find_reordering
-
     owner = "with_sample_ids"
     check_bool(owner, "batched", batched)
     start_id = check_seed(owner, start_id, argument="start_id", bits=63)
@@ -455,7 +442,7 @@ def with_sample_ids(
         expected = "a data set of single examples"
         mend = "Pass batched=True for one of batches."
         raise ValueError(message(owner, "dataset", expected, spec, mend))
-    operation = _find_reordering(dataset)
+    operation = positions.find_reordering(dataset)
     if operation:
         expected = f"in its original order, without `{operation}`"
         mend = f"Number the examples before `{operation}`."
@@ -465,11 +452,4 @@ def with_sample_ids(
         x, *rest = element
         return {arrays.INPUTS: x, arrays.SAMPLE_ID: ids}, *rest
 
-    if not batched:
-        return dataset.enumerate(start=start_id).map(merge)
-
-    def number(first, element):
-        size = tf.shape(tf.nest.flatten(element[1])[0], out_type=tf.int64)[0]
-        return first + size, merge(tf.range(first, first + size), element)
-
-    return dataset.scan(tf.constant(start_id, tf.int64), number)
+    return positions.number(dataset, start_id, batched).map(merge)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks.numbers import at_least_zero
-from keras_noisy._step import clock, replicas
+from keras_noisy._step import replicas, seam
 from keras_noisy._typing import BoolArray, Tensor, TensorLike
 from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
@@ -152,7 +152,7 @@ class DeepAbstention(_loss.ScheduledLoss):
         """Return the reduced loss, as `keras.losses.Loss` does."""
         loss = super().__call__(y_true, y_pred, sample_weight)
         watch = self._find_watch and self._find_watch()
-        if watch is not None and clock.is_training():
+        if watch is not None and seam.is_training():
             # Only here is it alone: regularisation and other outputs are added later.
             watch.add_loss(*self._total(loss, _tensors.as_tensor(y_pred)))
         return loss

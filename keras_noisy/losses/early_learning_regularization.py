@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_noisy._checks.numbers import at_least_zero
-from keras_noisy._step import sample_ids, tables
+from keras_noisy._step import rows
 from keras_noisy._typing import Tensor, TensorLike
 from keras_noisy.losses import _formula, _loss, _prediction, _tensors
 
@@ -138,49 +138,37 @@ def updated_target(
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
 
 
-class Targets(sample_ids.Recorder):
+class Targets(rows.Rows):
     """The moving averages of one model's predictions on its training examples.
 
-    They are float32 `(n + 1, num_classes)`; the last row takes ids out of range, so
-    that it stays zero as long as there are none.
-
     Attributes:
-        averages: The variable.
+        averages: The table; its last row stays zero while all ids are in range.
         momentum: Weight of the past.
-        from_logits: Whether the model's outputs are logits.
     """
 
     def __init__(self, owner, num_examples, num_classes):
         super().__init__(owner, "early_learning_targets", num_examples, num_classes)
-        self.momentum, self.from_logits = None, None
-        self.averages = tables.create((num_examples + 1, num_classes), "averages")
+        self.momentum = None
+        self.averages = self.add_table("averages")
 
-    def updated(self, ids, y_pred):
-        """Return the rows as they are, and as the predictions move them."""
-        old = tables.take(self.averages, self.rows_of(ids))
-        new = updated_target(
+    def updated(self, step, y_pred):
+        """Return the averages of the step's examples as the predictions move them."""
+        old = self.take(self.averages, self.rows_of(step.ids))
+        step.notes[self.name] = new = updated_target(
             old, y_pred, momentum=self.momentum, from_logits=self.from_logits
         )
-        return old, new
+        return new
 
-    def record(self, ids, y_pred):
+    def record(self, step, y_pred):
         """Move the averages of the examples of the step.
 
         An example that stands in the batch several times moves to the mean of what
         each of them would make of it.
         """
-        self.check_predictions(y_pred)
-        _, new = self.updated(ids, y_pred)
-        tables.move(self.averages, self.rows_of(ids), new)
-
-    def save_own_variables(self, store):
-        """Save the averages."""
-        store["averages"] = ops.convert_to_numpy(self.averages)
-
-    def load_own_variables(self, store):
-        """Load the averages; a file written without them leaves them as they are."""
-        if "averages" in store.keys():  # noqa: SIM118 - a store is no dict.
-            self.averages.assign(store["averages"])
+        new = step.notes.get(self.name)
+        if new is None:
+            new = self.updated(step, y_pred)
+        self.move(self.averages, self.rows_of(step.ids), new)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
@@ -222,13 +210,13 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
-        targets, ids = sample_ids.current(Targets)
+        targets, step = rows.current(Targets)
         if targets is None:
             loss = _formula.cross_entropy(
                 type(self).__name__, y_true, y_pred, self.from_logits
             )
             return _loss.when_differentiated(loss, self._refuse)
-        _, target = targets.updated(ids, y_pred)
+        target = targets.updated(step, y_pred)
         return early_learning_regularization(
             y_true,
             y_pred,

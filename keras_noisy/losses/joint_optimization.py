@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_noisy._checks.numbers import at_least_zero
-from keras_noisy._step import sample_ids, tables
+from keras_noisy._step import rows
 from keras_noisy._typing import (
     ArrayLike,
     Tensor,
@@ -125,54 +125,55 @@ def _entropy(q):
     return -ops.sum(q * ops.log(safe), axis=-1)
 
 
-class Labels(sample_ids.Recorder):
+class Labels(rows.Rows):
     """The labels of a model's training examples, and what they are made of.
 
-    Tables have a last row that takes ids out of range.
-
     Attributes:
-        predictions: The latest prediction on each example, `(n + 1, num_classes)`.
-        labels: Its label, zero as long as it is the given one, `(n + 1, num_classes)`.
-        history: The predictions of the latest epochs, `(window, n + 1, num_classes)`,
+        predictions: The latest prediction on each example.
+        labels: Its label, zero as long as it is the given one.
+        history: The predictions of the latest epochs, with an axis `window` in front,
             the one of epoch `t` at `t mod window`.
         epochs: Number of epochs in it, or that have been.
-        from_logits: Whether the model's outputs are logits.
     """
 
     def __init__(self, owner, num_examples, num_classes, window):
         super().__init__(owner, "joint_optimization_labels", num_examples, num_classes)
-        self.from_logits = None
-        shape = (num_examples + 1, num_classes)
-        self.predictions = tables.create(shape, "predictions")
-        self.labels = tables.create(shape, "labels")
-        self.history = tables.create((window, *shape), "history")
-        self.epochs = keras.Variable(
-            0,
-            dtype="int32",
-            trainable=False,
-            aggregation="only_first_replica",
-            name="epochs",
-        )
+        self.predictions = self.add_table("predictions")
+        self.labels = self.add_table("labels")
+        self.history = self.add_table("history", leading=(window,))
+        self.epochs = self.add("epochs", dtype="int32")
 
-    def record(self, ids, y_pred):
+    def record(self, step, y_pred):
         """Keep the predictions of the step that is being run or traced."""
-        self.check_predictions(y_pred)
         p = _prediction.read(self.owner, y_pred, self.from_logits).probabilities
-        tables.move(self.predictions, self.rows_of(ids), ops.stop_gradient(p))
+        p = ops.stop_gradient(p)
+        self.move(self.predictions, self.rows_of(step.ids), p)
 
-    def of(self, ids):
-        """Return the labels of examples, zero where they are the given ones."""
-        return tables.take(self.labels, self.rows_of(ids))
+    def of(self, step):
+        """Return the labels of a step's examples, zero where they are the given."""
+        return self.take(self.labels, self.rows_of(step.ids))
 
-    def save_own_variables(self, store):
-        """Save everything."""
-        for name in ("predictions", "labels", "history", "epochs"):
-            store[name] = ops.convert_to_numpy(getattr(self, name))
+    def num_epochs(self):
+        """Return the number of epochs that have been."""
+        return int(ops.convert_to_numpy(self.epochs))
+
+    def take_note(self):
+        """Add an epoch to the history, and return the means of its predictions."""
+        history = self.read(self.history)
+        history[self.num_epochs() % len(history)] = self.read(self.predictions)
+        self.write(self.history, history)
+        self.epochs.assign(self.num_epochs() + 1)
+        return history[: self.num_epochs()].mean(axis=0)
+
+    def results(self):
+        """Return everything, as NumPy arrays by name."""
+        return {**super().results(), "epochs": self.num_epochs()}
 
     def load_own_variables(self, store):
         """Load everything; a file written without it leaves it as it is."""
-        for name in store.keys():  # noqa: SIM118 - a store is no dict.
-            getattr(self, name).assign(store[name])
+        super().load_own_variables(store)
+        if "epochs" in store.keys():  # noqa: SIM118 - a store is no dict.
+            self.epochs.assign(store["epochs"])
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
@@ -206,7 +207,7 @@ class JointOptimization(_loss.NoisyLabelLoss):
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         owner = type(self).__name__
-        labels, ids = sample_ids.current(Labels)
-        replaced = None if labels is None else labels.of(ids)
+        labels, step = rows.current(Labels)
+        replaced = None if labels is None else labels.of(step)
         formula = _divergences(owner, self.alpha, self.beta, self.prior, replaced)
         return _formula.per_example(owner, y_true, y_pred, self.from_logits, formula)

@@ -12,6 +12,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.errors import Described, as_array, check_bool, message
 from keras_noisy._checks.labels import check_class_ids, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
+from keras_noisy._data import positions
 from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
 from keras_noisy.noise._alias_tables import (
     build_alias_table,
@@ -186,10 +187,10 @@ def add_label_noise(
     The sample ids are the positions in `dataset`. Call it therefore **before**
     `shuffle` and `repeat` (both are refused where they can be seen) and before
     anything else that changes the order or the number of samples, and on a data set
-    that comes in the same order every time. For other cases carry ids of your own
-    through the pipeline and map `LabelNoise` yourself. That is also the fastest way:
-    on single samples the arithmetic is quick but TensorFlow's overhead per operation
-    is not, so prefer `batched=True` or `LabelNoise` after `batch`.
+    that comes in the same order every time, which is looked at. For other cases carry
+    ids of your own through the pipeline and map `LabelNoise` yourself. That is also the
+    fastest way: on single samples the arithmetic is quick but TensorFlow's overhead per
+    operation is not, so prefer `batched=True` or `LabelNoise` after `batch`.
 
     Args:
         dataset: `tf.data.Dataset` whose elements are tuples, `y` being class ids of
@@ -202,7 +203,9 @@ def add_label_noise(
             `num_parallel_calls=tf.data.AUTOTUNE`.
 
     Returns:
-        A data set of the same structure.
+        A data set of the same structure. Reading it a second time raises a
+        `tf.errors.InvalidArgumentError` if the labels come in another order than
+        before.
 
     Example:
     ```python
@@ -211,8 +214,6 @@ def add_label_noise(
     dataset = dataset.shuffle(50_000).batch(128)
     ```
     """
-    import tensorflow as tf
-
     owner = "add_label_noise"
     layer = LabelNoise(
         check_transition_matrix(owner, transition_matrix),
@@ -221,19 +222,13 @@ def add_label_noise(
     start_id = errors.check_seed(owner, start_id, argument="start_id", bits=63)
     _check_dataset(owner, dataset, check_bool(owner, "batched", batched))
 
+    same_labels = positions.same_labels(owner, start_id)
+
     def with_noise(sample_id, element):
         x, y, *rest = element
-        return x, layer(sample_id, y), *rest
+        return x, layer(sample_id, same_labels(sample_id, y)), *rest
 
-    if not batched:
-        numbered = dataset.enumerate(start=start_id)
-        return numbered.map(with_noise, **map_options)
-
-    def number(first, element):
-        after = first + tf.shape(element[1], out_type=tf.int64)[0]
-        return after, (tf.range(first, after), element)
-
-    numbered = dataset.scan(tf.constant(start_id, tf.int64), number)
+    numbered = positions.number(dataset, start_id, batched)
     return numbered.map(with_noise, **map_options)
 
 
@@ -258,7 +253,7 @@ def _check_dataset(owner, dataset, batched):
             mend += " Turn one-hot labels into class ids with tf.argmax."
             received = Described(f"data set with labels of {spec[1]}")
             raise ValueError(message(owner, "dataset", expected, received, mend))
-    operation = _find_reordering(dataset)
+    operation = positions.find_reordering(dataset)
     if operation:
         expected = "in its original order"
         received = Described(f"data set after `{operation}`")
@@ -267,31 +262,6 @@ def _check_dataset(owner, dataset, batched):
             f"the noise before `{operation}`, or map `LabelNoise` over ids of your own."
         )
         raise ValueError(message(owner, "dataset", expected, received, mend))
-
-
-def _find_reordering(dataset):
-    """Return the name of an operation upstream that makes positions meaningless.
-
-    tf.data has no public way to look upstream. Where this one ceases to work nothing
-    is refused any more, and nothing else changes.
-    """
-    if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
-        return "repeat"
-    names = {
-        "_ShuffleDataset": "shuffle",
-        "_RepeatDataset": "repeat",
-        "RepeatDataset": "repeat",
-        "ShuffleDataset": "shuffle",
-    }
-    waiting = [dataset]
-    while waiting:
-        current = waiting.pop()
-        if type(current).__name__ in names:
-            return names[type(current).__name__]
-        inputs = getattr(current, "_inputs", None)
-        if callable(inputs):
-            waiting.extend(inputs())
-    return None
 
 
 def _check_shapes(id_shape, label_shape):

@@ -228,7 +228,7 @@ def test_two_replicas(strategy):
         model = make_model()
     early = fit(model)
     assert_as_by_hand(model, early)
-    copies = strategy.experimental_local_results(early._recorder.averages.value)
+    copies = strategy.experimental_local_results(early._rows.averages.value)
     np.testing.assert_array_equal(copies[0], copies[1])
 
 

@@ -178,7 +178,7 @@ def test_two_replicas(strategy):
         model = make_model()
     labels = fit(model)
     assert_as_by_hand(model, labels)
-    for table in (labels._recorder.labels, labels._recorder.history):
+    for table in (labels._rows.labels, labels._rows.history):
         copies = strategy.experimental_local_results(table.value)
         np.testing.assert_array_equal(copies[0], copies[1])
 
@@ -202,7 +202,7 @@ def test_what_was_never_seen_keeps_its_label_and_is_named():
     labels, model = make_labels(warmup_epochs=1), make_model(learning_rate=0.0)
     data = labels.pipeline(model, Stream(np.arange(1, N)))
     fit(model, labels, 1, data)
-    table = keras.ops.convert_to_numpy(labels._recorder.labels)
+    table = keras.ops.convert_to_numpy(labels._rows.labels)
     assert not table[0].any()
     assert table[1:-1].all()
     with pytest.raises(ValueError, match=r"1 of 22 were not, such as 0\. Train over"):

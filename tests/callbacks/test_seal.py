@@ -5,7 +5,6 @@ import os
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_noisy import callbacks, losses
 from keras_noisy._data import predictions
@@ -152,12 +151,13 @@ def test_a_data_set_in_another_order(watch):
         labels = () if watch == "SEAL" else (Y,)
         return getattr(callbacks, watch)(Shuffled(*arrays), *labels)
 
-    if watch == "LearningDynamics":
+    if watch == "SEAL":
         fit(make_model(), callback(X, Y), epochs=1)
-    # SEAL counts the examples before it predicts them: one epoch is enough for it.
-    epochs = {"epochs": 1} if watch == "SEAL" else {}
-    with pytest.raises(ValueError, match=f"^{watch}: `x` must be .* same order"):
-        fit(make_model(), callback(X, Y), **epochs)
+        match = "^SEAL: `x` must be .* same order"
+    else:
+        match = "^LearningDynamics: `x` must be .* in the order of `noisy_labels`"
+    with pytest.raises(ValueError, match=match):
+        fit(make_model(), callback(X, Y))
     with pytest.warns(UserWarning, match=f"^{watch}: the first inputs of `x`"):
         fit(make_model(), callback(X))
 
@@ -447,8 +447,6 @@ def test_lengths_must_agree():
             seal.pipeline(model, *data)
     with pytest.raises(ValueError, match=r"`len\(sample_weight\)` must be"):
         seal.pipeline(model, X, Y, Y[1:])
-    with pytest.raises(ValueError, match=r"`y` must be None where `x` is a data set"):
-        seal.pipeline(model, Parts(), Y)
 
 
 def test_recording_changes_nothing_else():
@@ -486,6 +484,31 @@ def test_sample_weights():
     data = seal.pipeline(model, X, Y, weights, batch_size=BATCH)
     record(model, seal, data=data)
     assert_close(seal.soft_labels, softmax(X @ KERNEL))
+
+
+def test_class_weights():
+    weights = {0: 1.0, 1: 0.5, 2: 2.0, 3: 0.0}
+    model, plain = make_model(), make_model()
+    fit(plain, SEAL(X), class_weight=weights)
+    seal = SEALOnTheFly(N)
+    record(model, seal, class_weight=weights)
+    np.testing.assert_allclose(
+        model.get_weights()[0], plain.get_weights()[0], atol=1e-6
+    )
+    assert seal.counts.tolist() == [EPOCHS] * N
+
+
+def test_batches_of_a_user_are_data_of_fit_evaluate_and_predict():
+    model, seal, data = make_model(), SEALOnTheFly(N), Stream([range(N)])
+    seal.pipeline(model, data)
+    # As they are, and not what `pipeline` returns.
+    record(model, seal, 1, data, validation_data=data)
+    assert seal.counts.tolist() == [1] * N
+    expected = model.evaluate(X, Y, verbose=0)
+    assert model.evaluate(data, verbose=0) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(
+        model.predict(data, verbose=0), model.predict(X, verbose=0), atol=1e-6
+    )
 
 
 def test_dropout_is_part_of_what_is_recorded():
@@ -537,12 +560,31 @@ def test_files_do_not_hold_the_sums(tmp_path):
     model.load_weights(tmp_path / "plain.weights.h5")
 
 
+class Replace(keras.callbacks.Callback):
+    """Takes the package out of the training step, as a step of a user may do."""
+
+    def on_train_begin(self, logs=None):
+        del self.model.compute_loss
+        self.model.make_train_function(force=True)
+
+
 def test_train_step_that_records_nothing_is_refused():
     model, seal = make_model(), SEALOnTheFly(N)
     data = seal.pipeline(model, X, Y)
-    model.compute_metrics = lambda *args, **kwargs: {"nothing": ops.zeros(())}
     with pytest.raises(RuntimeError, match=r"no prediction was recorded in epoch 0"):
-        record(model, seal, data=data)
+        model.fit(data, verbose=0, callbacks=[seal, Replace()])
+
+
+def test_a_compute_loss_that_is_replaced_later_is_recorded():
+    model, seal = make_model(), SEALOnTheFly(N)
+    data = seal.pipeline(model, X, Y, batch_size=BATCH, shuffle=False)
+    own = model.compute_loss
+    # Without `training`, as a user's function may be.
+    model.compute_loss = lambda x, y, y_pred, sample_weight=None, **kwargs: own(
+        x, y, y_pred, sample_weight
+    )
+    record(model, seal, data=data, validation_data=(X, Y))
+    assert_close(seal.soft_labels, train_by_hand(IN_ORDER)[0])
 
 
 def test_second_recording_of_one_model():

@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 BACKEND = keras.backend.backend()
@@ -176,3 +178,100 @@ def test_one_device_and_two(program):
         "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2]),
     }
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+# Batches as `pipeline` makes them of arrays, and as a user divides them.
+PROCESSES = """
+import sys, keras, numpy as np
+
+path, port, process = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if process >= 0:
+    keras.distribution.initialize("127.0.0.1:" + port, 2, process)
+    devices = keras.distribution.list_devices()
+    assert len(devices) == 2
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
+
+from keras_noisy import callbacks, losses
+
+# With the row for ids out of range they do not divide.
+N = 32
+x = np.random.default_rng(0).normal(size=(N, 6)).astype("float32")
+y = np.arange(N) % 4
+
+class Parts(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        ids = np.arange(8 * index, 8 * index + 8)
+        if process >= 0:
+            ids = ids.reshape(2, 4)[process]
+        return {"x": x[ids], "sample_id": ids}, y[ids]
+
+def train(loss, callback, result, *data):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    model.compile(keras.optimizers.SGD(0.5), loss)
+    data = callback.pipeline(model, *data, batch_size=8)
+    model.fit(data, epochs=3, shuffle=False, verbose=0,
+              callbacks=[callback, callbacks.GlobalTrust()])
+    rows = callback._rows
+    for table in rows._tables.values():
+        size = table.value.sharding.shard_shape(table.shape)[-2]
+        assert size == (table.shape[-2] / 2 if process >= 0 else N + 1)
+    # A file is the same on every number of devices.
+    file = f"{path}.{process}.weights.h5"
+    kept = rows.results()
+    model.save_weights(file)
+    for table in rows._tables.values():
+        rows.write(table, 0)
+    model.load_weights(file)
+    for name, value in rows.results().items():
+        np.testing.assert_array_equal(value, kept[name])
+    assert model._keras_noisy_clock.time() == (12, 12)
+    return model.get_weights()[0], getattr(callback, result)
+
+cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+ELR, joint = losses.EarlyLearningRegularization, losses.JointOptimization
+labels = callbacks.JointOptimizationLabels(N, warmup_epochs=1, window=2)
+ways = {
+    "SEAL": (cross_entropy, callbacks.SEALOnTheFly(N), "soft_labels", Parts(), y),
+    "ELR": (ELR(from_logits=True), callbacks.EarlyLearningTargets(N), "targets", x, y),
+    "joint": (joint(from_logits=True), labels, "soft_labels", x, y),
+}
+found = {}
+for name, way in ways.items():
+    found[name + " weights"], found[name + " result"] = train(*way)
+np.savez(path, **found)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="processes are joined by the JAX backend")
+@pytest.mark.filterwarnings("ignore")
+def test_one_process_and_two(tmp_path):
+    """What is kept for each example is in shards, and is what one process has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2]),
+        "PYTHONWARNINGS": "ignore",
+    }
+    paths = [tmp_path / f"{process}.npz" for process in (-1, 0, 1)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESSES, str(path), port, path.stem],
+            env=environment,
+        )
+        for path in paths
+    ]
+    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+    one, *both = (np.load(path) for path in paths)
+    for two in both:
+        assert set(two) == set(one)
+        for name in one:
+            np.testing.assert_allclose(two[name], one[name], atol=1e-6, err_msg=name)
