@@ -156,7 +156,8 @@ class SEAL(_Averaging):
         batch_size: Batch size of the pass over arrays, 256 by default. Larger is
             faster where memory allows.
         storage: Folder for the averages, made if it is missing. By default they are
-            in memory, `8 n num_classes` bytes. A folder of another run is refused.
+            in memory, `8 n num_classes` bytes. A folder of another run is refused,
+            and one that another process uses.
             With `AtomicBackupAndRestore`, a fit that was killed continues.
         from_logits: Whether outputs are logits. By default the model's loss says so.
         recompute_statistics: Whether to predict with the statistics of up to 2048 of
@@ -172,7 +173,8 @@ class SEAL(_Averaging):
     Raises:
         ValueError: In `fit`, if outputs are not distributions over at least two
             classes, if there are several outputs, if the length of `x` or the order
-            of its labels changes, or if `storage` is of another run.
+            of its labels changes, or if `storage` is of another run, damaged, or in use
+            by another process.
 
     Example:
         >>> import keras
@@ -324,7 +326,8 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
     Raises:
         ValueError: In `fit`, if the data carries no ids or ids outside [0, n), if
             outputs are not distributions over at least two classes, or if `storage`
-            is of another run; of `soft_labels`, if an example was never seen.
+            is of another run, damaged, or in use by another process; of `soft_labels`,
+            if an example was never seen.
 
     Example:
         >>> import keras

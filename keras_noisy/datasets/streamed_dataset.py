@@ -158,8 +158,9 @@ class StreamedDataset:
             uint8 `(n, h, w, 3)`, and int64 `(n,)`.
 
         Raises:
-            ValueError: If an argument is out of range, the folder holds other images,
-                or a file is no image; the message names it.
+            ValueError: If an argument is out of range, the folder holds other images
+                or is damaged, another process decodes into it, or a file is no image;
+                the message names the file.
             ModuleNotFoundError: If TensorFlow is not installed.
             OSError: If the disk is too small, before anything is decoded.
         """

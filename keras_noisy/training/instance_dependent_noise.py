@@ -103,7 +103,7 @@ def generate_instance_dependent_noise(
 
     Raises:
         ValueError: If an argument has a wrong value, if the data does not fit, or if
-            `storage` holds another run.
+            `storage` holds another run, is damaged, or is in use by another process.
 
     Example:
         >>> import keras

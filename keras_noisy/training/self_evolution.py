@@ -97,7 +97,7 @@ class SelfEvolution:
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument has a wrong value, if the data does not fit, or if
-            `storage` holds another run.
+            `storage` holds another run, is damaged, or is in use by another process.
 
     Example:
         >>> import keras
