@@ -177,11 +177,11 @@ def test_shares_have_the_beta_distribution(alpha):
     model = build(mixup_alpha=alpha)
     wrong = ops.zeros((2,))
     shares = [
-        float(ops.convert_to_numpy(model._pairs(wrong)[1])[0]) for _ in range(2000)
+        float(ops.convert_to_numpy(model._pairs(wrong)[1])[0]) for _ in range(500)
     ]
     # beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)).
     assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
-    assert np.var(shares) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.15)
+    assert np.var(shares) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.25)
 
 
 def test_the_probability_in_a_step_is_the_mixtures():
