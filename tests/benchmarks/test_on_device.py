@@ -85,6 +85,8 @@ def test_curves_are_those_of_fit(images, by_fit, tmp_path, together, sizes):
 
 
 @needs_jax
+# After one epoch some class is predicted for three examples only.
+@pytest.mark.filterwarnings("ignore:estimate_from_anchors. quantile")
 def test_what_cannot_run_on_the_device_is_trained_by_fit(tiny, tmp_path, capsys):
     methods = ["CE", "DMI", "ELR", "DAC", "Co-teaching", "SEAL", "Forward", "ProSelfLC"]
     # Two epochs: deep abstention begins after the first.
@@ -110,8 +112,8 @@ def test_a_killed_program_ends_with_the_same_lines(tiny, tmp_path, die_at, monke
     some += ["--together", "4", "--verbose"]
     whole = start(tiny, tmp_path / "whole", *some)
     monkeypatch.setattr(_on_device, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    # Each of the two runs and the program of both begin with a write.
-    with die_at(3 + 3):
+    # Each of the four runs and the program of all begin with a write.
+    with die_at(5 + 3):
         start(tiny, tmp_path / "killed", *some)
     (kept,) = (tmp_path / "killed" / "state").rglob("state-2.npz")
     assert not (tmp_path / "killed" / run.RUNS).exists()

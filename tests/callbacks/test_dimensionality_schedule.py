@@ -257,7 +257,8 @@ def test_arguments_out_of_range():
         "x": [X[:19], X[:0]],
     }.items():
         for value in values:
-            with pytest.raises(ValueError, match=f"DimensionalitySchedule: `{name}`"):
+            text = f"DimensionalitySchedule: `{name}`"
+            with pytest.raises((TypeError, ValueError), match=text):
                 callbacks.DimensionalitySchedule(**{"x": X, **SETTINGS, name: value})
     with pytest.raises(TypeError, match="`roll_back` must be a bool"):
         schedule(roll_back="yes")

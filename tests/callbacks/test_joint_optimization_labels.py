@@ -372,5 +372,5 @@ def test_bad_counts(argument, value):
 
 @pytest.mark.parametrize("value", [None, "Soft", 1])
 def test_bad_kind(value):
-    with pytest.raises(ValueError, match=r"`kind` must be one of \('soft', 'hard'\)"):
+    with pytest.raises(ValueError, match="`kind` must be one of 'soft', 'hard'"):
         JointOptimizationLabels(N, kind=value)
