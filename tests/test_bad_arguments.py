@@ -185,8 +185,8 @@ KINDS = {
         "x, images, dataset, x_train, x_test, histories, sources, flips, suspects"
     ),
     "model": (
-        "build_model, first_build_model, network, peer, model, loss, generator, "
-        "active, passive, augment"
+        "build_model, first_build_model, network, peer, teacher, model, loss, "
+        "generator, active, passive, augment"
     ),
     "path": "path, storage, backup_dir, folder, label_file, source, weights",
     "seed": "seed, start_id",
@@ -619,6 +619,13 @@ def cases():
             "num_gradual": 2,
             "exponent": 1.0,
         },
+        "training.Distillation": {
+            "network": network(),
+            "teacher": network(),
+            "epsilon": 0.5,
+            "temperature": 2.0,
+            "from_logits": True,
+        },
         "training.DynamicBootstrapping": {
             "network": network(),
             "warmup_epochs": 1,
@@ -675,6 +682,12 @@ def cases():
                 "verbose": 0,
             },
         ),
+        "training.self_distillation": {
+            "build_model": network,
+            "epsilon": 0.5,
+            "temperature": 2.0,
+            "from_logits": False,
+        },
         "training.generate_instance_dependent_noise": {
             **build,
             "labels": LABELS,

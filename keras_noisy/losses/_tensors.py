@@ -21,7 +21,8 @@ def as_tensor(x, owner="", argument="y_pred"):
         return x
     # Variables of Keras have a dtype; through NumPy they would lose their gradient.
     if owner and (isinstance(x, np.ndarray) or not hasattr(x, "dtype")):
-        x = as_numbers(owner, argument, x)
+        # Looked at only: Keras gives lists its own float type, NumPy float64.
+        as_numbers(owner, argument, x)
     return ops.convert_to_tensor(x)
 
 
