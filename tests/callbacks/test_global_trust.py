@@ -420,7 +420,8 @@ def test_losses_that_differ_log_one_value_each():
     heads = [keras.layers.Dense(CLASSES, name=name)(inputs) for name in "ab"]
     model = keras.Model(inputs, heads)
     model.compile(
-        "sgd", loss=[losses.ProSelfLC(exp_base=8), losses.ProSelfLC(exp_base=12)]
+        "sgd",
+        loss=[losses.ProSelfLC(exp_base=b, from_logits=True) for b in (8, 12)],
     )
     history = model.fit(
         X, [Y, Y], epochs=1, verbose=0, callbacks=[GlobalTrust()]
