@@ -574,7 +574,8 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, interrupted, name, how):
     file = pathlib.Path(name).name
     with pytest.raises(ValueError, match=rf"^SelfEvolution: `storage` must.*'{file}'"):
         evolve(folder)
-    if name != "run.json":
+    # One way to damage a file is enough to see that the run can begin again.
+    if name != "run.json" and how is empty:
         again = evolve(folder, fit={"resume": False, "epochs": 1})
         assert len(again.histories) == ROUNDS
 
