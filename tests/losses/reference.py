@@ -104,6 +104,8 @@ def compiled(function):
         return jax.jit(function)
     import torch
 
+    # After some traces of the same code torch would run it eagerly, without a word.
+    torch.compiler.reset()
     # Without Inductor, which needs a C++ toolchain and minutes.
     return torch.compile(function, backend="eager")
 
