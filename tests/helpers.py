@@ -94,3 +94,20 @@ def assert_serves_its_network(model, logs, x, y):
         [logs["val_loss"][-1], logs["val_accuracy"][-1]], expected, rtol=1e-5
     )
     return expected
+
+
+def ids_of_epochs(callback, data, epochs):
+    """Return the ids of each epoch, in the order in which `fit` gets them.
+
+    Args:
+        callback: The callback whose `pipeline` returned the data.
+        data: A `tf.data.Dataset` or a `keras.utils.PyDataset`.
+        epochs: Number of epochs.
+    """
+    ids = []
+    for epoch in range(epochs):
+        callback._pipeline.set_epoch(epoch)
+        is_indexed = isinstance(data, keras.utils.PyDataset)
+        batches = (data[k] for k in range(len(data))) if is_indexed else data
+        ids.append(np.concatenate([batch[0]["sample_id"] for batch in batches]))
+    return ids

@@ -39,6 +39,7 @@ FRAMEWORKS = {
     "tensorflow": {
         "_data/arrays.py",
         "_data/positions.py",
+        "_data/tf_batches.py",
         "_step/replicas.py",
         "_step/rows.py",
         "analysis/_gradients.py",

@@ -247,6 +247,7 @@ class Batches(keras.utils.PyDataset):
 
     Attributes:
         prepare: Function from the parts of a batch to the batch, or None.
+        order: Rows of the current epoch in their order.
     """
 
     def __init__(
@@ -277,7 +278,7 @@ class Batches(keras.utils.PyDataset):
         if self.shuffle:
             order = epoch_order(size, self.seed, epoch)
         # The first examples again, where the last batch would not divide.
-        self._order = np.resize(order, size + -size % num_devices())
+        self.order = np.resize(order, size + -size % num_devices())
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)
@@ -287,7 +288,7 @@ class Batches(keras.utils.PyDataset):
         return batch if self.prepare is None else of_backend(self.prepare(*batch))
 
     def _raw(self, index):
-        rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         if self.with_ids:
             rows = part_of_process(rows)
         x = batch_of(self.x, rows)

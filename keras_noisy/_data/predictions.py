@@ -37,13 +37,27 @@ def in_pieces(owner, model, x, *, batch_size=None):
     batch_size = _divisible(model, batch_size or 256)
     size = int(keras.tree.flatten(x)[0].shape[0])
     piece = _piece(model, batch_size)
+    predict = _predict_batches if _num_replicas(model) == 1 else _predict_by_strategy
     for start in range(0, size, piece):
-        part = arrays.take(x, slice(start, min(start + piece, size)))
-        yield _one_output(
-            owner,
-            part,
-            lambda inputs: model.predict(inputs, batch_size=batch_size, verbose=0),
-        )
+        rows = range(start, min(start + piece, size))
+        yield predict(owner, model, x, rows, batch_size)
+
+
+def _predict_batches(owner, model, x, rows, batch_size):
+    """Return outputs on some rows; `predict` takes longer to begin than this lasts."""
+    starts = range(rows.start, rows.stop, batch_size)
+    parts = [slice(start, min(start + batch_size, rows.stop)) for start in starts]
+    found = [on_batch(owner, model, arrays.batch_of(x, part)) for part in parts]
+    return np.concatenate(found)
+
+
+def _predict_by_strategy(owner, model, x, rows, batch_size):
+    """Return outputs on some rows, each batch divided among the replicas."""
+
+    def predict(inputs):
+        return model.predict(inputs, batch_size=batch_size, verbose=0)
+
+    return _one_output(owner, arrays.take(x, slice(rows.start, rows.stop)), predict)
 
 
 def on_batch(owner, model, inputs):
@@ -79,9 +93,13 @@ def _divisible(model, batch_size):
     TensorFlow's `MirroredStrategy` can wait for ever for a batch size that does not
     divide among its replicas, and JAX takes none.
     """
-    strategy = _keras.strategy_of(model)
-    replicas = getattr(strategy, "num_replicas_in_sync", 1) * arrays.num_devices()
-    return -(-batch_size // replicas) * replicas
+    divisor = _num_replicas(model) * arrays.num_devices()
+    return -(-batch_size // divisor) * divisor
+
+
+def _num_replicas(model):
+    """Return the number of replicas of TensorFlow's strategy that a model has."""
+    return getattr(_keras.strategy_of(model), "num_replicas_in_sync", 1)
 
 
 def check_data_set(owner, data):

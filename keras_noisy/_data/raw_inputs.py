@@ -15,12 +15,17 @@ from keras_noisy._data import arrays
 _METHOD = "preprocess_samples"
 
 
+def are_taken_by(model):
+    """Whether a model prepares what `fit` takes."""
+    return hasattr(model, _METHOD)
+
+
 def accept_batches(model):
     """Let `fit` of a model take `arrays.Batches` of what it takes as arrays.
 
     Models that prepare nothing take them already.
     """
-    if not hasattr(model, _METHOD) or hasattr(model.fit, "takes_batches"):
+    if not are_taken_by(model) or hasattr(model.fit, "takes_batches"):
         return
     own_fit, own_prepare = model.fit, getattr(model, _METHOD)
 

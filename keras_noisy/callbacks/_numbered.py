@@ -11,7 +11,7 @@ import keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import labels_of
-from keras_noisy._data import arrays, outputs, raw_inputs
+from keras_noisy._data import arrays, outputs, raw_inputs, tf_batches
 from keras_noisy._step import sample_ids, seam, state
 from keras_noisy._typing import ArrayLike, Data, IntArray, Logs
 from keras_noisy.callbacks import _attached
@@ -108,9 +108,9 @@ class Numbered(_attached.Attached):
     ) -> Data:
         """Get `model` ready for recording, and return the data to pass to `fit`.
 
-        Call it after `compile`. Pass `shuffle=False` to `fit` where a run must be
-        repeatable: by default `fit` shuffles the batches of a data set, in an order
-        of its own.
+        Call it after `compile`. Pass `shuffle=False` to `fit`: arrays are shuffled
+        here. By default `fit` shuffles the batches of a `PyDataset` in an order of its
+        own, and warns that it cannot shuffle a `tf.data.Dataset`.
 
         Args:
             model: The compiled model that will be trained.
@@ -126,7 +126,8 @@ class Numbered(_attached.Attached):
                 number of the epoch.
 
         Returns:
-            A `keras.utils.PyDataset` of arrays; data sets as they came.
+            Batches of arrays: on TensorFlow a `tf.data.Dataset` of those of NumPy that
+            are in memory, otherwise a `keras.utils.PyDataset`. Data sets as they came.
 
         Raises:
             ValueError: If the model is not compiled or has no output of shape
@@ -154,7 +155,7 @@ class Numbered(_attached.Attached):
             )
             self._prepare(model, x[0])
             self._set(model, compares_labels=False)
-            return x
+            return x if raw_inputs.are_taken_by(model) else tf_batches.fastest(x)
         if sample_weight is not None:
             expected = "None where `x` is a data set"
             raise ValueError(

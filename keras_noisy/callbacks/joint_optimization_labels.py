@@ -70,7 +70,8 @@ class JointOptimizationLabels(_numbered.ForLoss):
         >>> model.compile("sgd", losses.JointOptimization(from_logits=True))
         >>> labels = callbacks.JointOptimizationLabels(num_examples=3, warmup_epochs=1)
         >>> data = labels.pipeline(model, x, y, batch_size=2)
-        >>> _ = model.fit(data, epochs=3, verbose=0, callbacks=[labels])
+        >>> settings = dict(shuffle=False, verbose=0, callbacks=[labels])
+        >>> _ = model.fit(data, epochs=3, **settings)
         >>> labels.soft_labels.shape
         (3, 2)
 

@@ -338,7 +338,8 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
         >>> model.compile("sgd", "sparse_categorical_crossentropy")
         >>> seal = callbacks.SEALOnTheFly(num_examples=3)
         >>> data = seal.pipeline(model, x, y, batch_size=2)
-        >>> _ = model.fit(data, epochs=2, verbose=0, callbacks=[seal])
+        >>> settings = dict(shuffle=False, verbose=0, callbacks=[seal])
+        >>> _ = model.fit(data, epochs=2, **settings)
         >>> seal.soft_labels.shape, seal.counts
         ((3, 2), array([2, 2, 2]))
 

@@ -182,7 +182,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         model.compile(optimizer, loss=EarlyLearningRegularization(weight=3.0))
         targets = EarlyLearningTargets(num_examples=len(x))
         data = targets.pipeline(model, x, noisy_labels, batch_size=128)
-        model.fit(data, callbacks=[targets])
+        model.fit(data, shuffle=False, callbacks=[targets])
 
     A step first moves the averages of its examples by its own predictions
     (`updated_target`) and then compares with them. In evaluation and validation there

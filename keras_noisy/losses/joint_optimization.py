@@ -187,7 +187,7 @@ class JointOptimization(_loss.NoisyLabelLoss):
         model.compile(optimizer, loss=JointOptimization(alpha=1.2, beta=0.8))
         labels = JointOptimizationLabels(num_examples=len(x), warmup_epochs=70)
         data = labels.pipeline(model, x, noisy_labels, batch_size=128)
-        model.fit(data, callbacks=[labels])
+        model.fit(data, shuffle=False, callbacks=[labels])
 
     Without it, and in evaluation and validation, the labels are those of the data.
     """

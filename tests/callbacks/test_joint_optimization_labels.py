@@ -10,7 +10,7 @@ from keras_noisy.callbacks import (
     with_sample_ids,
 )
 from keras_noisy.losses import JointOptimization
-from tests.helpers import Crash, softmax
+from tests.helpers import Crash, ids_of_epochs, softmax
 
 BACKEND = keras.backend.backend()
 N, FEATURES, CLASSES, BATCH, EPOCHS = 22, 6, 4, 8, 5
@@ -143,12 +143,7 @@ def test_probabilities():
 def test_shuffled():
     model, labels = make_model(), make_labels()
     data = labels.pipeline(model, X, Y, batch_size=BATCH, seed=3)
-    orders = []
-    for epoch in range(EPOCHS):
-        data.set_epoch(epoch)
-        orders.append(
-            np.concatenate([data[k][0]["sample_id"] for k in range(len(data))])
-        )
+    orders = ids_of_epochs(labels, data, EPOCHS)
     assert not np.array_equal(orders[0], orders[1])
     fit(model, labels, data=data)
     assert_as_by_hand(model, labels, orders)
