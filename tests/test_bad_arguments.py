@@ -203,6 +203,7 @@ BY_ANNOTATION = {
     "Literal": "choice",
     "LossThreshold": "choice",
     "RankBy": "choice",
+    "SelfTrust": "choice",
     "int": "count",
     "float": "number",
     "str": "choice",
@@ -218,6 +219,7 @@ SPECIAL = {
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
     "losses.TargetModification: target": "model",
+    "losses.target_modification: progress": "number",
     "losses.target_modification: target": "model",
 }
 # An array of numbers is one for each class.

@@ -17,7 +17,10 @@ TEXTS = {
     "equal_loss": ["004_b2b4d379c3c63628.txt"],
 }
 ALL = recipes.names()
-OF_PAPERS = [name for name in ALL if name.partition("/")[0] in TEXTS]
+# Of figures the papers print no numbers.
+OF_PAPERS = [
+    name for name in ALL if name.partition("/")[0] in TEXTS and "/figure" not in name
+]
 each_recipe = pytest.mark.parametrize("name", ALL)
 
 MATRIX = np.eye(10) * 0.6 + 0.04
