@@ -41,6 +41,7 @@ DASHES = ("-", "--", "-.", ":")
 AXIS_LABELS = {
     "accuracy": "accuracy on the given labels",
     "val_accuracy": "accuracy on validation data",
+    "test_accuracy": "accuracy on test data",
     "loss": "training loss",
     "val_loss": "validation loss",
     "loss_clean": "loss, right labels",

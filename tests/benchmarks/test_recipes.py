@@ -134,6 +134,20 @@ def test_expected_figures_are_the_papers(name):
             assert all(f"{spread:.2f}" in text for spread in spreads)
 
 
+@pytest.mark.parametrize(
+    "name", ["equal_loss/table1_cifar10", "equal_loss/table1_cifar100"]
+)
+def test_means_are_the_papers_and_of_its_figures(name):
+    recipe = recipes.load(name)
+    path = PAPERS / TEXTS["equal_loss"][0]
+    text = path.read_text(encoding="utf-8") if path.is_file() else None
+    assert set(recipe.mean["figures"]) == set(recipe.methods)
+    for method, figure in recipe.mean["figures"].items():
+        row = [each for table in recipe.expected for each in table["figures"][method]]
+        assert figure == pytest.approx(np.mean(row), abs=0.006)
+        assert text is None or f"{figure:.2f}" in text
+
+
 PROSELFLC = {
     "iterations": 30_000,
     "batch_size": 256,
