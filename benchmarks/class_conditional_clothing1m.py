@@ -1,13 +1,13 @@
-"""Is the noise of Clothing1M class-conditional? (Section 2 of the SEAL paper.)
+"""Is the noise of Clothing1M class-conditional?
 
     python -m benchmarks.class_conditional_clothing1m FOLDER --out runs/clothing1m
 
 FOLDER is what the authors of Clothing1M give out, or any folder with its lists. Half a
 million noisy images are held out, a network trains on the noisy labels of the others,
 and its error on the held-out *noisy* labels is compared with the least that
-class-conditional noise allows. The transition matrix is estimated from the images that
-have both labels, of which none is held out. Images are decoded once, and a command that
-was killed continues with the next epoch.
+class-conditional noise allows (Section 2 of the SEAL paper). The transition matrix is
+estimated from the images that have both labels, of which none is held out. Images are
+decoded once, and a command that was killed continues with the next epoch.
 """
 
 import argparse

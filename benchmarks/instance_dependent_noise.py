@@ -12,7 +12,7 @@ file of `keras.datasets`:
 
 With `--published` it says how far its labels are those that the authors published:
 
-    python benchmarks/instance_dependent_noise.py --npz mnist.npz --seeds 0 1 \\
+    python benchmarks/instance_dependent_noise.py --npz mnist.npz --seeds 0 1
         --published idn_labels.npz:mnist_idn_20 idn_labels.npz:mnist_idn_40
 
 A run that was interrupted continues when the same command is given again.

@@ -17,10 +17,9 @@ TEXTS = {
     "equal_loss": ["004_b2b4d379c3c63628.txt"],
 }
 ALL = recipes.names()
-# Of figures the papers print no numbers.
-OF_PAPERS = [
-    name for name in ALL if name.partition("/")[0] in TEXTS and "/figure" not in name
-]
+OF_PAPERS = [name for name in ALL if name.partition("/")[0] in TEXTS]
+# Of their figures the papers print no numbers.
+OF_TABLES = [name for name in OF_PAPERS if "/figure" not in name]
 each_recipe = pytest.mark.parametrize("name", ALL)
 
 MATRIX = np.eye(10) * 0.6 + 0.04
@@ -115,7 +114,7 @@ def test_digits_has_every_loss():
     assert classes <= used
 
 
-@pytest.mark.parametrize("name", OF_PAPERS)
+@pytest.mark.parametrize("name", OF_TABLES)
 def test_expected_figures_are_the_papers(name):
     paths = [PAPERS / file for file in TEXTS[name.partition("/")[0]]]
     if not paths[0].is_file():
@@ -223,6 +222,10 @@ STATEMENTS = {
     },
 }
 STATEMENTS["seal/table1_unit_scale"] = STATEMENTS["seal/table1"]
+STATEMENTS["seal/figure4"] = STATEMENTS["seal/table1"]
+for figure in ("proselflc/figure2", "proselflc/figure3"):
+    STATEMENTS[figure] = STATEMENTS["proselflc/table4"]
+STATEMENTS["equal_loss/figure1"] = {**EQUAL_LOSS, "network": "resnet18"}
 
 
 @pytest.mark.parametrize("name", OF_PAPERS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tests.benchmarks.conftest import RECIPE, write_recipe
 SEARCH = """
 [search]
 validation = 0.25
-shared = { method = "CE", learning_rate = [0.1, 0.0], epochs = [2] }
+shared = { method = "CE", learning_rate = [0.1, 0.02], epochs = [2] }
 methods.ProSelfLC = { exp_base = [8.0], trust = ["both", "local"] }
 """
 
@@ -26,17 +27,8 @@ def searchable(tmp_path_factory):
 
 def command(searchable, out, *more):
     recipe, data = searchable
-    fixed = [
-        "--noise",
-        "symmetric",
-        "--rate",
-        "0.4",
-        "--method",
-        "CE",
-        "ProSelfLC",
-        "--seeds",
-        "1",
-    ]
+    fixed = ["--noise", "symmetric", "--rate", "0.4", "--seeds", "1"]
+    fixed += ["--method", "CE", "ProSelfLC"]
     return [recipe, "--source", data, "--out", str(out), *fixed, *more]
 
 
@@ -54,7 +46,6 @@ def test_protocol(searchable, tmp_path, capsys):
     assert all("held_out" not in r["settings"] for r in final)
     shared, own = tried[:2], tried[2:]
     best = max(shared, key=lambda r: r["last"])["settings"]["training"]
-    assert best["optimizer"]["learning_rate"] == 0.1
     assert all(r["settings"]["training"] == best for r in [*own, *final])
     # The schedule keeps its share of the length.
     assert {r["epochs"] for r in tried} == {2}
@@ -121,7 +112,7 @@ def test_without_a_search_it_says_so(tiny, tmp_path):
 
 def test_what_it_searches_must_exist(searchable, tmp_path):
     text = (tmp_path / "recipe.toml").write_text
-    content = open(searchable[0]).read()
+    content = pathlib.Path(searchable[0]).read_text()
     text(content.replace("methods.ProSelfLC = {", "methods.Nobody = {"))
     with pytest.raises(SystemExit, match="Unknown method 'Nobody'"):
         search.main([str(tmp_path / "recipe.toml")])
