@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from benchmarks import _data, _methods, _networks
-from keras_noisy import noise, training
+from keras_noisy import analysis, callbacks, noise, training
 from keras_noisy._data import arrays
 from keras_noisy._data.predictions import in_pieces
 from keras_noisy._data.run_folder import InUseError, RunFolder
@@ -235,7 +235,27 @@ class Run:
             )
         if stage.relabels:
             watch.append(_LabelAccuracy(watch[-1], self.labels.clean))
-        return watch
+        return [*watch, *self._dynamics(stage)]
+
+    def _dynamics(self, stage):
+        """Return what records the dynamics that the recipe asks for."""
+        wanted = dict(self.recipe.dynamics or {})
+        # Of wrappers around the network and outputs that are no class there are none.
+        method = self.method
+        if not (wanted and stage.is_own) or method.model or method.extra_outputs:
+            return []
+        ratio = wanted.pop("critical_sample_ratio", None)
+        dynamics = callbacks.LearningDynamics(
+            self.data.x_train,
+            self.labels.noisy,
+            self.labels.clean,
+            batch_size=PREDICT_BATCH_SIZE,
+            from_logits=True,
+            **wanted,
+        )
+        if ratio is None:
+            return [dynamics]
+        return [dynamics, _CriticalSampleRatio(self.data.x_test, dynamics.every, ratio)]
 
     def _restore(self, model, index):
         """Bring a fresh model to where the run stands."""
@@ -406,6 +426,34 @@ class _TestAccuracy(keras.callbacks.Callback):
         # Without deep abstention's last output.
         logits = np.concatenate(list(parts))[:, : self.data.num_classes]
         return float(np.mean(logits.argmax(axis=1) == y))
+
+
+class _CriticalSampleRatio(keras.callbacks.Callback):
+    """Logs the critical sample ratio of test images, NaN where it is not measured.
+
+    Args:
+        x: Images, of which the first `num_examples` count.
+        every: Measured in every so many epochs, and in the last one.
+        arguments: `num_examples`, `radius` as a share of the range of a pixel, and
+            others of `analysis.critical_sample_ratio`.
+    """
+
+    def __init__(self, x, every, arguments):
+        super().__init__()
+        arguments = dict(arguments)
+        self.x = x[: arguments.pop("num_examples", None)].astype("float32")
+        self.every = every
+        radius = 255 * arguments.pop("radius")
+        self.arguments = {"bounds": (0.0, 255.0), "radius": radius, **arguments}
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["critical_sample_ratio"] = float("nan")
+        if epoch % self.every == 0 or epoch + 1 == self.params["epochs"]:
+            # Without the input layer, which takes whole numbers only.
+            network = self.model.layers[-1]
+            logs["critical_sample_ratio"] = analysis.critical_sample_ratio(
+                lambda x: network(x, training=False), self.x, **self.arguments
+            )
 
 
 class _StopAfter(keras.callbacks.Callback):

@@ -10,6 +10,11 @@ file of `keras.datasets`:
     python benchmarks/instance_dependent_noise.py
     python benchmarks/instance_dependent_noise.py --npz mnist.npz --seeds 0
 
+With `--published` it says how far its labels are those that the authors published:
+
+    python benchmarks/instance_dependent_noise.py --npz mnist.npz --seeds 0 1
+        --published idn_labels.npz:mnist_idn_20 idn_labels.npz:mnist_idn_40
+
 A run that was interrupted continues when the same command is given again.
 """
 
@@ -167,6 +172,74 @@ def run(arguments, seed):
     files.write_json(folder / f"{name}.json", result)
 
 
+def compare_with_published(arguments):
+    """Print how far labels of Algorithm 1 overlap with published ones of their rates.
+
+    Per published file and seed: the share of its wrong labels that are wrong here too,
+    beside the rate, which is what chance gives; of those the share with the same class;
+    and the same of two seeds of ours.
+    """
+    x, clean, _ = load_mnist(arguments.npz)
+    published = {}
+    for source in arguments.published:
+        path, _, key = source.partition(":")
+        with np.load(path) as archive:
+            published[key] = archive[key].astype("int64")
+    soft = {}
+    for seed in arguments.seeds:
+        _, soft[seed] = training.generate_instance_dependent_noise(
+            build_mnist_model,
+            x,
+            clean,
+            rate=0.0,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch,
+            storage=os.path.join(arguments.storage, f"published-{seed}"),
+            seed=seed,
+            from_logits=True,
+            return_mean_predictions=True,
+            predict_batch_size=1000,
+            verbose=2,
+        )
+    print(
+        "| labels | beside | wrong labels that are wrong there too | by chance | of "
+        "these with the same class | all labels that agree |\n|---|---|---|---|---|---|"
+    )
+    for key, labels in published.items():
+        rate = float(np.mean(labels != clean))
+        ours = {
+            f"ours, seed {seed}": noise.instance_dependent(mean, clean, rate).noisy
+            for seed, mean in soft.items()
+        }
+        names = list(ours)
+        pairs = [(f"`{key}`", labels, name, ours[name]) for name in names]
+        pairs += [(names[0], ours[names[0]], name, ours[name]) for name in names[1:]]
+        for first, a, second, b in pairs:
+            both, same, agree = overlap(a, b, clean)
+            print(
+                f"| {first} ({rate:.0%}) | {second} | {both:.1%} | {rate:.0%} | "
+                f"{same:.1%} | {agree:.1%} |"
+            )
+    machine = f"{os.cpu_count()}-core {platform.machine()} CPU"
+    versions = f"Keras {keras.__version__} ({keras.backend.backend()})"
+    print(
+        f"\n{arguments.epochs} epochs, batch {arguments.batch}, {machine}, {versions}."
+    )
+
+
+def overlap(first, second, clean):
+    """Return how far two sets of noisy labels of the same examples overlap.
+
+    Returns:
+        The share of the wrong labels of `first` that are wrong in `second` too, of
+        these the share with the same class, and the share of all labels that agree.
+    """
+    wrong = first != clean
+    both = wrong & (second != clean)
+    same = float(np.mean(first[both] == second[both])) if both.any() else float("nan")
+    return float(both.sum() / wrong.sum()), same, float(np.mean(first == second))
+
+
 def print_table(folder):
     """Print the means over seeds."""
     groups = {}
@@ -209,6 +282,7 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--storage", default="runs/instance_dependent_noise")
     parser.add_argument("--out", default=OUT)
+    parser.add_argument("--published", nargs="+", metavar="FILE:KEY", default=[])
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
@@ -220,6 +294,11 @@ def main():
 
         tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
         tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    if arguments.published:
+        if not arguments.npz:
+            parser.error("--published needs --npz: the labels are of MNIST")
+        compare_with_published(arguments)
+        return
     for seed in arguments.seeds:
         run(arguments, seed)
 

@@ -34,11 +34,11 @@ from keras_noisy.noise import NoisyLabels
 RUNS = "runs.jsonl"
 
 
-def parse_arguments(arguments=None):
+def parse_arguments(arguments=None, module="run", description=__doc__):
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.run",
-        description=__doc__.splitlines()[0],
+        prog=f"python -m benchmarks.{module}",
+        description=description.splitlines()[0],
         epilog="Without --noise, --rate and --method: the whole table.",
     )
     add = parser.add_argument
@@ -186,7 +186,9 @@ class Session:
             )
         self.devices = _devices.Devices(args.devices, args.threads)
         self.data = _data.load(recipe.data, args.source, args.out / "data")
-        _check_batches(self.data, recipe.training.batch_size, args.devices)
+        # What noisy labels are made for; a search trains on a part of it.
+        self.whole = self.data
+        check_batches(self.data, recipe.training.batch_size, args.devices)
         self.files = _data.LabelFiles(args.labels, self.data, args.label_order)
         self.path = args.out / RUNS
         args.out.mkdir(parents=True, exist_ok=True)
@@ -217,10 +219,18 @@ class Session:
             return "nothing else was asked for"
         if self.recipe.training.iterations:
             return "its last epoch is shorter"
+        if self.recipe.dynamics:
+            return "the dynamics of its training are recorded"
         # JAX only, which is not there on other backends.
         from benchmarks import _on_device
 
         return _on_device.why_not(cell.method, self.data)
+
+    def run_all(self, cells):
+        """Train all of some cells that are not done, and say what became of each."""
+        headings = [f"[{n}/{len(cells)}] {cell}" for n, cell in enumerate(cells, 1)]
+        for some in self.groups(cells):
+            self.run([cells[i] for i in some], [headings[i] for i in some])
 
     def run(self, cells, headings):
         """Train those of some cells that are not done, as one program if several.
@@ -229,7 +239,7 @@ class Session:
             cells: One of `groups`.
             headings: What is printed before what became of each.
         """
-        plans = [self._plan(cell) for cell in cells]
+        plans = [self.plan(cell) for cell in cells]
         with contextlib.ExitStack() as claims:
             free = [
                 claims.enter_context(_training.claim(plan.folder)) for plan in plans
@@ -251,9 +261,10 @@ class Session:
         # Models and traces of the past only cost memory.
         keras.backend.clear_session()
 
-    def _plan(self, cell):
-        source, labels = self._find_labels(cell)
-        settings = self._settings(cell, labels)
+    def plan(self, cell):
+        """Return what a run of a cell needs."""
+        source, labels = self.find_labels(cell)
+        settings = self.settings_of(cell, labels)
         digest = _records.digest(settings)
         folder = self._folder(cell, digest)
         return Plan(cell, source, labels, settings, digest, folder)
@@ -263,7 +274,7 @@ class Session:
         # Here, because `clear_session` after the runs before has reset it.
         keras.config.set_dtype_policy(self.args.precision)
         _devices.reset_peak_memory()
-        runs = [self._make_run(plan) for plan in plans]
+        runs = [self.make_run(plan) for plan in plans]
         folders = [plan.folder for plan in plans]
         if self._why_by_fit(plans[0].cell):
             results = [run.train() for run in runs]
@@ -282,7 +293,8 @@ class Session:
         for folder in folders:
             _training.remove(folder)
 
-    def _make_run(self, plan):
+    def make_run(self, plan):
+        """Return the training of a plan."""
         return _training.Run(
             self.recipe,
             plan.cell.method,
@@ -333,7 +345,7 @@ class Session:
             "command": self.command,
         }
 
-    def _find_labels(self, cell):
+    def find_labels(self, cell):
         """Return where the noisy labels are from, in words, and the labels."""
         entry = self.recipe.noise[cell.noise]
         is_made_once = entry["kind"] == "instance_dependent"
@@ -344,25 +356,28 @@ class Session:
 
     def _make_labels(self, cell, entry):
         if entry["kind"] != "instance_dependent":
-            labels = _data.corrupt(entry, cell.rate, self.data, cell.seed)
+            labels = _data.corrupt(entry, cell.rate, self.whole, cell.seed)
             return "drawn with the run's seed", labels
         found = self.files.find(cell.rate)
         if found is not None:
             return found
-        name = f"{self.recipe.name}-{self.data.digest}".replace("/", "-")
+        name = f"{self.recipe.name}-{self.whole.digest}".replace("/", "-")
         labels = _training.instance_dependent_labels(
             self.recipe,
             cell.rate,
-            self.data,
+            self.whole,
             self.args.out / "noise" / name,
             self.devices,
         )
         return f"made by Algorithm 1, seed {_data.GENERATION_SEED}", labels
 
-    def _settings(self, cell, labels):
+    def settings_of(self, cell, labels):
         """Return all that the numbers of a run depend on."""
         method = dataclasses.asdict(cell.method)
+        # Of recipes without it nothing has changed.
+        dynamics = {"dynamics": self.recipe.dynamics} if self.recipe.dynamics else {}
         return {
+            **dynamics,
             "recipe": self.recipe.name,
             "data": {**self.recipe.data, "digest": self.data.digest},
             "network": self.recipe.network,
@@ -391,7 +406,7 @@ class Session:
         return self.args.out / "state" / self.recipe.name / f"{plain}-{digest}"
 
 
-def _check_batches(data, batch_size, num_devices):
+def check_batches(data, batch_size, num_devices):
     """Raise if a batch of training or prediction does not divide among devices."""
     predicted = _training.PREDICT_BATCH_SIZE
     sizes = [batch_size, len(data.y_train) % batch_size]
@@ -457,9 +472,9 @@ def print_plan(recipe, cells, args):
     print(f"{len(cells)} runs of {length}; nothing was trained")
 
 
-def _command(arguments):
+def command_of(arguments, module="run"):
     """Return what somebody else would type for the same runs."""
-    command = shlex.join(["python", "-m", "benchmarks.run", *arguments])
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *arguments])
     is_default = _devices.BACKEND == "tensorflow"
     return command if is_default else f"KERAS_BACKEND={_devices.BACKEND} {command}"
 
@@ -475,10 +490,8 @@ def main(arguments=None):
         cells = select(recipe, args)
         if args.dry_run:
             return print_plan(recipe, cells, args)
-        session = Session(recipe, args, _command(arguments))
-        headings = [f"[{n}/{len(cells)}] {cell}" for n, cell in enumerate(cells, 1)]
-        for some in session.groups(cells):
-            session.run([cells[i] for i in some], [headings[i] for i in some])
+        session = Session(recipe, args, command_of(arguments))
+        session.run_all(cells)
     except (ValueError, OSError) as error:
         # The command line's or a file's fault: the message says what to mend.
         raise SystemExit(f"error: {error}") from None

@@ -26,6 +26,8 @@ ROUNDS = (
     "it ends with, as percent whose largest class is right and as the mean distance "
     "of Eq. 9 from the truth over the wrong labels."
 )
+# What runs of one table may differ in.
+_OF_ROW = ("method", "noise", "seed")
 
 
 def main(arguments=None):
@@ -71,7 +73,53 @@ def render(records):
     groups = collections.defaultdict(list)
     for record in _unique(records):
         groups[_group_of(record)].append(record)
-    return "\n".join(_section(group) for group in groups.values())
+    sections = [_section(group) for group in groups.values()]
+    return "\n".join([*sections, *_means(groups.values())])
+
+
+def _means(groups):
+    """Yield the means over noises and rates, of recipes whose papers have them."""
+    together = collections.defaultdict(list)
+    for group in groups:
+        settings = {k: v for k, v in group[0]["settings"].items() if k not in _OF_ROW}
+        together[json.dumps(settings, sort_keys=True)] += group
+    for records in together.values():
+        recipe = _recipe_of(records[0]["recipe"])
+        if recipe and recipe.mean:
+            yield _mean_section(recipe, records)
+
+
+def _mean_section(recipe, records):
+    """Return the column "Mean": of the cells that a method has, if it has all."""
+    columns = [
+        (noise, rate)
+        for noise, entry in recipe.noise.items()
+        for rate in entry.get("rates", [None])
+    ]
+    cells = collections.defaultdict(lambda: collections.defaultdict(list))
+    for record in records:
+        cell = (record["noise"]["name"], record["noise"]["rate"])
+        cells[_row_of(record)[0]][cell].append(100 * record["last"])
+    lines = ["| method | mean | paper | difference |", "|---|---|---|---|"]
+    for method in (name for name in recipe.methods if name in cells):
+        found = [cells[method][column] for column in columns if cells[method][column]]
+        paper = recipe.mean["figures"].get(method)
+        row = ["", "" if paper is None else f"{paper:.2f}", ""]
+        if len(found) == len(columns):
+            ours = statistics.mean(map(statistics.mean, found))
+            row[0] = f"{ours:.2f}"
+            row[2] = "" if paper is None else f"{ours - paper:+.2f}"
+        else:
+            row[0] = f"({len(found)} of {len(columns)} cells)"
+        lines.append(f"| {method} | {' | '.join(row)} |")
+    return "\n\n".join(
+        [
+            f"# {recipe.title}: mean over noises and rates",
+            f"Means of the last epochs above. The paper's figures: "
+            f"{recipe.mean['source']}.",
+            "\n".join(lines) + "\n",
+        ]
+    )
 
 
 def _unique(records):
@@ -82,9 +130,7 @@ def _unique(records):
 def _group_of(record):
     """Return what the runs of one table have in common."""
     settings = {
-        key: value
-        for key, value in record["settings"].items()
-        if key not in ("method", "noise", "seed")
+        key: value for key, value in record["settings"].items() if key not in _OF_ROW
     }
     noise = record["noise"]
     source = _source_of(noise)

@@ -51,6 +51,8 @@ SoftLabels: TypeAlias = ArrayLike | Sequence[ArrayLike]
 Collect: TypeAlias = Literal["pass", "on_the_fly"]
 LossThreshold: TypeAlias = Literal["deviation", "beta_mixture"]
 RankBy: TypeAlias = Literal["margin", "correction", "self_confidence"]
+# What the weight of the prediction is made of, or the weight itself.
+SelfTrust: TypeAlias = Literal["both", "global", "local"] | float
 WarmStart: TypeAlias = Literal[False, "last", "best"]
 DType: TypeAlias = str | type | dict[str, Any] | keras.DTypePolicy | None
 

@@ -203,6 +203,7 @@ BY_ANNOTATION = {
     "Literal": "choice",
     "LossThreshold": "choice",
     "RankBy": "choice",
+    "SelfTrust": "choice",
     "int": "count",
     "float": "number",
     "str": "choice",
@@ -218,6 +219,7 @@ SPECIAL = {
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
     "losses.TargetModification: target": "model",
+    "losses.target_modification: progress": "number",
     "losses.target_modification: target": "model",
 }
 # An array of numbers is one for each class.
@@ -565,6 +567,7 @@ def cases():
                 "mnist_cnn": {"input_shape": (16, 16, 1)},
                 "resnet": {"depth": 8, "input_shape": (8, 8, 3)},
                 "resnet101": {"input_shape": (32, 32, 3), "weights": None},
+                "resnet18": {"input_shape": (8, 8, 3)},
                 "resnet44": {"input_shape": (8, 8, 3)},
                 "resnet50": {"input_shape": (32, 32, 3), "weights": None},
                 "wide_resnet": {

@@ -89,6 +89,10 @@ def uncertain(q, p):
     return (0.9 - e) * q + e * p + 0.06 * p.uniform() + 0.04 * p.argmax()
 
 
+def uncertain_in_time(q, p, progress):
+    return (1 - progress) * q + progress * uncertain(q, p)
+
+
 WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
 EXPONENTS = [0, -0.1, 1.1, NAN, INF, "0.7", None, True]
 FACTORS = [-0.1, NAN, INF, "1", None, True]
@@ -210,14 +214,21 @@ CLASSES = {
     ),
     "ProSelfLC": Case(
         "proselflc",
-        {"exp_base": 3.0, "transit_time_ratio": 0.1, "stop_target_gradient": True},
+        {
+            "exp_base": 3.0,
+            "transit_time_ratio": 0.1,
+            "trust": "global",
+            "stop_target_gradient": True,
+        },
         {
             "exp_base": [0, -1, NAN, INF, "8", None],
             "transit_time_ratio": WEIGHTS,
+            "trust": ["fixed", None, True, -0.1, 1.5, NAN],
             "stop_target_gradient": ["yes", 1, None],
         },
         function_arguments={
             "global_trust": 1 / (1 + math.exp(3.0 * 0.1)),
+            "trust": "global",
             "stop_target_gradient": True,
         },
         callbacks=lambda: [callbacks.GlobalTrust(total_iterations=4)],
@@ -256,6 +267,7 @@ FUNCTIONS = {
     "proselflc": {"global_trust": 0.7},
     "reverse_cross_entropy": {},
     "symmetric_cross_entropy": {"alpha": 0.4, "beta": 1.5},
+    "target_modification": {"target": uncertain_in_time, "progress": 0.75},
 }
 
 # Losses whose value jumps where a label is fitted exactly, because they divide by the
@@ -347,6 +359,7 @@ ELSEWHERE = {
     "models.mnist_cnn": "models/test_models.py",
     "models.resnet": "models/test_models.py",
     "models.resnet101": "models/test_models.py",
+    "models.resnet18": "models/test_models.py",
     "models.resnet44": "models/test_models.py",
     "models.resnet50": "models/test_models.py",
     "models.wide_resnet": "models/test_models.py",

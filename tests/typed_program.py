@@ -23,6 +23,10 @@ def half(q: Any, p: Any) -> Any:
     return 0.5 * q + p.local_trust() * p.uniform() - 0.1 * p.argmax()
 
 
+def in_time(q: Any, p: Any, progress: Any) -> Any:
+    return (1 - progress) * q + progress * p
+
+
 x: npt.NDArray[np.float32] = np.zeros((4, 2), "float32")
 y: npt.NDArray[np.int64] = np.array([0, 1, 2, 0])
 
@@ -40,6 +44,10 @@ pair = losses.ActivePassive(
     dtype="float32",
 )
 own = losses.TargetModification(target=half, name="half")
+timed = losses.TargetModification(target=in_time)
+alone = losses.ProSelfLC(trust="local", from_logits=True)
+losses.ProSelfLC(trust="fixed")  # type: ignore[arg-type]
+targets = alone.modified_targets(y, x)
 each = losses.equal_loss(y, x, epsilon=0.4)
 each = losses.proselflc([0], [[0.5, 0.5]], global_trust=losses.global_trust(0.3))
 losses.EqualLoss(epsilon="0.4")  # type: ignore[arg-type]

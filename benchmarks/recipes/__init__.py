@@ -177,6 +177,12 @@ class Recipe:
             they are of), `iterations` (of SEAL, as the paper states them), `figures`
             and `not_run` (of methods that the recipe does not train, such as those
             that the paper quotes), in percent for each rate.
+        mean: The paper's means over all noises and rates: `source`, and `figures` of
+            the methods.
+        dynamics: What is recorded of the training beside the accuracies, at the end of
+            epochs: arguments of `callbacks.LearningDynamics`, and for
+            `critical_sample_ratio` those of that function.
+        search: The values of hyperparameters that `benchmarks.search` tries; see there.
         paper: What the recipe follows.
         seeds: How many the paper has, or else three.
     """
@@ -189,6 +195,9 @@ class Recipe:
     noise: dict
     methods: dict
     expected: list = dataclasses.field(default_factory=list)
+    mean: dict | None = None
+    dynamics: dict | None = None
+    search: dict | None = None
     paper: str | None = None
     seeds: int = 3
 
@@ -267,7 +276,17 @@ def _recipe(name, content):
         _check_method(method)
     for table in recipe.expected:
         _check_expected(recipe, table)
+    for name in [*(recipe.mean or {}).get("figures", {}), *_searched(recipe)]:
+        if name not in recipe.methods:
+            raise UnknownNameError("method", name, recipe.methods)
     return recipe
+
+
+def _searched(recipe):
+    """Return the methods whose hyperparameters are searched."""
+    search = recipe.search or {}
+    shared = search.get("shared")
+    return [*search.get("methods", {}), *([shared["method"]] if shared else [])]
 
 
 def _with_companion(entry):

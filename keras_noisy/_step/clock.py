@@ -25,6 +25,7 @@ class Clock(state.State):
         total: Training steps planned, `Gamma`.
         epoch_length: Steps of the last whole epoch, 0 before it.
         is_fitting: Whether `fit` is between steps; the callback says so.
+        is_read: Whether any loss has asked for the time.
     """
 
     def __init__(self, name="global_trust"):
@@ -33,6 +34,7 @@ class Clock(state.State):
         self.total = self.add("total", dtype="int")
         self.epoch_length = self.add("epoch_length", dtype="int")
         self.is_fitting = False
+        self.is_read = False
         self._trusts = {}
 
     def progress(self, back=0):
@@ -48,18 +50,21 @@ class Clock(state.State):
         """Return iterations done and planned as integers."""
         return _to_int(self.iterations), _to_int(self.total)
 
-    def register(self, loss):
-        """Take note of a loss that reads this clock, for the logs."""
-        self._trusts[loss.exp_base, loss.transit_time_ratio] = loss.global_trust
+    def register(self, key=None, trust=None):
+        """Take note that a loss reads this clock, and of its trust for the logs.
+
+        Args:
+            key: The arguments that its global trust depends on, or None.
+            trust: Function from progress to global trust.
+        """
+        self.is_read = True
+        if key is not None:
+            self._trusts[key] = trust
 
     def forget_losses(self):
         """Drop the losses of an earlier `compile`."""
+        self.is_read = False
         self._trusts.clear()
-
-    @property
-    def is_read(self):
-        """Whether any loss has asked for the time."""
-        return bool(self._trusts)
 
     def end_step(self, step, y, y_pred):
         """Count one training step."""

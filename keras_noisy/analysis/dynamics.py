@@ -53,9 +53,12 @@ def semantic_correction(
 ) -> float:
     """Share of the corrupted examples whose prediction is the true label.
 
+    Of targets, such as those of `losses.ProSelfLC.modified_targets`, it is the share
+    whose semantic class, the largest entry, is the true label.
+
     Args:
         predictions: Probabilities or logits `(n, num_classes)`, or predicted
-            class ids `(n,)`.
+            class ids `(n,)`; or targets.
         noisy: Given labels, class ids `(n,)`.
         clean: True labels, class ids `(n,)`. An example is corrupted where the
             two differ; one with -1, whose label is not verified, is left out.

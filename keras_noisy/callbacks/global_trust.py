@@ -1,4 +1,4 @@
-"""The callback that runs ProSelfLC's clock."""
+"""The callback that runs the clock of ProSelfLC, and of targets that move in time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from keras_noisy.callbacks import _attached
 class GlobalTrust(_attached.Attached):
     """Tells `keras_noisy.losses.ProSelfLC` which training iteration it is in.
 
-    Add it to `fit` and nothing else. The first step of a run uses `t = 0` and
-    step `k` uses `t = k`, whatever Keras does around it: compiled steps,
+    And `keras_noisy.losses.TargetModification`, if its target has an argument
+    `progress`. Add it to `fit` and nothing else. The first step of a run uses `t = 0`
+    and step `k` uses `t = k`, whatever Keras does around it: compiled steps,
     `steps_per_execution`, validation (which takes no time), `initial_epoch`,
     `BackupAndRestore`, gradient accumulation, several replicas. A second `fit`
-    starts again at `initial_epoch`. Progress bar and `History` show
+    starts again at `initial_epoch`. With `ProSelfLC` progress bar and `History` show
     `global_trust`: in the bar that of the step just done, at the end of an epoch
     the one that the next step will use.
 
@@ -133,7 +134,8 @@ class GlobalTrust(_attached.Attached):
         if not self._time.is_read:
             warnings.warn(
                 "GlobalTrust: no loss of this model reads the clock. Compile the "
-                "model with `keras_noisy.losses.ProSelfLC`, or remove the callback.",
+                "model with `keras_noisy.losses.ProSelfLC`, or with a "
+                "`TargetModification`, or remove the callback.",
                 stacklevel=2,
             )
         if not self.model.stop_training:

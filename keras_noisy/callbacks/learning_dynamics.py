@@ -37,12 +37,18 @@ class LearningDynamics(_attached.Attached):
       minus it is the mean local trust `l`,
     - `loss_clean`, `loss_corrupted`: mean training loss with the given labels; NaN if
       the model has several losses or one that is defined on a batch,
-    - `trust_clean`, `trust_corrupted`: mean `e = g l`, in a `fit` with
-      `callbacks.GlobalTrust`.
+    - `target_correction`: share of corrupted examples whose target `q~` has the true
+      label for its semantic class, the largest entry, where the loss modifies targets
+      (`ProSelfLC`, `TargetModification`, `BootstrapSoft`, `BootstrapHard`,
+      `LabelSmoothing`, `ConfidencePenalty`),
+    - `trust_clean`, `trust_corrupted`: mean weight `e` of the prediction in the target,
+      `g l` with `callbacks.GlobalTrust` in the same `fit`, or what else `ProSelfLC`
+      is told that it is.
 
     Without them it logs `label_agreement`, the share of examples predicted as the
-    given label, and `entropy`, `given_loss` and `trust` over all examples. What is not
-    measured in an epoch, or is a mean over no example, is NaN.
+    given label, `target_agreement`, the share whose target has that class, and
+    `entropy`, `given_loss` and `trust` over all examples. What is not measured in an
+    epoch, or is a mean over no example, is NaN.
 
     The cost is one pass over `x` in each epoch that is measured, a fifth to a half of
     a training epoch; `num_examples` and `every` lower it. Predictions are not held:
@@ -234,35 +240,46 @@ class LearningDynamics(_attached.Attached):
             raise ValueError(self._length_message(f"{self._sums.seen} or more"))
         noisy = self.noisy_labels[rows]
         labels.check_range(_OWNER, "noisy_labels", noisy, p.shape[1])
-        losses = self._losses(noisy, p, logits)
         classes = p.argmax(axis=1)
         values = {
             "entropy": analysis.normalized_entropy(p),
             "label_agreement": classes == noisy,
-            **({} if losses is None else {"loss": losses}),
+            **self._of_loss(noisy, p, logits),
         }
+        target_classes = values.pop("target_class", None)
+        if target_classes is not None:
+            values["target_agreement"] = target_classes == noisy
         if self.clean_labels is None:
             self._sums.add("all", values, np.ones(len(noisy), bool))
             return
         clean = self.clean_labels[rows]
         labels.check_range(_OWNER, "clean_labels", clean, p.shape[1], unverified=True)
         values["semantic_correction"] = classes == clean
+        if target_classes is not None:
+            values["target_correction"] = target_classes == clean
         self._sums.add("clean", values, noisy == clean)
         self._sums.add("corrupted", values, labels.is_wrong(noisy, clean))
 
-    def _losses(self, noisy, p, logits):
-        """Return the training loss per example, or None where it has none."""
+    def _of_loss(self, noisy, p, logits):
+        """Return what the model's loss says of each example, as far as it can."""
         loss = self.model.loss
         loss = keras.losses.get(loss) if isinstance(loss, str) else loss
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
-            return None
+            return {}
         y_pred = p if logits is None else logits
         if outputs.takes_logits(loss) and logits is None:
             y_pred = outputs.logits(p, from_logits=False)
         targets = ops.convert_to_tensor(targets_for(loss, noisy, p.shape[1]))
-        each = ops.convert_to_numpy(function(targets, ops.convert_to_tensor(y_pred)))
-        return each if each.shape == noisy.shape else None
+        y_pred = ops.convert_to_tensor(y_pred)
+        found = {"loss": function(targets, y_pred)}
+        if hasattr(loss, "modified_targets"):
+            modified = loss.modified_targets(targets, y_pred)
+            found["target_class"] = ops.argmax(modified, axis=-1)
+        if hasattr(loss, "self_trust"):
+            found["trust"] = loss.self_trust(y_pred)
+        found = {name: ops.convert_to_numpy(each) for name, each in found.items()}
+        return {k: each for k, each in found.items() if each.shape == noisy.shape}
 
     def _with_truth(self, logs):
         mean = self._sums or _NoMeans()
@@ -270,22 +287,37 @@ class LearningDynamics(_attached.Attached):
             "wrong_label_fit": mean("corrupted", "label_agreement"),
             "semantic_correction": mean("corrupted", "semantic_correction"),
         }
+        if self._modifies_targets():
+            result["target_correction"] = mean("corrupted", "target_correction")
         for part in ("clean", "corrupted"):
             result[f"entropy_{part}"] = mean(part, "entropy")
         for part in ("clean", "corrupted"):
             result[f"loss_{part}"] = mean(part, "loss")
         for part in ("clean", "corrupted"):
-            result.update(_trust(f"trust_{part}", result[f"entropy_{part}"], logs))
+            result.update(self._trust(f"trust_{part}", mean, part, logs))
         return result
 
     def _without_truth(self, logs):
         mean = self._sums or _NoMeans()
-        result = {
-            "label_agreement": mean("all", "label_agreement"),
-            "entropy": mean("all", "entropy"),
-            "given_loss": mean("all", "loss"),
-        }
-        return {**result, **_trust("trust", result["entropy"], logs)}
+        result = {"label_agreement": mean("all", "label_agreement")}
+        if self._modifies_targets():
+            result["target_agreement"] = mean("all", "target_agreement")
+        result["entropy"] = mean("all", "entropy")
+        result["given_loss"] = mean("all", "loss")
+        return {**result, **self._trust("trust", mean, "all", logs)}
+
+    def _modifies_targets(self):
+        return hasattr(self.model.loss, "modified_targets")
+
+    def _trust(self, name, mean, part, logs):
+        """Return the mean weight `e` of the predictions under `name`, if there is one.
+
+        Of a loss within another one, or of several, `g l` with the clock's `g`.
+        """
+        if hasattr(self.model.loss, "self_trust"):
+            return {name: mean(part, "trust")}
+        g = logs.get("global_trust")
+        return {} if g is None else {name: float(g) * (1 - mean(part, "entropy"))}
 
 
 class _Sums:
@@ -312,9 +344,3 @@ class _NoMeans:
 
     def __call__(self, part, name):
         return _NAN
-
-
-def _trust(name, entropy, logs):
-    """Return the mean of `e = g l` under `name`, where `g` is logged."""
-    g = logs.get("global_trust")
-    return {} if g is None else {name: float(g) * (1 - entropy)}

@@ -10,7 +10,7 @@ import keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import at_least_zero
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _formula, _loss
+from keras_noisy.losses import _formula, _loss, _timed
 from keras_noisy.losses.asymmetric_exponential import AsymmetricExponential
 from keras_noisy.losses.asymmetric_generalized_cross_entropy import (
     AsymmetricGeneralizedCrossEntropy,
@@ -27,7 +27,8 @@ _MEND = "The paper uses 1, 1 on CIFAR-10."
 def _plain_loss(owner, argument, loss):
     """Return a loss that needs no callback, or raise."""
     base = _loss.NoisyLabelLoss
-    if isinstance(loss, base) and type(loss).call is base.call:
+    is_plain = isinstance(loss, base) and type(loss).call is base.call
+    if is_plain and not (isinstance(loss, _timed.TimedLoss) and loss.depends_on_time()):
         return loss
     expected = "a loss object of keras_noisy.losses that needs no callback"
     mend = "Pass for example losses.NormalizedCrossEntropy()."

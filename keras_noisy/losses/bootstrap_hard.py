@@ -54,15 +54,15 @@ def bootstrap_hard(
         Bootstrapping", 2015.
     """
     owner = "bootstrap_hard"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, _target(epsilon))
 
-    def target(q, p):
-        return (1 - epsilon) * q + epsilon * p.argmax()
 
-    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
+def _target(epsilon):
+    return lambda q, p: (1 - epsilon) * q + epsilon * p.argmax()
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BootstrapHard(_loss.EpsilonLoss):
+class BootstrapHard(_targets.WithTarget, _loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the predicted class.
 
     See `keras_noisy.losses.bootstrap_hard` for the formula and the label forms.
@@ -70,3 +70,6 @@ class BootstrapHard(_loss.EpsilonLoss):
 
     function = staticmethod(bootstrap_hard)
     presets = MappingProxyType({"paper": {"epsilon": 0.2}})
+
+    def _target(self):
+        return _target(self.epsilon)

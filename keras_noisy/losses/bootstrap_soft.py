@@ -55,15 +55,15 @@ def bootstrap_soft(
         Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "bootstrap_soft"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, _target(epsilon))
 
-    def target(q, p):
-        return (1 - epsilon) * q + epsilon * p
 
-    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
+def _target(epsilon):
+    return lambda q, p: (1 - epsilon) * q + epsilon * p
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class BootstrapSoft(_loss.EpsilonLoss):
+class BootstrapSoft(_targets.WithTarget, _loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the prediction.
 
     See `keras_noisy.losses.bootstrap_soft` for the formula and the label forms.
@@ -71,3 +71,6 @@ class BootstrapSoft(_loss.EpsilonLoss):
 
     function = staticmethod(bootstrap_soft)
     presets = MappingProxyType({"paper": {"epsilon": 0.05}})
+
+    def _target(self):
+        return _target(self.epsilon)

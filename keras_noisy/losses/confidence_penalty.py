@@ -48,18 +48,21 @@ def confidence_penalty(
         Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "confidence_penalty"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, _target(epsilon))
 
-    def target(q, p):
-        return (1 - epsilon) * q - epsilon * p
 
-    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
+def _target(epsilon):
+    return lambda q, p: (1 - epsilon) * q - epsilon * p
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ConfidencePenalty(_loss.EpsilonLoss):
+class ConfidencePenalty(_targets.WithTarget, _loss.EpsilonLoss):
     """Cross-entropy less a reward for the entropy of the prediction.
 
     See `keras_noisy.losses.confidence_penalty` for the formula and the label forms.
     """
 
     function = staticmethod(confidence_penalty)
+
+    def _target(self):
+        return _target(self.epsilon)

@@ -48,18 +48,21 @@ def label_smoothing(
         Wang et al., "ProSelfLC", CVPR 2021.
     """
     owner = "label_smoothing"
+    return _targets.per_example(owner, y_true, y_pred, from_logits, _target(epsilon))
 
-    def target(q, p):
-        return (1 - epsilon) * q + epsilon * p.uniform()
 
-    return _targets.per_example(owner, y_true, y_pred, from_logits, target)
+def _target(epsilon):
+    return lambda q, p: (1 - epsilon) * q + epsilon * p.uniform()
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class LabelSmoothing(_loss.EpsilonLoss):
+class LabelSmoothing(_targets.WithTarget, _loss.EpsilonLoss):
     """Cross-entropy to labels mixed with the uniform distribution.
 
     See `keras_noisy.losses.label_smoothing` for the formula and the label forms.
     """
 
     function = staticmethod(label_smoothing)
+
+    def _target(self):
+        return _target(self.epsilon)

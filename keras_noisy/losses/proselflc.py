@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
 from types import MappingProxyType
-from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.numbers import Interval
-from keras_noisy._step import clock as _step_clock
-from keras_noisy._typing import Self, Tensor, TensorLike
-from keras_noisy.losses import _loss, _prediction, _targets, _tensors
+from keras_noisy._checks.numbers import Interval, optional
+from keras_noisy._typing import SelfTrust, Tensor, TensorLike
+from keras_noisy.losses import _loss, _prediction, _targets, _tensors, _timed
+
+_KINDS = ("both", "global", "local")
+
+
+def _self_trust(owner, argument, value):
+    if isinstance(value, str) and value in _KINDS:
+        return value
+    range_ = _loss.WEIGHT
+    try:
+        return range_(owner, argument, value)
+    except (TypeError, ValueError) as error:
+        names = ", ".join(map(repr, _KINDS))
+        expected = f"one of {names}, or a number in {range_}"
+        text = errors.message(owner, argument, expected, value)
+        raise type(error)(text) from None
+
 
 # What the arguments of global trust may be.
 TRUST = MappingProxyType(
@@ -24,9 +35,6 @@ TRUST = MappingProxyType(
         "transit_time_ratio": _loss.WEIGHT,
     }
 )
-
-# Of the configuration; `_checkpoint.describe` leaves it out.
-_TIME = "saved_time"
 
 
 @_loss.arguments(**TRUST)
@@ -94,14 +102,16 @@ def local_trust(y_pred: TensorLike, *, from_logits: bool = False) -> Tensor:
 
 
 @_loss.arguments(
-    global_trust=_loss.unless_tensor(_loss.WEIGHT),
+    global_trust=_loss.unless_tensor(optional(_loss.WEIGHT)),
+    trust=_self_trust,
     stop_target_gradient=errors.check_bool,
 )
 def proselflc(
     y_true: TensorLike,
     y_pred: TensorLike,
     *,
-    global_trust: float | Tensor,
+    global_trust: float | Tensor | None = None,
+    trust: SelfTrust = "both",
     from_logits: bool = False,
     stop_target_gradient: bool = False,
 ) -> Tensor:
@@ -120,7 +130,11 @@ def proselflc(
             distributions `(..., num_classes)`.
         y_pred: Probabilities, or logits with `from_logits=True`, of shape
             `(..., num_classes)`.
-        global_trust: `g`, a scalar in [0, 1]: a number or a tensor.
+        global_trust: `g`, a scalar in [0, 1]: a number or a tensor. None where
+            `trust` does not use it.
+        trust: What `e` is: `"both"` for `g l(p)`, `"global"` for `g`, `"local"` for
+            `l(p)`, or a number in [0, 1], which is `bootstrap_soft` with that
+            `epsilon`.
         from_logits: Whether `y_pred` holds logits.
         stop_target_gradient: Whether the target as a whole is a constant. The
             paper's is not; one of the authors' two code bases stops it.
@@ -129,38 +143,71 @@ def proselflc(
         One loss per example, shape `y_pred.shape[:-1]`.
 
     Raises:
-        ValueError: If `global_trust` is a number outside [0, 1], shapes do not fit,
-            `y_true` holds ids out of range or rows that are no distributions (inside
-            compiled code: NaN for that example), or `y_pred` holds negative
-            probabilities.
+        ValueError: If `global_trust` is a number outside [0, 1], or missing where
+            `trust` needs it, or given where it does not; if `trust` is none of these,
+            shapes do not fit, `y_true` holds ids out of range or rows that are no
+            distributions (inside compiled code: NaN for that example), or `y_pred`
+            holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses
         >>> loss = losses.proselflc([1], [[0.25, 0.75]], global_trust=0.5)
         >>> round(float(loss[0]), 4)
         0.3136
+        >>> loss = losses.proselflc([1], [[0.25, 0.75]], trust="local")
+        >>> round(float(loss[0]), 4)
+        0.3395
 
     Reference:
         Wang et al., "ProSelfLC: Progressive Self Label Correction for Training
-        Robust Deep Neural Networks", CVPR 2021, Eq. 7.
+        Robust Deep Neural Networks", CVPR 2021, Eq. 7; Fig. 2 compares what `e` can
+        be made of.
     """
-    is_tensor = ops.is_tensor(global_trust)
-    if not is_tensor:
-        global_trust = _loss.WEIGHT("proselflc", "global_trust", global_trust)
-
-    def target(q, p):
-        trust = p.local_trust()
-        # A plain number keeps its digits; cast, it would pass through float32.
-        g = ops.cast(global_trust, trust.dtype) if is_tensor else global_trust
-        e = g * trust
-        return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
-
     owner = "proselflc"
+    global_trust = _check_global_trust(owner, global_trust, trust)
+    target = _target(global_trust, trust, stop_target_gradient)
     return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
+def _check_global_trust(owner, global_trust, trust):
+    """Return global trust, or raise unless it is there if and only if it is used."""
+    is_used = trust in ("both", "global")
+    if is_used != (global_trust is not None):
+        expected = "a number in [0, 1]" if is_used else "None"
+        mend = f"With trust={trust!r} it is {'needed' if is_used else 'not used'}."
+        raise ValueError(
+            errors.message(owner, "global_trust", expected, global_trust, mend)
+        )
+    if global_trust is None or ops.is_tensor(global_trust):
+        return global_trust
+    return _loss.WEIGHT(owner, "global_trust", global_trust)
+
+
+def _target(global_trust, trust, stop_target_gradient):
+    """Return the target of the loss as a function of labels and prediction."""
+
+    def target(q, p):
+        e = _epsilon(global_trust, trust, p)
+        return (1 - e) * q + e * (p.constant() if stop_target_gradient else p)
+
+    return target
+
+
+def _epsilon(global_trust, trust, p):
+    """Return the weight of the prediction, a scalar or a tensor `(...)`."""
+    if not isinstance(trust, str):
+        return trust
+    local = p.local_trust()
+    if trust == "local":
+        return local
+    # A plain number keeps its digits; cast, it would pass through float32.
+    if ops.is_tensor(global_trust):
+        global_trust = ops.cast(global_trust, local.dtype)
+    return global_trust if trust == "global" else global_trust * local
+
+
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class ProSelfLC(_loss.NoisyLabelLoss):
+class ProSelfLC(_targets.WithTarget, _timed.TimedLoss):
     """Cross-entropy to labels corrected as far as the network can be trusted.
 
     See `keras_noisy.losses.proselflc` for the formula and the label forms. Global
@@ -179,13 +226,17 @@ class ProSelfLC(_loss.NoisyLabelLoss):
             positive. The paper searches {8, 10, 12, 14, 16}.
         transit_time_ratio: Share of the training at which global trust is one
             half, in [0, 1].
+        trust: What the weight of the prediction is: `"both"`, global times local
+            trust, the method; `"global"` or `"local"`, one of the two alone; or a
+            number in [0, 1], which is `BootstrapSoft` with that `epsilon`. The last
+            two need no callback.
         stop_target_gradient: Whether the target is a constant for the gradient.
     """
 
     function = staticmethod(proselflc)
-    companion = "keras_noisy.callbacks.GlobalTrust"
     exp_base: float = 10.0
     transit_time_ratio: float = 0.5
+    trust: SelfTrust = "both"
     stop_target_gradient: bool = False
     checks = TRUST
     presets = MappingProxyType(
@@ -200,27 +251,6 @@ class ProSelfLC(_loss.NoisyLabelLoss):
         }
     )
 
-    # The iterations done and planned when the loss was saved.
-    _saved_time: tuple[int, ...] = (0, 0)
-    # Weak, and thereby out of sight of Keras's saving, which would write the clock
-    # under the loss instead of under the model that owns it.
-    _clock = None
-    _has_warned = False
-
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        clock = self._find_clock()
-        loss = proselflc(
-            y_true,
-            y_pred,
-            global_trust=self.global_trust(self._progress(clock)),
-            from_logits=self.from_logits,
-            stop_target_gradient=self.stop_target_gradient,
-        )
-        if clock is not None:
-            return loss
-        return _loss.when_differentiated(loss, self._warn_without_clock)
-
     def global_trust(self, progress: Tensor) -> Tensor:
         """Return `g` at `progress`, with the arguments of this loss."""
         return global_trust(
@@ -229,65 +259,42 @@ class ProSelfLC(_loss.NoisyLabelLoss):
             transit_time_ratio=self.transit_time_ratio,
         )
 
-    def _find_clock(self):
-        """Return the clock of the step that is running, else the last one seen."""
-        running = _step_clock.current()
-        if running is not None:
-            self._clock = weakref.ref(running)
-            running.register(self)
-            return running
-        return self._clock() if self._clock is not None else None
+    def self_trust(self, y_pred: TensorLike) -> Tensor:
+        """Return `e`, the weight of each prediction in the target, at this time.
 
-    def _progress(self, clock):
-        if clock is not None:
-            return clock.progress()
-        done, planned = self._saved_time
-        return done / planned if planned else 0.0
+        Args:
+            y_pred: Predictions `(..., num_classes)`, as the loss takes them.
 
-    def _warn_without_clock(self):
-        if self._has_warned:
-            return
-        self._has_warned = True
-        warnings.warn(
-            "ProSelfLC is being trained without its clock: time stays at iteration "
-            f"{self._saved_time[0]} and trust does not grow as training proceeds. Add "
-            f"`callbacks=[{self.companion}()]` to `fit`, or in a "
-            "loop of your own call `losses.proselflc(..., global_trust=...)`.",
-            stacklevel=2,
-        )
-
-    def _time(self):
-        """Return the iterations done and planned."""
-        clock = self._clock() if self._clock is not None else None
-        return self._saved_time if clock is None else clock.time()
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments, and the time once there is one.
-
-        Files of a whole model that end in `.h5` keep nothing else of a loss.
+        Returns:
+            `e` in [0, 1], shape `y_pred.shape[:-1]`.
         """
-        time = list(self._time())
-        return {**super().get_config(), **({_TIME: time} if any(time) else {})}
+        prediction = _prediction.read(type(self).__name__, y_pred, self.from_logits)
+        p = _targets.PredictionTarget(prediction)
+        e = _epsilon(self._global_trust_at(self.progress()), self.trust, p)
+        return e * ops.ones_like(p.local_trust())
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Return a loss from what `get_config` returned."""
-        arguments = {key: value for key, value in config.items() if key != _TIME}
-        loss = cls(**arguments)
-        done, planned = config.get(_TIME, (0, 0))
-        loss._saved_time = tuple(
-            errors.check_count(cls.__name__, _TIME, number, low=0)
-            for number in (done, planned)
+    def _target(self):
+        g = self._global_trust_at(self.progress())
+        return _target(g, self.trust, stop_target_gradient=True)
+
+    def _at(self, progress, y_true, y_pred, from_logits):
+        return proselflc(
+            y_true,
+            y_pred,
+            global_trust=self._global_trust_at(progress),
+            trust=self.trust,
+            from_logits=from_logits,
+            stop_target_gradient=self.stop_target_gradient,
         )
-        return loss
 
-    def save_own_variables(self, store: Any) -> None:
-        """Save the time, so that a loaded model evaluates to the same loss."""
-        store["iterations"], store["total"] = self._time()
+    def _global_trust_at(self, progress):
+        return self.global_trust(progress) if self.depends_on_time() else None
 
-    def load_own_variables(self, store: Any) -> None:
-        """Restore the time; a file that has none leaves it as it is."""
-        if "iterations" in store.keys() and "total" in store.keys():  # noqa: SIM118
-            self._saved_time = tuple(
-                int(np.asarray(store[key])) for key in ("iterations", "total")
-            )
+    def depends_on_time(self) -> bool:
+        """Whether this loss changes as the training proceeds."""
+        return self.trust in ("both", "global")
+
+    def _logged_trust(self):
+        if not self.depends_on_time():
+            return ()
+        return (self.exp_base, self.transit_time_ratio), self.global_trust

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import keras
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.numbers import at_least_zero, optional
 from keras_noisy._typing import Tensor, TensorLike
-from keras_noisy.losses import _loss, _targets
+from keras_noisy.losses import _loss, _targets, _timed
 
 
 def _function(owner, argument, value):
@@ -19,14 +22,34 @@ def _function(owner, argument, value):
     raise TypeError(errors.message(owner, argument, expected, value, mend))
 
 
+def _takes_progress(target):
+    """Whether a function of a user has an argument `progress`."""
+    try:
+        return "progress" in inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return False  # Some of C have no signature.
+
+
+def _bound(owner, target, progress):
+    """Return `target` as a function of `q` and `p` alone, or raise."""
+    takes = _takes_progress(target)
+    if takes != (progress is not None):
+        expected = "a number or a tensor, `t / Gamma`" if takes else "None"
+        mend = f"`target` has {'an' if takes else 'no'} argument `progress`."
+        raise ValueError(errors.message(owner, "progress", expected, progress, mend))
+    return functools.partial(target, progress=progress) if takes else target
+
+
 @_loss.arguments(
     target=_function,
+    progress=_loss.unless_tensor(optional(at_least_zero())),
 )
 def target_modification(
     y_true: TensorLike,
     y_pred: TensorLike,
     *,
     target: _targets.TargetFunction,
+    progress: float | Tensor | None = None,
     from_logits: bool = False,
 ) -> Tensor:
     """Cross-entropy to a target made from labels and predictions.
@@ -48,7 +71,10 @@ def target_modification(
             distributions `(..., num_classes)`.
         y_pred: Probabilities, or logits with `from_logits=True`, of shape
             `(..., num_classes)`.
-        target: Function of `q` and `p` that returns the target.
+        target: Function of `q` and `p` that returns the target. If it has an argument
+            `progress` too, it gets that by name.
+        progress: Share of the training that is done, 0 or more, a number or a scalar
+            tensor, for such a function; else None.
         from_logits: Whether `y_pred` holds logits.
 
     Returns:
@@ -56,9 +82,10 @@ def target_modification(
 
     Raises:
         TypeError: If `target` is not callable.
-        ValueError: If shapes do not fit, `y_true` holds ids out of range or rows that
-            are no distributions (inside compiled code: NaN for that example), or
-            `y_pred` holds negative probabilities.
+        ValueError: If `progress` is negative, missing where `target` takes it or
+            given where it does not; if shapes do not fit, `y_true` holds ids out of
+            range or rows that are no distributions (inside compiled code: NaN for that
+            example), or `y_pred` holds negative probabilities.
 
     Example:
         >>> from keras_noisy import losses
@@ -76,11 +103,12 @@ def target_modification(
         itself is written so.
     """
     owner = "target_modification"
+    target = _bound(owner, target, progress)
     return _targets.per_example(owner, y_true, y_pred, from_logits, target)
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class TargetModification(_loss.NoisyLabelLoss):
+class TargetModification(_targets.WithTarget, _timed.TimedLoss):
     """Cross-entropy to a target made from labels and predictions.
 
     See `keras_noisy.losses.target_modification` for what `target` may do. To save a
@@ -91,10 +119,41 @@ class TargetModification(_loss.NoisyLabelLoss):
             return 0.9 * q + 0.1 * p.uniform()
 
         loss = TargetModification(target=smoothed, from_logits=True)
+
+    A function with an argument `progress` follows the training time, `t / Gamma` in
+    [0, 1], which `keras_noisy.callbacks.GlobalTrust` counts for it in `fit`, as for
+    `ProSelfLC`:
+
+        def corrected(q, p, progress):
+            e = global_trust(progress, exp_base=12.0) * p.local_trust()
+            return (1 - e) * q + e * p
+
+    Args:
+        target: Function of `q` and `p`, and of `progress` if it likes.
     """
 
     function = staticmethod(target_modification)
     target: _targets.TargetFunction
+
+    def _target(self):
+        progress = self._used(self.progress())
+        return _bound(type(self).__name__, self.target, progress)
+
+    def _at(self, progress, y_true, y_pred, from_logits):
+        return target_modification(
+            y_true,
+            y_pred,
+            target=self.target,
+            progress=self._used(progress),
+            from_logits=from_logits,
+        )
+
+    def _used(self, progress):
+        return progress if self.depends_on_time() else None
+
+    def depends_on_time(self) -> bool:
+        """Whether this loss changes as the training proceeds."""
+        return _takes_progress(self.target)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments, the function by its registered name."""

@@ -106,6 +106,62 @@ def resnet44(
     return _resnet("resnet44", 44, num_classes, input_shape, normalize, weight_decay)
 
 
+def resnet18(
+    num_classes: int,
+    *,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    normalize: Normalize = None,
+    weight_decay: float = 0.0,
+) -> keras.Model:
+    """Return ResNet-18 as it is used on CIFAR, seventeen times as wide as `resnet44`.
+
+    A 3 x 3 convolution of stride 1 without pooling, then four groups of two blocks of
+    two 3 x 3 convolutions with 64, 128, 256 and 512 filters; the first block of all but
+    the first group halves height and width, and a 1 x 1 convolution its shortcut. Batch
+    normalisation follows each convolution.
+
+    Note:
+        Equal Loss shows its Fig. 1 with a ResNet-18 and does not say which. This is
+        the one of the field's code for CIFAR: that of He et al. for ImageNet begins
+        with a stride of 4, which leaves little of an image of 32 x 32.
+
+    Args:
+        num_classes: Number of outputs.
+        input_shape: `(height, width, channels)`.
+        normalize: See `models.resnet`.
+        weight_decay: See `models.resnet`.
+
+    Returns:
+        An uncompiled `keras.Model` from images `(batch, *input_shape)` to logits
+        `(batch, num_classes)`, float32.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument has a wrong value.
+
+    Reference:
+        He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+    owner = "resnet18"
+    inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)
+    x = _build.relu(_build.batch_norm(_build.conv(x, 64)))
+    for filters in (64, 128, 256, 512):
+        for block in range(2):
+            strides = 2 if block == 0 and filters > 64 else 1
+            x = _projected_block(x, filters, strides)
+    x = _build.global_average(x)
+    return _build.finish(owner, inputs, x, num_classes, weight_decay)
+
+
+def _projected_block(x, filters, strides):
+    """Return a block whose shortcut is a convolution where the shape changes."""
+    y = _build.relu(_build.batch_norm(_build.conv(x, filters, strides=strides)))
+    y = _build.batch_norm(_build.conv(y, filters))
+    if strides > 1:
+        x = _build.batch_norm(_build.conv(x, filters, 1, strides))
+    return _build.relu(x + y)
+
+
 def _resnet(owner, depth, num_classes, input_shape, normalize, weight_decay):
     number = as_integer(depth)
     if number is None or not 8 <= number <= _build.MOST_LAYERS or number % 6 != 2:

@@ -8,6 +8,7 @@ from keras_noisy import noise
 from keras_noisy._checks.errors import check_bool
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import Interval
+from keras_noisy._data import arrays
 from keras_noisy._typing import (
     ArrayLike,
     BuildModel,
@@ -126,7 +127,8 @@ def generate_instance_dependent_noise(
     """
     owner = "generate_instance_dependent_noise"
     rate = Interval(0, 1)(owner, "rate", rate)
-    labels = check_labels(owner, "labels", labels)
+    size = arrays.length(owner, "x", x) if arrays.is_arrays(x) else None
+    labels = check_labels(owner, "labels", labels, size=size)
     check_bool(owner, "return_mean_predictions", return_mean_predictions)
     evolution = SelfEvolution(
         build_model,

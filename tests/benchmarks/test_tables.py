@@ -103,6 +103,28 @@ def test_one_seed_has_no_spread_and_a_missing_one_is_told():
     assert text.index("| CE |") < text.index("| GCE |")
 
 
+def test_mean_over_noises_and_rates():
+    """Equal Loss has seven cells; a mean over fewer would be another one."""
+    noises = [("symmetric", r) for r in (0.2, 0.4, 0.6, 0.8)]
+    noises += [("asymmetric", r) for r in (0.2, 0.3, 0.4)]
+    records = [
+        record(
+            f"{method} {index}",
+            recipe="equal_loss/table1_cifar10",
+            method=method,
+            noise={**RECORD["noise"], "name": name, "rate": rate},
+            last=0.5 + 0.01 * index,
+        )
+        for method, cells in (("CE", noises), ("EL", noises[:3]))
+        for index, (name, rate) in enumerate(cells)
+    ]
+    text = tables.render(records)
+    assert text.count("mean over noises and rates") == 1
+    assert "| CE | 53.00 | 73.01 | -20.01 |" in text
+    assert "| EL | (3 of 7 cells) | 80.86 |  |" in text
+    assert "mean over" not in tables.render([record("a")])
+
+
 def test_the_same_run_counts_once():
     text = tables.render([record("a", last=0.70), record("a", last=0.70)])
     assert row(text, "CE")[0] == "70.0 (88.0)"

@@ -268,6 +268,54 @@ def test_trust_per_subset():
         assert history[f"trust_{part}"][1] == pytest.approx(g * (1 - h), rel=1e-6)
 
 
+@pytest.mark.parametrize("trust", ["both", "global", "local", 0.6])
+def test_trust_is_that_of_the_loss(trust):
+    model = build_model()
+    model.compile("sgd", losses.ProSelfLC(trust=trust))
+    watch = [callbacks.LearningDynamics(X, NOISY, CLEAN), callbacks.GlobalTrust()]
+    logs = {name: each[-1] for name, each in fit(model, *watch, epochs=2).items()}
+    for part in ("clean", "corrupted"):
+        g, local = logs.get("global_trust"), 1 - logs[f"entropy_{part}"]
+        expected = {
+            "both": g and g * local,
+            "global": g,
+            "local": local,
+            0.6: 0.6,
+        }
+        assert logs[f"trust_{part}"] == pytest.approx(expected[trust], rel=1e-5)
+
+
+def test_semantic_class_of_targets():
+    """By hand: a prediction takes the target over where `e p > (1 - e) + e p_y`."""
+    model = build_model()
+    model.compile("sgd", losses.BootstrapSoft(epsilon=0.7))
+    logs = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    p = model.predict(X, verbose=0)
+    targets = 0.7 * p + 0.3 * np.eye(p.shape[1])[NOISY]
+    wrong = NOISY != CLEAN
+    expected = (targets.argmax(axis=1) == CLEAN)[wrong].mean()
+    assert logs["target_correction"][0] == pytest.approx(expected)
+    assert expected == analysis.semantic_correction(targets, NOISY, CLEAN)
+    logs = fit(model, callbacks.LearningDynamics(X, NOISY))
+    p = model.predict(X, verbose=0)
+    targets = 0.7 * p + 0.3 * np.eye(p.shape[1])[NOISY]
+    expected = (targets.argmax(axis=1) == NOISY).mean()
+    assert logs["target_agreement"][0] == pytest.approx(expected)
+
+
+def test_a_target_that_is_the_prediction_has_its_class():
+    model = build_model()
+    model.compile("sgd", losses.ProSelfLC(trust=1.0))
+    logs = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    assert logs["target_correction"] == logs["semantic_correction"]
+    model.compile("sgd", losses.LabelSmoothing(epsilon=0.5))
+    logs = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    assert logs["target_correction"] == [0]
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    logs = fit(model, callbacks.LearningDynamics(X, NOISY, CLEAN))
+    assert "target_correction" not in logs
+
+
 def test_without_clean_labels():
     model = build_model()
     history = fit(model, callbacks.LearningDynamics(X, NOISY))

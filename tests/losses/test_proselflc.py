@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import losses
+from keras_noisy import callbacks, losses
 
 from . import reference as ref
 
@@ -246,3 +246,96 @@ def test_trust_of_a_sequence():
         2,
         16,
     )
+
+
+# --- what trust is made of: Fig. 2
+
+G = 0.7
+
+
+def weights(kind, g=G):
+    """`e` per example, from the definition."""
+    local = trust(1.0)
+    return {
+        "both": g * local,
+        "global": np.full_like(local, g),
+        "local": local,
+        0.5: np.full_like(local, 0.5),
+    }[kind]
+
+
+def target_of(kind, q=ref.ONE_HOT, g=G):
+    e = weights(kind, g)[:, None]
+    return (1 - e) * q + e * ref.softmax(ref.LOGITS)
+
+
+KINDS = ["both", "global", "local", 0.5]
+
+
+@pytest.mark.parametrize("q", [ref.ONE_HOT, ref.SOFT], ids=["hard", "soft"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_trust_is_made_of(kind, q):
+    g = G if kind in ("both", "global") else None
+    arguments = dict(global_trust=g, trust=kind, from_logits=True)
+    loss = losses.proselflc(q, ref.tensor(ref.LOGITS), **arguments)
+    ref.assert_close(loss, ref.cross_entropy(target_of(kind, q), ref.LOGITS))
+    actual = ref.gradient(lambda z: losses.proselflc(q, z, **arguments), ref.LOGITS)
+    e = weights(kind)[:, None]
+    expected = (1 - e) * (ref.softmax(ref.LOGITS) - q)
+    ref.assert_close(actual, expected + e * ref.entropy_gradient(ref.LOGITS))
+
+
+def test_fixed_trust_is_soft_bootstrapping():
+    fixed = losses.ProSelfLC(trust=0.3, from_logits=True, reduction=None)
+    other = losses.BootstrapSoft(epsilon=0.3, from_logits=True, reduction=None)
+    np.testing.assert_array_equal(
+        ref.to_numpy(fixed(ref.IDS, ref.LOGITS)),
+        ref.to_numpy(other(ref.IDS, ref.LOGITS)),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_class_says_its_trust_and_its_targets(kind):
+    loss = losses.ProSelfLC(
+        exp_base=8, transit_time_ratio=0.25, trust=kind, from_logits=True
+    )
+    g = 1 / (1 + math.exp(2))
+    ref.assert_close(loss.self_trust(ref.LOGITS), weights(kind, g))
+    targets = loss.modified_targets(ref.IDS, ref.LOGITS)
+    ref.assert_close(targets, target_of(kind, g=g))
+    again = losses.ProSelfLC.from_config(loss.get_config())
+    assert again.trust == kind
+
+
+@pytest.mark.parametrize("kind", ["local", 0.5])
+def test_trust_without_time_needs_no_clock(kind):
+    def model():
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+        model.compile("sgd", losses.ProSelfLC(trust=kind, from_logits=True))
+        return model
+
+    model().fit(ref.LOGITS, ref.IDS, verbose=0)
+    # And has nothing against one, so that variants may share a program.
+    logs = model().fit(
+        ref.LOGITS, ref.IDS, verbose=0, callbacks=[callbacks.GlobalTrust()]
+    )
+    assert "global_trust" not in logs.history
+
+
+def test_global_trust_is_there_where_it_is_used():
+    p = [[0.25, 0.75]]
+    with pytest.raises(
+        ValueError, match=r"proselflc: `global_trust` must be a number in \[0, 1\]"
+    ):
+        losses.proselflc([1], p)
+    with pytest.raises(ValueError, match=r"`global_trust` must be None.*not used"):
+        losses.proselflc([1], p, global_trust=0.5, trust="local")
+
+
+@pytest.mark.parametrize("value", ["fixed", "", None, True, 1.5, -0.1, math.nan])
+def test_bad_kind_of_trust(value):
+    pattern = "`trust` must be one of 'both', 'global', 'local', or a number in"
+    with pytest.raises((ValueError, TypeError), match=f"proselflc: {pattern}"):
+        losses.proselflc([1], [[0.25, 0.75]], trust=value)
+    with pytest.raises((ValueError, TypeError), match=f"ProSelfLC: {pattern}"):
+        losses.ProSelfLC(trust=value)

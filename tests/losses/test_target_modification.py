@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_noisy import losses
+from keras_noisy import callbacks, losses
 
 from . import reference as ref
 
@@ -122,3 +122,102 @@ def test_a_lambda_trains_but_is_not_saved():
     assert float(loss(ref.IDS, ref.LOGITS)) == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match=r"`target` must be a registered function"):
         loss.get_config()
+
+
+# --- targets that follow the training time
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def corrected_in_time(q, p, progress):
+    e = losses.global_trust(progress, exp_base=8.0) * p.local_trust()
+    return (1 - e) * q + e * p
+
+
+def train(loss, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    model.compile(keras.optimizers.SGD(0.5), loss, **kwargs)
+    clock = callbacks.GlobalTrust()
+    arguments = dict(batch_size=4, epochs=3, verbose=0, callbacks=[clock])
+    model.fit(ref.LOGITS, ref.IDS, **arguments)
+    return model
+
+
+def test_a_target_in_time_trains_as_proselflc():
+    own = losses.TargetModification(target=corrected_in_time, from_logits=True)
+    found = train(own).get_weights()
+    loss = losses.ProSelfLC(exp_base=8.0, from_logits=True)
+    for actual, expected in zip(found, train(loss).get_weights(), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)
+    still = losses.TargetModification(target=corrected, from_logits=True)
+    assert np.abs(found[0] - train(still).get_weights()[0]).max() > 1e-3
+
+
+def test_time_is_saved_with_the_model(tmp_path):
+    model = train(losses.TargetModification(target=corrected_in_time, from_logits=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.loss.get_config()["saved_time"] == [12, 12]
+    expected = model.evaluate(ref.LOGITS, ref.IDS, verbose=0)
+    actual = loaded.evaluate(ref.LOGITS, ref.IDS, verbose=0)
+    assert actual == pytest.approx(expected, rel=1e-6)
+
+
+def test_progress_of_the_function():
+    loss = losses.target_modification(
+        ref.IDS,
+        ref.LOGITS,
+        target=corrected_in_time,
+        progress=0.75,
+        from_logits=True,
+    )
+    e = (TRUST / (1 + np.exp(-2)))[:, None]
+    expected = ref.cross_entropy((1 - e) * ref.ONE_HOT + e * P, ref.LOGITS)
+    ref.assert_close(loss, expected)
+
+
+def test_an_argument_of_another_name_is_left_alone():
+    target = lambda q, p, e=0.5: (1 - e) * q + e * p  # noqa: E731
+    ref.assert_close(
+        loss_of(target), ref.cross_entropy((ref.ONE_HOT + P) / 2, ref.LOGITS)
+    )
+
+
+def test_progress_is_there_where_it_is_used():
+    with pytest.raises(ValueError, match="`target` has an argument `progress`"):
+        loss_of(corrected_in_time)
+    with pytest.raises(ValueError, match="`progress` must be None"):
+        losses.target_modification(ref.IDS, P, target=corrected, progress=0.5)
+    with pytest.raises(ValueError, match="target_modification: `progress` must be"):
+        losses.target_modification(ref.IDS, P, target=corrected_in_time, progress=-1)
+
+
+def test_a_target_in_time_warns_without_its_clock():
+    loss = losses.TargetModification(target=corrected_in_time, from_logits=True)
+    with pytest.warns(UserWarning, match="TargetModification is being trained without"):
+        ref.gradient(lambda z: loss(ref.IDS, z), ref.LOGITS)
+
+
+# --- the target itself
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_modified_targets(name):
+    target, expected = TARGETS[name]
+    loss = losses.TargetModification(target=target, from_logits=True)
+    ref.assert_close(loss.modified_targets(ref.IDS, ref.LOGITS), expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        (losses.LabelSmoothing, UNIFORM),
+        (losses.ConfidencePenalty, -P),
+        (losses.BootstrapSoft, P),
+        (losses.BootstrapHard, ref.one_hot_argmax(ref.LOGITS)),
+    ],
+)
+def test_modified_targets_of_the_fixed_forms(loss, target):
+    loss = loss(epsilon=0.3, from_logits=True)
+    expected = 0.7 * ref.ONE_HOT + 0.3 * target
+    ref.assert_close(loss.modified_targets(ref.IDS, ref.LOGITS), expected)

@@ -11,6 +11,7 @@ from keras_noisy.models import (
     eight_layer_cnn,
     mnist_cnn,
     resnet,
+    resnet18,
     resnet44,
     resnet50,
     resnet101,
@@ -25,6 +26,7 @@ SMALL = {
     "mnist_cnn": (mnist_cnn, (28, 28, 1)),
     "eight_layer_cnn": (eight_layer_cnn, (8, 8, 3)),
     "resnet": (lambda n, **kwargs: resnet(8, n, **kwargs), (8, 8, 3)),
+    "resnet18": (resnet18, (8, 8, 3)),
     "wide_resnet": (
         lambda n, **kwargs: wide_resnet(10, 1, n, dropout=0.3, **kwargs),
         (8, 8, 3),
@@ -95,6 +97,11 @@ def test_eight_layer_cnn_has_the_parameters_of_its_layers():
 )
 def test_resnet_has_the_parameters_of_the_paper(depth, expected):
     assert count(resnet, depth, 10) == expected
+
+
+def test_resnet18_has_the_parameters_of_the_network_for_cifar():
+    assert count(resnet18, 10) == 11_173_962
+    assert count(resnet18, 100) == 11_173_962 + 90 * 513
 
 
 def test_resnet44_has_the_parameters_of_the_paper():
