@@ -1,11 +1,20 @@
-"""What all tests share: seeds, and what only TensorFlow can run."""
+"""What all tests share: seeds, who runs what, and what compiled code costs."""
 
+import collections
 import importlib.util
+import os
+import pathlib
+import tempfile
+import zlib
 
 import keras
 import pytest
 
 BACKEND = keras.backend.backend()
+BACKENDS = ("tensorflow", "jax", "torch")
+# Where every case is a training or several, and what it varies is Python's or NumPy's
+# more than the backend's.
+DEALT = ("_data", "benchmarks", "callbacks", "datasets", "models", "training")
 
 
 def pytest_addoption(parser):
@@ -13,12 +22,21 @@ def pytest_addoption(parser):
     parser.addoption(
         "--full",
         action="store_true",
-        help="run the notebooks with all of their epochs, as a reader would",
+        help="run every case on this backend, with XLA's default optimisation, and "
+        "the notebooks with all of their epochs, as a reader would",
     )
 
 
+def pytest_report_header(config):
+    """Say which part of the cases this is."""
+    if not config.getoption("full"):
+        return f"dear cases dealt out among {', '.join(BACKENDS)}: --full runs all"
+
+
 def pytest_configure(config):
-    """Give TensorFlow two logical CPUs, before anything initialises it."""
+    """Set up the backend, before anything initialises it."""
+    if BACKEND == "jax" and not config.getoption("full"):
+        compile_at_little_cost(config)
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
@@ -30,7 +48,62 @@ def pytest_configure(config):
         tf.config.threading.set_inter_op_parallelism_threads(8)
 
 
-def pytest_collection_modifyitems(items):
+def compile_at_little_cost(config):
+    """Let JAX compile a program once a session, with few of LLVM's passes.
+
+    Nearly all time of the tests is compilation, of the same few models again and again.
+    XLA's own passes, which reorder and fuse, are those of every user.
+    """
+    import jax
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+    folder = tempfile.TemporaryDirectory(prefix="jax-programs-")
+    config.add_cleanup(folder.cleanup)
+    # Not in the environment: a process that a test kills may leave half a file.
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave out what another backend runs, and skip what cannot run here."""
+    if not config.getoption("full"):
+        others = set(dealt_to_others(items))
+        config.hook.pytest_deselected(items=[i for i in items if i in others])
+        items[:] = [item for item in items if item not in others]
+    skip_what_cannot_run(items)
+
+
+def dealt_to_others(items):
+    """Return the cases of dear tests that another backend runs.
+
+    Every test runs on every backend. Where it has three cases or more, each runs on one
+    of them, by a hash of its name, so that no argument goes with a backend.
+    """
+    here = pathlib.Path(__file__).parent
+    cases = collections.defaultdict(list)
+    for item in items:
+        is_dear = item.path.relative_to(here).parts[0] in DEALT
+        # Those that run in one place only are nobody else's.
+        bound = ("skipif", "tensorflow_only", "tf_data")
+        if is_dear and not any(map(item.get_closest_marker, bound)):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for name, found in cases.items():
+        if len(found) < len(BACKENDS):
+            continue
+        found.sort(key=lambda item: _hash(item.nodeid))
+        for number, item in enumerate(found, start=_hash(name)):
+            if BACKENDS[number % len(BACKENDS)] != BACKEND:
+                yield item
+
+
+def _hash(text):
+    return zlib.crc32(text.encode())
+
+
+def skip_what_cannot_run(items):
     """Skip what this backend cannot run, or what needs a package that is not here."""
     reasons = {}
     if BACKEND != "tensorflow":

@@ -92,6 +92,46 @@ def gradient(function, x):
     return to_numpy(result)
 
 
+def with_gradient(function, compile=False):
+    """Return a function of labels and logits: the losses, and their sum's gradient.
+
+    Args:
+        function: The loss, of labels and logits.
+        compile: Whether by XLA, both in one program; never on torch.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        def both(labels, logits):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                loss = function(labels, logits)
+                total = ops.sum(loss)
+            return loss, tape.gradient(total, logits)
+
+        return compiled(both) if compile else both
+    if BACKEND == "jax":
+        import jax
+
+        def total(logits, labels):
+            loss = function(labels, logits)
+            return ops.sum(loss), loss
+
+        def both(labels, logits):
+            gradient, loss = jax.grad(total, has_aux=True)(logits, labels)
+            return loss, gradient
+
+        return compiled(both) if compile else both
+
+    def both(labels, logits):
+        logits = logits.detach().requires_grad_(True)
+        loss = function(labels, logits)
+        ops.sum(loss).backward()
+        return loss.detach(), logits.grad
+
+    return both
+
+
 def compiled(function):
     """Return `function` compiled by XLA; by its tracer only with torch."""
     if BACKEND == "tensorflow":

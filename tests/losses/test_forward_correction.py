@@ -1,5 +1,7 @@
 """Forward correction: `-log (T' p)_y`."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -143,21 +145,26 @@ modes = [False] if ref.BACKEND == "torch" else [False, True]
 compiled_or_not = pytest.mark.parametrize("compiled", modes)
 
 
-def function_of(way, compiled=False):
-    """Return the loss as a function of labels and logits.
-
-    Args:
-        way: Name of a matrix, or a matrix.
-        compiled: Whether by XLA.
-    """
-    matrix = WAYS[way] if isinstance(way, str) else way
+def function_of(way):
+    """Return the loss by the matrix of this name, as a function of labels and logits."""
+    matrix = matrix_of(way)
 
     def function(y, z):
         return losses.forward_correction(
             y, z, transition_matrix=matrix, from_logits=True
         )
 
-    return ref.compiled(function) if compiled else function
+    return function
+
+
+def matrix_of(way):
+    return COUNTED if way == "counted" else WAYS[way]
+
+
+@functools.cache
+def with_gradient(way, compiled):
+    """As `function_of` with the gradient; one program for all data of a shape."""
+    return ref.with_gradient(function_of(way), compile=compiled)
 
 
 def exact_gradient(matrix, q, z):
@@ -172,40 +179,47 @@ def exact_gradient(matrix, q, z):
     return ref.softmax(z) * total - (shares * q[:, None, :]).sum(axis=-1)
 
 
-def check(function, labels, q, way, dtype="float32"):
+def check(way, compiled, labels, q, dtype="float32"):
     labels = ref.tensor(labels, None if labels is IDS else dtype)
-    loss = function(labels, ref.tensor(LOGITS, dtype))
+    loss, actual = with_gradient(way, compiled)(labels, ref.tensor(LOGITS, dtype))
     ref.assert_close(loss, oracle(WAYS[way])(q, LOGITS), dtype)
-    actual = ref.gradient(lambda z: function(labels, z), LOGITS.astype(dtype))
     expected = ref.numerical_gradient(lambda z: oracle(WAYS[way])(q, z), LOGITS)
     ref.assert_close(actual, expected, dtype)
 
 
-@compiled_or_not
-@pytest.mark.parametrize("dtype", ref.FLOATS)
-@every_way
+# Compiled in float64 once: what a float changes, it changes in both.
+FLOATS_AND_MODES = [(dtype, False) for dtype in ref.FLOATS] + [
+    ("float32", mode) for mode in modes[1:]
+]
+
+
+@pytest.mark.parametrize(
+    ("way", "dtype", "compiled"),
+    [(way, *each) for way in WAYS for each in FLOATS_AND_MODES]
+    + [("dense", ref.FLOATS[-1], modes[-1])],
+)
 def test_one_hot_labels_are_class_ids(way, dtype, compiled):
-    function = function_of(way, compiled)
-    check(function, IDS, ONE_HOT, way, dtype)
-    check(function, ONE_HOT, ONE_HOT, way, dtype)
+    check(way, compiled, IDS, ONE_HOT, dtype)
+    check(way, compiled, ONE_HOT, ONE_HOT, dtype)
 
 
 @compiled_or_not
 @pytest.mark.parametrize("labels", [SOFT, MIXED], ids=["soft", "mixed"])
 @every_way
 def test_distributions_stay_distributions(way, labels, compiled):
-    check(function_of(way, compiled), labels, labels, way)
+    check(way, compiled, labels, labels)
 
 
 @pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
 @pytest.mark.parametrize("labels", ALMOST)
 def test_weights_that_are_not_one_hot(labels, way):
-    check(function_of(way, modes[-1]), ALMOST[labels], ALMOST[labels], way)
+    check(way, modes[-1], ALMOST[labels], ALMOST[labels])
 
 
 def test_labels_of_nan_are_not_one_hot():
     labels = np.where(np.arange(len(LOGITS))[:, None] == 3, np.nan, ONE_HOT)
-    loss = function_of("dense", compiled=True)(ref.tensor(labels), ref.tensor(LOGITS))
+    labels = ref.tensor(labels, "float32")
+    loss = ref.compiled(function_of("dense"))(labels, ref.tensor(LOGITS))
     np.testing.assert_array_equal(
         np.isnan(ref.to_numpy(loss)), np.arange(len(LOGITS)) == 3
     )
@@ -213,8 +227,7 @@ def test_labels_of_nan_are_not_one_hot():
 
 @pytest.mark.parametrize("way", ["dense", "pair flip", "one zero"])
 def test_one_hot_labels_with_more_dimensions(way):
-    function = function_of(way, compiled=True)
-    loss = function(
+    loss = ref.compiled(function_of(way))(
         ref.tensor(ONE_HOT.reshape(3, 2, 2, CLASSES)),
         ref.tensor(LOGITS.reshape(3, 2, 2, CLASSES)),
     )
@@ -232,15 +245,15 @@ def test_far_logits(way, labels, compiled):
     )
     far = far + LOGITS / 8
     q = ONE_HOT if labels is IDS else labels
-    labels = ref.tensor(labels)
-    function = function_of(way, compiled)
-    ref.assert_close(function(labels, ref.tensor(far)), oracle(WAYS[way])(q, far))
-    gradient = ref.gradient(lambda z: function(labels, z), far)
+    labels, z = ref.tensor(labels), ref.tensor(far)
+    loss, gradient = with_gradient(way, compiled)(labels, z)
+    ref.assert_close(loss, oracle(WAYS[way])(q, far))
     ref.assert_close(gradient, exact_gradient(WAYS[way], q, far))
 
 
-def check_masked(function, matrix, labels, q, logits):
+def check_masked(way, compiled, labels, q, logits):
     """Infinite where a label has no source that is not masked."""
+    matrix = matrix_of(way)
     rng = np.random.default_rng(0)
     is_masked = rng.random(logits.shape) < 0.7
     is_masked[np.arange(len(logits)), rng.integers(0, logits.shape[1], len(q))] = False
@@ -248,9 +261,8 @@ def check_masked(function, matrix, labels, q, logits):
     expected = np.asarray(oracle(matrix)(q, far), "float64")
     is_finite = np.all((~is_masked @ matrix > 0) | (q == 0), axis=1)
     z = np.where(is_masked, -np.inf, logits).astype("float32")
-    loss = function(ref.tensor(labels), ref.tensor(z))
+    loss, actual = with_gradient(way, compiled)(ref.tensor(labels), ref.tensor(z))
     ref.assert_close(loss, np.where(is_finite, expected, np.inf))
-    actual = ref.gradient(lambda z: function(ref.tensor(labels), z), z)
     expected = exact_gradient(matrix, q, far)
     ref.assert_close(actual, np.where(is_finite[:, None], expected, 0))
 
@@ -260,7 +272,7 @@ def check_masked(function, matrix, labels, q, logits):
 @every_way
 def test_masked_classes(way, labels, compiled):
     q = ONE_HOT if labels is IDS else labels
-    check_masked(function_of(way, compiled), WAYS[way], labels, q, LOGITS)
+    check_masked(way, compiled, labels, q, LOGITS)
 
 
 @pytest.mark.skipif(ref.BACKEND != "jax", reason="JAX's own transformation")
@@ -392,19 +404,16 @@ MANY_LOGITS = {
 }
 
 
-@compiled_or_not
-@pytest.mark.parametrize("dtype", ref.FLOATS)
+@pytest.mark.parametrize(("dtype", "compiled"), FLOATS_AND_MODES)
 @pytest.mark.parametrize("logits", MANY_LOGITS)
 @pytest.mark.parametrize("labels", ["ids", *MANY_LABELS])
 def test_counted_matrix(labels, logits, dtype, compiled):
     given = MANY_LABELS.get(labels, MANY_IDS)
     q = MANY_LABELS.get(labels, MANY_ONE_HOT)
     logits = MANY_LOGITS[logits].astype("float32")
-    function = function_of(COUNTED, compiled)
     y = ref.tensor(given, None if labels == "ids" else dtype)
-    loss = function(y, ref.tensor(logits, dtype))
+    loss, actual = with_gradient("counted", compiled)(y, ref.tensor(logits, dtype))
     ref.assert_close(loss, oracle(COUNTED)(q, logits), dtype)
-    actual = ref.gradient(lambda z: function(y, z), logits.astype(dtype))
     ref.assert_close(actual, exact_gradient(COUNTED, q, logits), dtype)
 
 
@@ -414,22 +423,20 @@ def test_masked_classes_of_a_counted_matrix(labels, compiled):
     q = MANY_LABELS.get(labels, MANY_ONE_HOT)
     given = MANY_IDS if labels == "ids" else q
     logits = MANY_LOGITS["near"].astype("float32")
-    check_masked(function_of(COUNTED, compiled), COUNTED, given, q, logits)
+    check_masked("counted", compiled, given, q, logits)
 
 
 @compiled_or_not
 def test_sums_out_of_reach_are_bounded(compiled):
     """They count as the largest that they can be, and pull at no logit."""
     logits = np.tile(-100 * np.arange(MANY, dtype="float32"), (12, 1))
-    function = function_of(COUNTED, compiled)
     labels = np.zeros((12, MANY), "float32")
     # The sources of the last class are far below those that the anchors reach.
     labels[:, [0, -1]] = 0.5
-    y = ref.tensor(labels)
-    loss = ref.to_numpy(function(y, ref.tensor(logits)))
+    y, z = ref.tensor(labels), ref.tensor(logits)
+    loss, gradient = map(ref.to_numpy, with_gradient("counted", compiled)(y, z))
     assert np.all(loss > 0.5 * 200)
     assert np.all(loss <= oracle(COUNTED)(labels, logits) * (1 + 1e-6))
-    gradient = ref.gradient(lambda z: function(y, z), logits)
     assert np.all(np.isfinite(gradient))
 
 
