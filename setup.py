@@ -79,10 +79,11 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_noisy", "keras_noisy.*"]),
-    package_data={"keras_noisy": ["py.typed"]},
+    package_data={"keras_noisy": ["py.typed", "analysis/templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         "filelock>=3.24.3",
+        "jinja2>=3.1",
         "keras>=3.12",
         "numpy>=1.26",
         "typing-extensions>=4.6; python_version < '3.11'",
