@@ -120,5 +120,7 @@ verdict: bool = test.rejects(0.01)
 curve = analysis.gradient_density(equal_loss, y, x)
 analysis.plot_losses({"Equal Loss": equal_loss}).savefig("losses.png")
 path: object = analysis.write_report("report.html", y, suspects=suspects)
+analysis.write_report("report.html", y, suspects=suspects, texts=["a"], names=[1])
+analysis.write_report("report.html", y, suspects=suspects, findings=3)  # type: ignore[arg-type]
 analysis.plot_suspects(x, suspects, class_names=3)  # type: ignore[arg-type]
 analysis.find_suspects(y, soft_label=x)  # type: ignore[call-arg]

@@ -1,11 +1,8 @@
 """What a report shows of each example: a name, a text, and columns of a table."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,7 +51,7 @@ def columns(owner, argument, table, size):
     }
 
 
-def shown(value: Any) -> str:
+def shown(value):
     """Return any value as text that a UTF-8 file can hold; what is missing is empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -62,7 +59,7 @@ def shown(value: Any) -> str:
     return str(text).encode("utf-8", "replace").decode()
 
 
-def sortable(value: Any) -> Any:
+def sortable(value):
     """Return a number that JSON can hold as one, and everything else as text."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -76,7 +73,7 @@ def sortable(value: Any) -> Any:
     return shown(value)
 
 
-def length_of_texts(texts, positions) -> int:
+def length_of_texts(texts, positions):
     """Return at how many characters texts are cut, so that all of them fit."""
     lengths = np.array([len(shown(texts[i])) for i in positions], np.int64)
     for length in _LENGTHS:
@@ -85,7 +82,7 @@ def length_of_texts(texts, positions) -> int:
     return _LENGTHS[-1]
 
 
-def cut(text: str, length: int) -> str:
+def cut(text, length):
     """Return a text, or as much of it as is shown, with a mark."""
     return text if len(text) <= length else text[:length] + "…"
 
@@ -190,7 +187,7 @@ class Examples:
     def row(self, i, length):
         """Return the entries of a row; a text has at most `length` characters."""
         position = int(self._suspects.sample_id[i])
-        row: list[Any] = [position]
+        row = [position]
         if self._names is not None:
             row.append(shown(self._names[position]))
         row.append(int(self._suspects.given_label[i]))
@@ -219,7 +216,7 @@ class Examples:
             min(room, _MOST_BYTES_OF_ROWS),
             room,
         )
-        pictures: list[str] = []
+        pictures = []
         if self._pictures is not None:
             positions = self._suspects.sample_id[: len(rows)]
             pictures, room = _as_many_as_fit(

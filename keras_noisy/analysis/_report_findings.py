@@ -1,16 +1,12 @@
 """What a report says before it shows examples: sentences, classes, confusions."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 MOST_CLASSES = 20
 MOST_PAIRS = 30
 
 
-def of_rate(rate: Any) -> list[str]:
+def of_rate(rate):
     """Return sentences about an estimate of how many labels are wrong."""
     has_interval = rate.low is not None and rate.high is not None
     if rate.estimate is not None:
@@ -27,7 +23,7 @@ def of_rate(rate: Any) -> list[str]:
     return [*sentences, str(explanation)] if explanation else sentences
 
 
-def of_suspects(suspects, num_labels) -> str:
+def of_suspects(suspects, num_labels):
     """Return the sentence with the number of suspects."""
     count = int(suspects.is_suspect.sum())
     share = f" ({count / num_labels:.1%})" if num_labels else ""
@@ -38,7 +34,7 @@ def of_suspects(suspects, num_labels) -> str:
     )
 
 
-def of_truth(labels, truth, suspects) -> str:
+def of_truth(labels, truth, suspects):
     """Return a sentence that compares with the true labels."""
     wrong = labels != truth
     result = suspects.precision_and_recall(wrong)
@@ -51,7 +47,7 @@ def of_truth(labels, truth, suspects) -> str:
     )
 
 
-def pairs(suspects) -> list[tuple[int, int, int]]:
+def pairs(suspects):
     """Return `(given, proposed, count)` of the suspects, the most frequent first.
 
     Suspects of a source that proposes no other label are in none.
@@ -63,7 +59,7 @@ def pairs(suspects) -> list[tuple[int, int, int]]:
     return [(*found[:, i].tolist(), int(counts[i])) for i in order]
 
 
-def classes(labels, suspects, found, names, per_class) -> dict[str, Any]:
+def classes(labels, suspects, found, names, per_class):
     """Return the rows of the table of classes, those with most suspects first.
 
     Args:
@@ -78,7 +74,7 @@ def classes(labels, suspects, found, names, per_class) -> dict[str, Any]:
         suspects.given_label[suspects.is_suspect], minlength=len(sizes)
     )
     order = [k for k in np.argsort(-counts, kind="stable").tolist() if sizes[k]]
-    most: dict[int, tuple[int, int]] = {}
+    most = {}
     for given, proposed, count in found:
         most.setdefault(given, (proposed, count))
     rows = []
@@ -107,7 +103,7 @@ def classes(labels, suspects, found, names, per_class) -> dict[str, Any]:
     }
 
 
-def of_classes(table, found, names) -> list[str]:
+def of_classes(table, found, names):
     """Return sentences that name the classes with most suspects."""
     if table["worst"] is None:
         return []
@@ -125,7 +121,7 @@ def of_classes(table, found, names) -> list[str]:
     return sentences
 
 
-def matrix(found, names) -> dict[str, Any] | None:
+def matrix(found, names):
     """Return the matrix of given and proposed labels, or None where classes are many.
 
     A cell has the two class ids, the count and its shade, 0 to 5.

@@ -1,7 +1,5 @@
 """Small pictures of examples, as the addresses that a page of one file can hold."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os

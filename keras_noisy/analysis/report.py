@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -208,7 +208,7 @@ def _sentences(findings):
     return [_report_examples.shown(each) for each in findings]
 
 
-def _class_name(class_names, highest) -> Callable[[int], str]:
+def _class_name(class_names, highest):
     """Return a function from class ids to names."""
     if class_names is None:
         return str
