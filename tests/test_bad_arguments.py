@@ -534,6 +534,16 @@ def cases():
             "double_checkpoint": True,
             "delete_checkpoint": True,
         },
+        "callbacks.LabelWave": {"x": X, "batch_size": 2, "window": 2, "patience": 1},
+        "callbacks.SmoothedEarlyStopping": {
+            "monitor": "val_loss",
+            "window": 2,
+            "min_delta": 0.1,
+            "patience": 1,
+            "mode": "min",
+            "baseline": 0.5,
+            "start_from_epoch": 1,
+        },
         "callbacks.DimensionalitySchedule": {
             "x": X,
             "warmup_epochs": 1,

@@ -71,6 +71,9 @@ dynamics = callbacks.LearningDynamics(x, result.noisy, result.clean, every=2)
 callbacks.GlobalTrust(total_iterations="100")  # type: ignore[arg-type]
 schedule = callbacks.DimensionalitySchedule(x, warmup_epochs=5)
 turning_epoch: int | None = schedule.turning_epoch
+wave = callbacks.LabelWave(x, window=3)
+stopping = callbacks.SmoothedEarlyStopping("val_loss", mode="min")
+callbacks.SmoothedEarlyStopping(mode="up")  # type: ignore[arg-type]
 callbacks.SEAL(x, batch_size=0.5)  # type: ignore[arg-type]
 evolution = training.SelfEvolution(build_model, rounds=2, warm_start="best")
 evolution = evolution.fit(x, y, epochs=3, callbacks=lambda round: [clock])
