@@ -534,7 +534,13 @@ def cases():
             "double_checkpoint": True,
             "delete_checkpoint": True,
         },
-        "callbacks.LabelWave": {"x": X, "batch_size": 2, "window": 2, "patience": 1},
+        "callbacks.LabelWave": {
+            "x": X,
+            "batch_size": 2,
+            "window": 2,
+            "patience": 1,
+            "restore_best_weights": True,
+        },
         "callbacks.SmoothedEarlyStopping": {
             "monitor": "val_loss",
             "window": 2,
@@ -542,6 +548,7 @@ def cases():
             "patience": 1,
             "mode": "min",
             "baseline": 0.5,
+            "restore_best_weights": True,
             "start_from_epoch": 1,
         },
         "callbacks.DimensionalitySchedule": {

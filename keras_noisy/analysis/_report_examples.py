@@ -16,7 +16,7 @@ _MOST_COLUMNS = 20
 _MOST_BYTES_OF_ROWS = 12_000_000
 # Texts are cut at the first of these lengths with which all of them fit.
 _LENGTHS = (5000, 2000, 1000, 500, 200, 100)
-_MOST_CHARACTERS = 5_000_000
+_MOST_CHARACTERS = 3_000_000
 
 
 def per_example(owner, argument, values, size):

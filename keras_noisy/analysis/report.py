@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import json
@@ -188,7 +189,7 @@ def _the_suspects(suspects, count):
     """Return those held for wrong, at most `count`."""
     rows = np.flatnonzero(suspects.is_suspect)[:count]
     fields = {name: getattr(suspects, name)[rows] for name in COLUMNS}
-    return Suspects(**fields, source=suspects.source)
+    return dataclasses.replace(suspects, **fields)
 
 
 def _check_rate(rate):
