@@ -23,6 +23,7 @@ from keras_noisy.analysis.local_intrinsic_dimensionality import (
     local_intrinsic_dimensionality,
 )
 from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, propose_checks
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
     plot_label_distance,
@@ -41,6 +42,7 @@ __all__ = [
     "Calibration",
     "ClassConditionalTest",
     "GradientDensity",
+    "NoiseRate",
     "Suspects",
     "beta_mixture",
     "calibration",
@@ -54,6 +56,7 @@ __all__ = [
     "label_distance",
     "local_intrinsic_dimensionality",
     "neighbor_votes",
+    "noise_rate",
     "normalized_entropy",
     "plot_gradient_density",
     "plot_label_distance",
@@ -63,6 +66,7 @@ __all__ = [
     "plot_softmax_trajectories",
     "plot_suspects",
     "plot_transition_matrix",
+    "propose_checks",
     "semantic_correction",
     "write_report",
     "wrong_label_fit",
