@@ -13,9 +13,11 @@ from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray, NeighborMetric
 from keras_noisy.analysis import _units
 
-# Numbers of neighbours that are tried.
-CANDIDATES = (5, 10, 20, 50, 100)
-_METRICS = ("cosine", "euclidean")
+# Numbers of neighbours that are tried, and votes shared as all labels are that each of
+# them is drawn to.
+CANDIDATES = (5, 10, 20, 50, 100, 200)
+_PSEUDO_VOTES = 4
+METRICS = ("cosine", "euclidean")
 _QUERIES = 512
 _POINTS = 1 << 16
 
@@ -40,9 +42,10 @@ def neighbor_votes(
             read in parts.
         labels: Given labels, class ids `(n,)`; -1 where there is none. Such examples
             receive votes and cast none.
-        num_neighbors: How many neighbours vote. By default that of 5, 10, 20, 50 and
-            100 whose majority agrees most often with the given label of the example,
-            which is not among the voters; of equal ones the largest.
+        num_neighbors: How many neighbours vote. By default the largest of 5, 10, 20,
+            50, 100 and 200 whose votes, with four more that are shared as all labels
+            are, make the given labels as likely as those of the best number do, up to
+            a standard error.
         metric: `"cosine"`, of the angle between rows, or `"euclidean"`, where columns
             are comparable: standardise them first.
         num_classes: Number of classes; by default the largest label plus one.
@@ -78,7 +81,7 @@ def neighbor_votes(
         owner, labels, num_classes, size
     )
     num_neighbors = optional(errors.check_count)(owner, "num_neighbors", num_neighbors)
-    errors.check_choice(owner, "metric", metric, _METRICS)
+    errors.check_choice(owner, "metric", metric, METRICS)
     groups = _units.check_groups(owner, groups, size)
     units = _units.find_units(features, groups)
     return votes(owner, features, labels, num_classes, units, num_neighbors, metric)
@@ -95,12 +98,12 @@ def votes(owner, features, labels, num_classes, units, num_neighbors, metric):
         expected = f"at least {num_neighbors or 1} distinct labelled examples"
         mend = "Pass a smaller `num_neighbors`, or more examples."
         raise ValueError(message(owner, "features", expected, received, mend))
-    counts = [num_neighbors or min(k, available) for k in CANDIDATES]
-    index = nearest(features, units, has_label, max(counts), metric)
-    found = None
-    for count in sorted({*counts}):
-        found = _better(found, _mean(shares, index[:, :count]), shares, has_label)
-    return found[1][units.of_row]
+    counts = sorted({num_neighbors or min(k, available) for k in CANDIDATES})
+    index = nearest(features, units, has_label, counts[-1], metric)
+    means = (_mean(shares, index[:, :count]) for count in counts)
+    if len(counts) == 1:
+        return next(means)[units.of_row]
+    return _largest_as_good([*means], counts, shares, has_label)[units.of_row]
 
 
 def _mean(shares, index):
@@ -110,11 +113,20 @@ def _mean(shares, index):
     return total / index.shape[1]
 
 
-def _better(found, mean, shares, has_label):
-    """Return `(agreement, votes)` of those that agree more with the given labels."""
-    winner = mean[has_label].argmax(axis=1)
-    agreement = np.take_along_axis(shares[has_label], winner[:, None], 1).mean()
-    return (agreement, mean) if found is None or agreement >= found[0] else found
+def _largest_as_good(means, counts, shares, has_label):
+    """Return the votes of most neighbours that find given labels likely enough."""
+    shares = shares[has_label]
+    prior = shares.mean(axis=0)
+    likelihoods = []
+    for mean, count in zip(means, counts, strict=True):
+        smooth = (mean[has_label] * count + _PSEUDO_VOTES * prior) / (
+            count + _PSEUDO_VOTES
+        )
+        likelihoods.append(np.log((shares * smooth).sum(axis=1)))
+    best = max(likelihoods, key=np.mean)
+    behind = np.stack([best - likelihood for likelihood in likelihoods])
+    error = behind.std(axis=1) / np.sqrt(behind.shape[1])
+    return means[int(np.flatnonzero(behind.mean(axis=1) <= error)[-1])]
 
 
 def nearest(features, units, is_voter, count, metric) -> Any:
