@@ -50,6 +50,8 @@ SoftLabels: TypeAlias = ArrayLike | Sequence[ArrayLike]
 
 Collect: TypeAlias = Literal["pass", "on_the_fly"]
 LossThreshold: TypeAlias = Literal["deviation", "beta_mixture"]
+NeighborMetric: TypeAlias = Literal["cosine", "euclidean"]
+NoiseVerdict: TypeAlias = Literal["class-conditional", "cannot tell", "checked"]
 RankBy: TypeAlias = Literal["margin", "correction", "self_confidence"]
 # What the weight of the prediction is made of, or the weight itself.
 SelfTrust: TypeAlias = Literal["both", "global", "local"] | float

@@ -13,6 +13,7 @@ from keras_noisy.analysis.dynamics import (
     semantic_correction,
     wrong_label_fit,
 )
+from keras_noisy.analysis.features import features
 from keras_noisy.analysis.gradient_density import GradientDensity, gradient_density
 from keras_noisy.analysis.label_correction import (
     correction_candidates,
@@ -21,6 +22,8 @@ from keras_noisy.analysis.label_correction import (
 from keras_noisy.analysis.local_intrinsic_dimensionality import (
     local_intrinsic_dimensionality,
 )
+from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, propose_checks
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
     plot_label_distance,
@@ -39,17 +42,21 @@ __all__ = [
     "Calibration",
     "ClassConditionalTest",
     "GradientDensity",
+    "NoiseRate",
     "Suspects",
     "beta_mixture",
     "calibration",
     "class_conditional_test",
     "correction_candidates",
     "critical_sample_ratio",
+    "features",
     "find_suspects",
     "gradient_density",
     "hold_out_class_conditional_test",
     "label_distance",
     "local_intrinsic_dimensionality",
+    "neighbor_votes",
+    "noise_rate",
     "normalized_entropy",
     "plot_gradient_density",
     "plot_label_distance",
@@ -59,6 +66,7 @@ __all__ = [
     "plot_softmax_trajectories",
     "plot_suspects",
     "plot_transition_matrix",
+    "propose_checks",
     "semantic_correction",
     "write_report",
     "wrong_label_fit",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import io
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +15,18 @@ from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import optional
 from keras_noisy._data import files
-from keras_noisy._typing import ArrayLike, FilePath, IntArray, LossThreshold, RankBy
+from keras_noisy._typing import (
+    ArrayLike,
+    FilePath,
+    IntArray,
+    LossThreshold,
+    NeighborMetric,
+    RankBy,
+)
+from keras_noisy.analysis import _core, _sources
 from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import candidates
+from keras_noisy.analysis.neighbor_votes import METRICS
 
 COLUMNS = (
     "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
@@ -142,40 +150,61 @@ def find_suspects(
     labels: ArrayLike,
     soft_labels: ArrayLike | None = None,
     *,
+    features: ArrayLike | Sequence[ArrayLike] | None = None,
     predictions: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    metric: NeighborMetric = "cosine",
     rank_by: RankBy = "margin",
     threshold: LossThreshold = "deviation",
     iterations: int | None = None,
+    seed: int = 0,
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
-    Exactly one source must be given:
+    One source or several must be given:
 
-    - `soft_labels`, SEAL's averaged predictions `S`: a label is suspect where the
-      mean probability of another class is larger than that of the given one. Networks
-      of one training suffice.
+    - `soft_labels`, SEAL's averaged predictions: networks of one training suffice.
+    - `features`, for instance of a pre-trained network: votes of the nearest neighbours
+      (`neighbor_votes`), and a logistic regression on the other folds. A second array
+      can be the hidden layer of a network that was trained on the labels.
     - `predictions`, probabilities of networks that did not train on the example
-      (cross-validation), judged by cleanlab's confident learning. Needs the extra
-      `cleanlab`.
-    - `mean_losses`, the average over training of each example's loss. It proposes no
-      label: the given one stays. `threshold` says which losses are suspect.
+      (cross-validation). Alone they are judged by cleanlab's confident learning, which
+      needs the extra `cleanlab`.
+    - `mean_losses`, the average over training of each example's loss. Alone they
+      propose no label, the given one stays; `threshold` says which losses are suspect.
+
+    The mean `S` of the distributions over classes that the sources make is compared
+    with the given label `y`, by the margin `(1 + max_{k != y} S_k - S_y) / 2`. Where
+    features or predictions show class-conditional noise (`noise_rate`), its transition
+    matrix `T` tells more: with `q` the true classes whose noisy labels are like `S`,
+
+        confidence = (margin + 1 - q_y T_yy / sum_j q_j T_jy) / 2
+
+    A label is suspect if the confidence is above one half, and `S_y` is not above what
+    labels of its class usually get, their mean or median, whichever is lower: of a rare
+    class another one is always more probable. Where `noise_rate` finds more than half
+    of a class wrong, the quantile of that share takes the place of the median.
 
     Args:
         labels: Given labels, class ids `(n,)`.
         soft_labels: `(n, num_classes)`; a memory map is read in parts.
+        features: `(n, d)`, or a list of such arrays. The first should not have seen the
+            labels.
         predictions: `(n, num_classes)`.
-        mean_losses: `(n,)`.
-        rank_by: The order by `soft_labels`. `"margin"`: by how far the best other
-            class lies above the given one, `(1 + max_{k != y} S_k - S_y) / 2`;
-            `"correction"`: by `max_{k != y} S_k`, as Eq. 10 of the paper has it;
-            `"self_confidence"`: by `1 - S_y`. They hold the same labels for suspect.
-            The margin is the default because it was at least as good as Eq. 10 on
-            every noise that we measured (`benchmarks/results/suspects.md`).
-        threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
-            deviation of the finite ones; `"beta_mixture"`: more probably of the second
-            distribution of `beta_mixture`, that of wrong labels.
+        mean_losses: `(n,)`. Beside other sources `exp(-loss)` is the probability of the
+            given label.
+        groups: Ids `(n,)` of examples that do not vouch for each other, as for
+            `neighbor_votes`.
+        metric: Of `features`, as for `neighbor_votes`.
+        rank_by: The order. `"margin"`: by the confidence above; `"correction"`: by
+            `max_{k != y} S_k`, as Eq. 10 of the paper has it; `"self_confidence"`: by
+            `1 - S_y`. They hold the same labels for suspect.
+        threshold: Of `mean_losses` alone. `"deviation"`: above the mean plus one
+            standard deviation of the finite ones; `"beta_mixture"`: more probably of the
+            second distribution of `beta_mixture`, that of wrong labels.
         iterations: Of `beta_mixture`; by default None, to convergence.
+        seed: Of the folds of the regression.
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
@@ -183,8 +212,8 @@ def find_suspects(
     Raises:
         ImportError: If cleanlab is needed and missing.
         TypeError: If labels are no integers, or predictions no numbers.
-        ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
-            differ, ids are out of range, or values are NaN or negative probabilities.
+        ValueError: If no source is given, `rank_by` is unknown, lengths differ, ids are
+            out of range, or values are NaN or negative probabilities.
 
     Example:
         >>> from keras_noisy import analysis
@@ -202,26 +231,41 @@ def find_suspects(
     owner = "find_suspects"
     sources = {
         "soft_labels": soft_labels,
+        "features": features,
         "predictions": predictions,
         "mean_losses": mean_losses,
     }
     given = {name: value for name, value in sources.items() if value is not None}
-    if len(given) != 1:
-        expected = "exactly one of `soft_labels`, `predictions` and `mean_losses`"
-        raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
-    ((source, values),) = given.items()
+    if not given:
+        expected = "at least one of `soft_labels`, `features`, `predictions` and"
+        expected += " `mean_losses`"
+        raise ValueError(f"{owner}: {expected} must be given. Received: none.")
     labels = check_labels(owner, "labels", labels)
     errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
     errors.check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
+    errors.check_choice(owner, "metric", metric, METRICS)
     iterations = optional(errors.check_count)(owner, "iterations", iterations)
-    judge: Any = {
-        "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
-        "predictions": _by_cleanlab,
-        "mean_losses": functools.partial(
-            _by_losses, threshold=threshold, iterations=iterations
-        ),
-    }[source]
-    proposed, confidence, is_suspect = judge(owner, labels, values)
+    seed = errors.check_seed(owner, seed)
+    if [*given] == ["mean_losses"]:
+        judged = _by_losses(owner, labels, mean_losses, threshold, iterations)
+    elif [*given] == ["predictions"]:
+        judged = _by_cleanlab(owner, labels, predictions)
+    elif [*given] == ["soft_labels"]:
+        judged = _by_soft_labels(owner, labels, soft_labels, rank_by)
+    else:
+        losses = given.pop("mean_losses", None)
+        read = _sources.read(
+            owner,
+            labels,
+            features=features,
+            soft_labels=soft_labels,
+            predictions=predictions,
+            groups=groups,
+            seed=seed,
+            metric=metric,
+        )
+        judged = _by_sources(owner, read, losses, rank_by)
+    proposed, confidence, is_suspect = judged
     # Stable, so that equal ones keep the order of the data on every machine.
     order = np.argsort(-confidence, kind="stable")
     return Suspects(
@@ -230,8 +274,54 @@ def find_suspects(
         proposed_label=proposed[order].astype(labels.dtype),
         confidence=confidence[order],
         is_suspect=is_suspect[order],
-        source=source,
+        source=" + ".join(name for name, value in sources.items() if value is not None),
     )
+
+
+def _by_sources(owner, sources, mean_losses, rank_by):
+    """Judge labels by the mean of several distributions, and by a matrix if it holds."""
+    scores, labels = sources.mean(), sources.labels
+    if mean_losses is not None:
+        count = len(sources.held_out) + len(sources.in_sample)
+        scores = _with_losses(owner, labels, scores, mean_losses, count)
+    proposed, of_other, of_given = _compared(owner, "labels", scores, labels)
+    confidence = (1 + of_other - of_given) / 2
+    counts = np.bincount(labels, minlength=sources.num_classes)
+    core = sources.core() if np.count_nonzero(counts) > 1 else None
+    share_wrong = None
+    if core is not None and core.is_class_conditional:
+        matrix = _core.smoothed(core.matrix, counts)
+        wrong = _core.wrong_label_probability(scores, labels, matrix)
+        confidence = (confidence + wrong) / 2
+        share_wrong = core.per_class
+    is_suspect = (confidence > 0.5) & _is_low(labels, of_given, counts, share_wrong)
+    if rank_by != "margin":
+        confidence = _RANKS[rank_by](of_other, of_given)
+    return proposed, confidence, is_suspect
+
+
+def _is_low(labels, of_given, counts, share_wrong=None):
+    """Whether the given label gets no more than labels of its class usually do."""
+    most = np.zeros(len(counts))
+    order = np.argsort(labels, kind="stable")
+    of_class = np.split(of_given[order], np.cumsum(counts)[:-1])
+    for index, values in enumerate(of_class):
+        if len(values):
+            share = 0.5 if share_wrong is None else max(0.5, share_wrong[index])
+            most[index] = min(values.mean(), np.quantile(values, share))
+    return of_given <= most[labels]
+
+
+def _with_losses(owner, labels, scores, mean_losses, count):
+    """Return the mean with one more source, the probability that losses say."""
+    losses = _check_losses(owner, labels, mean_losses)
+    at = (np.arange(len(labels)), labels)
+    before = scores[at]
+    after = (count * before + np.exp(-np.maximum(losses, 0))) / (count + 1)
+    # The other classes share the rest as they did.
+    scores = scores * ((1 - after) / np.maximum(1 - before, 1e-6))[:, None]
+    scores[at] = after
+    return scores
 
 
 def _check_probabilities(owner, source, values):
@@ -252,14 +342,22 @@ _RANKS = {
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = as_numbers(owner, "soft_labels", soft_labels)
-    of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
+    proposed, of_other, of_given = _compared(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
+    confidence = _RANKS[rank_by](of_other, of_given)
+    ids = labels.astype(np.int64)
+    is_low = _is_low(ids, of_given, np.bincount(ids, minlength=soft_labels.shape[1]))
+    return proposed, confidence, (of_other > of_given) & is_low
+
+
+def _compared(owner, argument, scores, labels):
+    """Return the best other class, and the scores of it and of the given label."""
+    of_other, proposed = candidates(owner, argument, scores, labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
-    for rows in pieces(soft_labels):
+    for rows in pieces(scores):
         at = labels[rows, None].astype(int)
-        of_given[rows] = np.take_along_axis(soft_labels[rows], at, 1)[:, 0]
-    confidence = _RANKS[rank_by](of_other.astype("float64"), of_given)
-    return proposed, confidence, of_other > of_given
+        of_given[rows] = np.take_along_axis(scores[rows], at, 1)[:, 0]
+    return proposed, of_other.astype("float64"), of_given
 
 
 def _by_cleanlab(owner, labels, predictions):
@@ -281,6 +379,11 @@ def _by_cleanlab(owner, labels, predictions):
 
 
 def _by_losses(owner, labels, mean_losses, threshold, iterations):
+    losses = _check_losses(owner, labels, mean_losses)
+    return labels, losses, _THRESHOLDS[threshold](losses, iterations)
+
+
+def _check_losses(owner, labels, mean_losses):
     losses = as_numbers(owner, "mean_losses", mean_losses).astype("float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
@@ -293,7 +396,7 @@ def _by_losses(owner, labels, mean_losses, threshold, iterations):
     if len(losses) and np.isinf(losses).all():
         received = errors.Described("infinity alone")
         raise ValueError(message(owner, "mean_losses", "finite for some", received))
-    return labels, losses, _THRESHOLDS[threshold](losses, iterations)
+    return losses
 
 
 def _far_above_the_mean(losses, iterations):
