@@ -15,6 +15,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Where every case is a training or several, and what it varies is Python's or NumPy's
 # more than the backend's.
 DEALT = ("_data", "benchmarks", "callbacks", "datasets", "models", "training")
+# Parameters whose values are the backend's own.
+ITS_OWN = {"backend", "compiled", "jit_compile", "mode", "settings"}
+ITS_OWN |= {"steps_per_execution"}
 
 
 def pytest_addoption(parser):
@@ -35,6 +38,7 @@ def pytest_report_header(config):
 
 def pytest_configure(config):
     """Set up the backend, before anything initialises it."""
+    use_one_thread()
     if BACKEND == "jax" and not config.getoption("full"):
         compile_at_little_cost(config)
     if BACKEND == "tensorflow":
@@ -46,6 +50,18 @@ def pytest_configure(config):
         # On two cores the replicas' all-reduces can occupy every thread of the
         # default pool while they wait for each other.
         tf.config.threading.set_inter_op_parallelism_threads(8)
+
+
+def use_one_thread():
+    """Compute on one core: the arrays are too small to share, and waiting costs more.
+
+    On two cores torch took four times as long with two threads.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # For the processes of tests.
+    if BACKEND == "torch":
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def compile_at_little_cost(config):
@@ -82,14 +98,9 @@ def dealt_to_others(items):
     Every test runs on every backend. Where it has three cases or more, each runs on one
     of them, by a hash of its name, so that no argument goes with a backend.
     """
-    here = pathlib.Path(__file__).parent
     cases = collections.defaultdict(list)
-    for item in items:
-        is_dear = item.path.relative_to(here).parts[0] in DEALT
-        # Those that run in one place only are nobody else's.
-        bound = ("skipif", "tensorflow_only", "tf_data")
-        if is_dear and not any(map(item.get_closest_marker, bound)):
-            cases[item.nodeid.partition("[")[0]].append(item)
+    for item in filter(_is_dealt, items):
+        cases[item.nodeid.partition("[")[0]].append(item)
     for name, found in cases.items():
         if len(found) < len(BACKENDS):
             continue
@@ -97,6 +108,17 @@ def dealt_to_others(items):
         for number, item in enumerate(found, start=_hash(name)):
             if BACKENDS[number % len(BACKENDS)] != BACKEND:
                 yield item
+
+
+def _is_dealt(item):
+    """Whether a case is dear, and every backend has it and can run it."""
+    folder = item.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+    if folder not in DEALT and not item.get_closest_marker("dealt"):
+        return False
+    bound = ("skipif", "tensorflow_only", "tf_data")
+    return not ITS_OWN & {*item.fixturenames} and not any(
+        map(item.get_closest_marker, bound)
+    )
 
 
 def _hash(text):

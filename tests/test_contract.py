@@ -721,6 +721,7 @@ def test_from_logits_is_false_by_default(name):
     )
 
 
+@pytest.mark.dealt
 @every_function
 def test_compiled_agrees_with_eager(name):
     for labels in (ref.tensor(ref.IDS), ref.tensor(ref.SOFT, "float32")):
@@ -768,24 +769,30 @@ FAR = np.array(
 )
 
 
-@every_function
-@pytest.mark.parametrize("label", [0, 1, 2, 3, "soft"])
-def test_finite_at_extreme_logits(name, label):
-    labels = np.full(len(FAR), label) if label != "soft" else np.full(FAR.shape, 0.2)
-    assert np.all(np.isfinite(ref.to_numpy(call(name, labels, FAR))))
-    assert np.all(np.isfinite(ref.gradient(lambda z: call(name, labels, z), FAR)))
+# Every label with every row.
+EVERY_LABEL = {
+    "hard": (np.arange(5).repeat(len(FAR)), np.tile(FAR, (5, 1))),
+    "soft": (np.full(FAR.shape, 0.2), FAR),
+}
+every_label = pytest.mark.parametrize("labels", EVERY_LABEL)
 
 
 @every_function
-@pytest.mark.parametrize("label", [0, 1, 2, 3, "soft"])
-def test_finite_at_extreme_probabilities(name, label):
-    p = ref.softmax(FAR).astype("float32")
+@every_label
+def test_finite_at_extreme_logits(name, labels):
+    y, far = EVERY_LABEL[labels]
+    assert np.all(np.isfinite(ref.to_numpy(call(name, y, far))))
+    assert np.all(np.isfinite(ref.gradient(lambda z: call(name, y, z), far)))
+
+
+@every_function
+@every_label
+def test_finite_at_extreme_probabilities(name, labels):
+    y, far = EVERY_LABEL[labels]
+    p = ref.softmax(far).astype("float32")
     assert np.any(p == 0) and np.any(p == 1)
-    labels = np.full(len(p), label) if label != "soft" else np.full(p.shape, 0.2)
-    arguments = {"from_logits": False}
-    loss = call(name, labels, p, **arguments)
-    assert np.all(np.isfinite(ref.to_numpy(loss)))
-    gradient = ref.gradient(lambda p: call(name, labels, p, **arguments), p)
+    assert np.all(np.isfinite(ref.to_numpy(call(name, y, p, from_logits=False))))
+    gradient = ref.gradient(lambda p: call(name, y, p, from_logits=False), p)
     assert np.all(np.isfinite(gradient))
 
 

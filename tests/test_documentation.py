@@ -1,6 +1,7 @@
 """README and docs: code blocks run, links lead somewhere, figures are the results'."""
 
 import contextlib
+import importlib.util
 import pathlib
 import re
 
@@ -28,18 +29,32 @@ def run_blocks(page):
         exec(compile(code, str(page), "exec"), names)
 
 
-@each_page
+# What a page may need that does not come with every backend.
+OTHERS = r"cleanlab|matplotlib|scipy|sklearn|tensorflow|tensorflow_datasets"
+NEEDED = re.compile(rf"^ *(?:import|from) ({OTHERS})\b", re.MULTILINE)
+
+
+def needs_of(page):
+    """Return the names of these packages that a page's blocks import."""
+    text = "".join(BLOCK.findall(page.read_text(encoding="utf-8")))
+    return sorted(set(NEEDED.findall(text)))
+
+
+def page_with_its_needs(page):
+    needs = needs_of(page)
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
+    marks = [pytest.mark.skipif(bool(missing), reason=f"needs {missing}")] * bool(needs)
+    return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
+@pytest.mark.dealt
+@pytest.mark.parametrize("page", [page_with_its_needs(page) for page in PAGES])
 def test_code_blocks_run(page, monkeypatch, tmp_path):
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
-    if any("import tensorflow" in block for block in blocks):
-        pytest.importorskip("tensorflow")
-    imports = r"^(?:import|from) (matplotlib|scipy|sklearn|cleanlab)\b"
-    for name in re.findall(imports, "".join(blocks), re.MULTILINE):
-        pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as stack:
-        if any("tensorflow_datasets" in block for block in blocks):
-            tfds = pytest.importorskip("tensorflow_datasets")
+        if "tensorflow_datasets" in needs_of(page):
+            import tensorflow_datasets as tfds
+
             # `tfds.load` downloads nothing, and returns few random examples.
             stack.enter_context(tfds.testing.mock_data(num_examples=64))
         run_blocks(page)

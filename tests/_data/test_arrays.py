@@ -1,5 +1,7 @@
 """The same result for lists, data frames, tensors and sparse arrays as for arrays."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ def list_of(array):
 
 
 def frame_of(array):
-    pandas = pytest.importorskip("pandas", reason="pandas comes with cleanlab")
+    import pandas
+
     # Rows named after another order, as after a split, and no row by its position.
     index = np.arange(len(array))[::-1] / 2
     kind = pandas.DataFrame if array.ndim == 2 else pandas.Series
@@ -42,10 +45,13 @@ def tensor_of(array):
     return keras.ops.convert_to_tensor(array)
 
 
+needs_pandas = pytest.mark.skipif(
+    importlib.util.find_spec("pandas") is None, reason="pandas comes with cleanlab"
+)
 FORMS = {
     "list": list_of,
     "tensor": tensor_of,
-    "data frame": frame_of,
+    "data frame": pytest.param(frame_of, marks=needs_pandas),
     "sparse": sparse_of,
 }
 of_all_forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -211,7 +217,7 @@ def test_hold_out_class_conditional_test(form):
 
 # The others are no data for `keras.Model.fit`, and so for none of these.
 @pytest.mark.parametrize(
-    "form", [frame_of, rows_of_sparse], ids=["data frame", "sparse"]
+    "form", [FORMS["data frame"], rows_of_sparse], ids=["data frame", "sparse"]
 )
 def test_models_around_networks(form):
     def logs(model, x, y):
@@ -254,7 +260,8 @@ def objects_of(array):
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize(
-    "form", [np.asarray, objects_of, list_of, list, frame_of, tensor_of]
+    "form",
+    [np.asarray, objects_of, list_of, list, FORMS["data frame"], tensor_of],
 )
 def test_texts(form):
     """Where the model itself looks up words, which only TensorFlow can."""

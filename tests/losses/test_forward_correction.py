@@ -146,7 +146,7 @@ compiled_or_not = pytest.mark.parametrize("compiled", modes)
 
 
 def function_of(way):
-    """Return the loss by the matrix of this name, as a function of labels and logits."""
+    """Return the loss by this matrix as a function of labels and logits."""
     matrix = matrix_of(way)
 
     def function(y, z):
