@@ -110,7 +110,7 @@ class Run:
         words = [self.seed, index]
         keras.utils.set_random_seed(_random.derive_seed(*words))
         model = self.build(index)
-        watch = self._callbacks(stage)
+        watch = self.watch(stage)
         numbered = [each for each in watch if isinstance(each, _numbered.Numbered)]
         batches = arrays.Batches(
             self.data.x_train,
@@ -227,7 +227,8 @@ class Run:
             self.recipe.noise[self.noise_name], self.rate, self.data, self.seed
         )
 
-    def _callbacks(self, stage):
+    def watch(self, stage):
+        """Return the callbacks of a stage, without those that keep its state."""
         watch = [_TestAccuracy(self.data)]
         if stage.is_own:
             watch += _methods.make_callbacks(

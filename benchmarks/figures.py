@@ -238,6 +238,9 @@ def seal_6(part, own):
 
 def equal_loss_1(part, own):
     """Density of `p_y`, and of gradients of two losses, in the middle of a training."""
+    stages = part.run.stages
+    if len(stages) > 1 or part.cell.method.self_evolution:
+        raise ValueError(f"{part.cell.method.name} is more than one training.")
     keras.utils.set_random_seed(part.cell.seed)
     model = part.run.build(0)
     words = [part.cell.seed]
@@ -250,6 +253,7 @@ def equal_loss_1(part, own):
         shuffle=False,
         callbacks=[
             _callbacks.Order(batches, words),
+            *part.run.watch(stages[0]),
             callbacks.AtomicBackupAndRestore(part.folder / "backup"),
         ],
         verbose=0,

@@ -86,11 +86,11 @@ def _means(groups):
     for records in together.values():
         recipe = _recipe_of(records[0]["recipe"])
         if recipe and recipe.mean:
-            yield _mean_section(recipe, records)
+            yield from _mean_section(recipe, records)
 
 
 def _mean_section(recipe, records):
-    """Return the column "Mean": of the cells that a method has, if it has all."""
+    """Yield the column "Mean", if any method has all of its cells."""
     columns = [
         (noise, rate)
         for noise, entry in recipe.noise.items()
@@ -100,6 +100,8 @@ def _mean_section(recipe, records):
     for record in records:
         cell = (record["noise"]["name"], record["noise"]["rate"])
         cells[_row_of(record)[0]][cell].append(100 * record["last"])
+    if not any(set(columns) <= set(found) for found in cells.values()):
+        return
     lines = ["| method | mean | paper | difference |", "|---|---|---|---|"]
     for method in (name for name in recipe.methods if name in cells):
         found = [cells[method][column] for column in columns if cells[method][column]]
@@ -112,7 +114,7 @@ def _mean_section(recipe, records):
         else:
             row[0] = f"({len(found)} of {len(columns)} cells)"
         lines.append(f"| {method} | {' | '.join(row)} |")
-    return "\n\n".join(
+    yield "\n\n".join(
         [
             f"# {recipe.title}: mean over noises and rates",
             f"Means of the last epochs above. The paper's figures: "
