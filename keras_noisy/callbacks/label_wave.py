@@ -104,7 +104,7 @@ class LabelWave(smoothed_early_stopping.SmoothedEarlyStopping):
         x: Data,
         *,
         window: int = 3,
-        patience: int = 5,
+        patience: int = 10,
         batch_size: int | None = None,
         restore_best_weights: bool = True,
     ) -> None:

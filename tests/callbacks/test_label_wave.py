@@ -198,7 +198,7 @@ def test_on_the_fly_an_example_that_was_not_seen_keeps_its_class():
 def test_behind_the_callback_that_it_listens_to():
     model, seal = build(), callbacks.SEAL(X, from_logits=True)
     with pytest.raises(ValueError, match="must stand before this callback in `fit`"):
-        fit(model, callbacks.LabelWave(seal), seal)
+        fit(model, callbacks.LabelWave(seal, patience=4), seal)
 
 
 @pytest.mark.tf_data
@@ -212,7 +212,7 @@ def test_data_sets():
     np.testing.assert_allclose(history[1:], note.changes(), rtol=1e-6)
     with pytest.raises(ValueError, match="must be a finite data set"):
         callbacks.LabelWave(data.repeat())
-    shuffled = callbacks.LabelWave(data.shuffle(30))
+    shuffled = callbacks.LabelWave(data.shuffle(30), patience=4)
     with pytest.raises(ValueError, match="comes in the same order"):
         fit(build(), shuffled)
 
@@ -225,7 +225,7 @@ def test_several_inputs():
     joined = keras.layers.Concatenate()(list(inputs.values()))
     model = keras.Model(inputs, keras.layers.Dense(CLASSES)(joined))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    wave = callbacks.LabelWave(parts)
+    wave = callbacks.LabelWave(parts, patience=4)
     fit(model, wave, x=parts)
     assert wave.best is not None
 
@@ -251,4 +251,4 @@ def test_a_model_that_is_no_classifier():
     model = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"^LabelWave: `model` must be a classifier"):
-        fit(model, callbacks.LabelWave(X))
+        fit(model, callbacks.LabelWave(X, patience=4))
