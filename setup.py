@@ -33,6 +33,7 @@ DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
 EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
+NEIGHBORS = ["usearch>=2.16"]
 # The recipes of benchmarks/ are TOML, which Python reads from 3.11 on.
 TOMLI = ["tomli>=2; python_version < '3.11'"]
 # Exactly these: the site is built with warnings as errors, and new ones appear. Ruff
@@ -55,6 +56,7 @@ TEST = [
     *DATASETS,
     *EXAMPLES,
     *CLEANLAB,
+    *NEIGHBORS,
     *TOMLI,
     *DOCS,
     *NOTEBOOKS,
@@ -92,6 +94,7 @@ setup(
         "jax": ["jax>=0.5"],
         "torch": ["torch"],
         "cleanlab": CLEANLAB,
+        "neighbors": NEIGHBORS,
         "datasets": DATASETS,
         "examples": EXAMPLES,
         "test": TEST,
