@@ -28,11 +28,12 @@ _POWERS = (1, 1.5, 2, 3, 4, 6, 10)
 _QUANTILE = 1.645
 _WIDER_BY_OVERLAP = 6.0
 _OF_GAP = 0.1
-# A rate is given if its interval is at most so wide on each side, ...
+# A rate is given if its interval is at most so wide on each side, and not wider than
+# the rate unless it is small, ...
 _MOST_HALF_WIDTH = 0.1
 # ... the rise beyond the core is no more than so many times the rate, or small, ...
 _MOST_RISE = 3.0
-_SMALL_RISE = 0.03
+_SMALL = 0.03
 # ... and classes overlap and labels disagree less than in data that say nothing.
 _MOST_OVERLAP = 0.45
 _MOST_DISAGREEMENT = 0.75
@@ -102,7 +103,8 @@ def adaptive_core(scores, labels):
         per_class=np.clip(1 - prior * np.diag(matrix) / given, 0, 1),
         is_class_conditional=bool(
             half <= _MOST_HALF_WIDTH
-            and gap <= max(_SMALL_RISE, _MOST_RISE * rate)
+            and half <= max(_SMALL, rate)
+            and gap <= max(_SMALL, _MOST_RISE * rate)
             and overlap <= _MOST_OVERLAP
             and rate <= _MOST_DISAGREEMENT * chance
         ),

@@ -162,8 +162,8 @@ def propose_checks(
 
     Examples are divided into ten parts of equal size, from the least to the most
     suspicious labels, and equally many are drawn from each: most of the uncertainty is
-    in a few parts. Pass what is found, with the same sources, to `noise_rate(checked=)`,
-    which weights the parts by their size. Labels may also be verified by another rule,
+    in a few parts. Pass what is found, with the same sources, to
+    `noise_rate(checked=)`, which weights the parts by their size. Labels may also be verified by another rule,
     as long as it does not depend on whether they look wrong within a part.
 
     Args:
@@ -298,7 +298,7 @@ def _of_checked(sources, checked, seed):
         {},
         "checked",
         None,
-        f"By {int(counts.sum())} labels that were verified, of which {int(wrong.sum())} "
-        f"are wrong, about {estimate:.1%} of all are wrong (90 % interval {low:.1%} to "
+        f"By {int(counts.sum())} labels that were verified, of which "
+        f"{int(wrong.sum())} are wrong, about {estimate:.1%} of all are wrong (90 % interval {low:.1%} to "
         f"{high:.1%}).",
     )

@@ -201,8 +201,8 @@ def find_suspects(
             `max_{k != y} S_k`, as Eq. 10 of the paper has it; `"self_confidence"`: by
             `1 - S_y`. They hold the same labels for suspect.
         threshold: Of `mean_losses` alone. `"deviation"`: above the mean plus one
-            standard deviation of the finite ones; `"beta_mixture"`: more probably of the
-            second distribution of `beta_mixture`, that of wrong labels.
+            standard deviation of the finite ones; `"beta_mixture"`: more probably of
+            the second distribution of `beta_mixture`, that of wrong labels.
         iterations: Of `beta_mixture`; by default None, to convergence.
         seed: Of the folds of the regression.
 
@@ -279,7 +279,7 @@ def find_suspects(
 
 
 def _by_sources(owner, sources, mean_losses, rank_by):
-    """Judge labels by the mean of several distributions, and by a matrix if it holds."""
+    """Judge labels by the mean of distributions, and by a matrix where it holds."""
     scores, labels = sources.mean(), sources.labels
     if mean_losses is not None:
         count = len(sources.held_out) + len(sources.in_sample)
