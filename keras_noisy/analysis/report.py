@@ -16,7 +16,8 @@ from keras_noisy._checks.matrices import MOST_CLASSES
 from keras_noisy._data import files
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _rows, plots
-from keras_noisy.analysis.suspects import Suspects, find_suspects
+from keras_noisy.analysis.suspects import find_suspects
+from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.version import __version__
 
 _STYLE = """
