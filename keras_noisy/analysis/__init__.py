@@ -13,6 +13,7 @@ from keras_noisy.analysis.dynamics import (
     semantic_correction,
     wrong_label_fit,
 )
+from keras_noisy.analysis.features import features
 from keras_noisy.analysis.gradient_density import GradientDensity, gradient_density
 from keras_noisy.analysis.label_correction import (
     correction_candidates,
@@ -21,6 +22,7 @@ from keras_noisy.analysis.label_correction import (
 from keras_noisy.analysis.local_intrinsic_dimensionality import (
     local_intrinsic_dimensionality,
 )
+from keras_noisy.analysis.neighbor_votes import neighbor_votes
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
     plot_label_distance,
@@ -46,11 +48,13 @@ __all__ = [
     "class_conditional_test",
     "correction_candidates",
     "critical_sample_ratio",
+    "features",
     "find_suspects",
     "gradient_density",
     "hold_out_class_conditional_test",
     "label_distance",
     "local_intrinsic_dimensionality",
+    "neighbor_votes",
     "normalized_entropy",
     "plot_gradient_density",
     "plot_label_distance",
