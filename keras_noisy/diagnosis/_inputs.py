@@ -127,9 +127,9 @@ def _read_inputs(owner, x, own_network):
             mend = "Pass a function that builds a model of several inputs."
             raise TypeError(message(owner, "x", expected, type(x), mend))
         return {"kind": "custom", "x": x}
-    x = arrays.dense(x)
+    x = x if isinstance(x, np.ndarray) else arrays.to_numpy(x)
     if x.dtype.kind not in "iufb" and x.dtype.name != "bfloat16":
-        received = describe_array(as_array(x))
+        received = describe_array(x)
         raise TypeError(message(owner, "x", "numbers, or texts", received))
     if _images.are_images(x):
         check_finite(owner, "x", x)
@@ -253,7 +253,7 @@ def check_finite(owner, argument, x):
     """Raise unless an array holds finite numbers; a memory map is read in parts."""
     count, first = 0, None
     for start in range(0, x.shape[0], _PIECE):
-        part = arrays.to_numpy(x[start : start + _PIECE])
+        part = np.asarray(x[start : start + _PIECE])
         if part.dtype.kind != "f":
             return
         is_bad = ~np.isfinite(part.reshape(len(part), -1)).all(axis=1)
@@ -276,9 +276,9 @@ def moments(x):
     """Return mean and deviation of each column, over at most 100,000 rows."""
     step = max(1, x.shape[0] // 100_000)
     total, squares, count = 0.0, 0.0, 0
-    shift = arrays.to_numpy(x[:1]).astype("float64")
+    shift = np.asarray(x[:1]).astype("float64")
     for start in range(0, x.shape[0], _PIECE * step):
-        part = arrays.to_numpy(x[start : start + _PIECE * step : step]) - shift
+        part = np.asarray(x[start : start + _PIECE * step : step]) - shift
         total, squares = total + part.sum(axis=0), squares + (part**2).sum(axis=0)
         count += len(part)
     mean = total / count
@@ -294,10 +294,10 @@ def even(x):
     mean, deviation = moments(x)
     known = deviation[deviation > 0]
     if not len(known) or known.max() <= _UNEVEN * np.median(known):
-        return x if isinstance(x, np.ndarray) else arrays.to_numpy(x)
+        return x
     scale = np.where(deviation > 0, deviation, 1)
     rows = np.empty(x.shape, "float32")
     for start in range(0, len(rows), _PIECE):
         part = slice(start, start + _PIECE)
-        rows[part] = (arrays.to_numpy(x[part]) - mean) / scale
+        rows[part] = (np.asarray(x[part]) - mean) / scale
     return rows
