@@ -51,6 +51,7 @@ SoftLabels: TypeAlias = ArrayLike | Sequence[ArrayLike]
 Collect: TypeAlias = Literal["pass", "on_the_fly"]
 LossThreshold: TypeAlias = Literal["deviation", "beta_mixture"]
 NeighborMetric: TypeAlias = Literal["cosine", "euclidean"]
+NoiseVerdict: TypeAlias = Literal["class-conditional", "cannot tell", "checked"]
 RankBy: TypeAlias = Literal["margin", "correction", "self_confidence"]
 WarmStart: TypeAlias = Literal[False, "last", "best"]
 DType: TypeAlias = str | type | dict[str, Any] | keras.DTypePolicy | None

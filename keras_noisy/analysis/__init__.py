@@ -23,6 +23,7 @@ from keras_noisy.analysis.local_intrinsic_dimensionality import (
     local_intrinsic_dimensionality,
 )
 from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, propose_checks
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
     plot_label_distance,
@@ -42,6 +43,7 @@ __all__ = [
     "Calibration",
     "ClassConditionalTest",
     "GradientDensity",
+    "NoiseRate",
     "Suspects",
     "beta_mixture",
     "calibration",
@@ -55,6 +57,7 @@ __all__ = [
     "label_distance",
     "local_intrinsic_dimensionality",
     "neighbor_votes",
+    "noise_rate",
     "normalized_entropy",
     "plot_gradient_density",
     "plot_label_distance",
@@ -64,6 +67,7 @@ __all__ = [
     "plot_softmax_trajectories",
     "plot_suspects",
     "plot_transition_matrix",
+    "propose_checks",
     "semantic_correction",
     "write_report",
     "wrong_label_fit",

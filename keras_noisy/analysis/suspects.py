@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,8 +12,10 @@ from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, LossThreshold, RankBy
+from keras_noisy.analysis import _units
 from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import candidates
+from keras_noisy.analysis.neighbor_votes import votes
 from keras_noisy.analysis.suspects_table import Suspects
 
 
@@ -22,16 +23,21 @@ def find_suspects(
     labels: ArrayLike,
     soft_labels: ArrayLike | None = None,
     *,
+    features: ArrayLike | Sequence[ArrayLike] | None = None,
     predictions: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     rank_by: RankBy = "margin",
     threshold: LossThreshold = "deviation",
     iterations: int | None = None,
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
-    Exactly one source must be given:
+    At least one source must be given. Of several, the distributions over classes that
+    each of them makes are averaged:
 
+    - `features`, one array `(n, d)` or a list of them: the votes of the nearest
+      neighbours in each (`neighbor_votes`).
     - `soft_labels`, SEAL's averaged predictions `S`: a label is suspect where the
       mean probability of another class is larger than that of the given one. Networks
       of one training suffice.
@@ -45,7 +51,10 @@ def find_suspects(
         labels: Given labels, class ids `(n,)`.
         soft_labels: `(n, num_classes)`; a memory map is read in parts.
         predictions: `(n, num_classes)`.
+        features: `(n, d)`, or a list of such arrays.
         mean_losses: `(n,)`.
+        groups: Ids `(n,)` of examples that do not vouch for each other, as for
+            `neighbor_votes`.
         rank_by: The order by `soft_labels`. `"margin"`: by how far the best other
             class lies above the given one, `(1 + max_{k != y} S_k - S_y) / 2`;
             `"correction"`: by `max_{k != y} S_k`, as Eq. 10 of the paper has it;
@@ -82,26 +91,29 @@ def find_suspects(
     owner = "find_suspects"
     sources = {
         "soft_labels": soft_labels,
+        "features": features,
         "predictions": predictions,
         "mean_losses": mean_losses,
     }
     given = {name: value for name, value in sources.items() if value is not None}
-    if len(given) != 1:
-        expected = "exactly one of `soft_labels`, `predictions` and `mean_losses`"
-        raise ValueError(f"{owner}: {expected} must be given. Received: {[*given]}.")
-    ((source, values),) = given.items()
+    if not given:
+        expected = "at least one of `soft_labels`, `features`, `predictions` and"
+        expected += " `mean_losses`"
+        raise ValueError(f"{owner}: {expected} must be given. Received: none.")
     labels = check_labels(owner, "labels", labels)
     errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
     errors.check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
     iterations = optional(errors.check_count)(owner, "iterations", iterations)
-    judge: Any = {
-        "soft_labels": functools.partial(_by_soft_labels, rank_by=rank_by),
-        "predictions": _by_cleanlab,
-        "mean_losses": functools.partial(
-            _by_losses, threshold=threshold, iterations=iterations
-        ),
-    }[source]
-    proposed, confidence, is_suspect = judge(owner, labels, values)
+    if [*given] == ["mean_losses"]:
+        judged = _by_losses(owner, labels, mean_losses, threshold, iterations)
+    elif [*given] == ["predictions"]:
+        judged = _by_cleanlab(owner, labels, predictions)
+    elif [*given] == ["soft_labels"]:
+        judged = _by_soft_labels(owner, labels, soft_labels, rank_by)
+    else:
+        mean = _mean_of_sources(owner, labels, given, groups)
+        judged = _by_soft_labels(owner, labels, mean, rank_by)
+    proposed, confidence, is_suspect = judged
     # Stable, so that equal ones keep the order of the data on every machine.
     order = np.argsort(-confidence, kind="stable")
     return Suspects(
@@ -110,8 +122,50 @@ def find_suspects(
         proposed_label=proposed[order].astype(labels.dtype),
         confidence=confidence[order],
         is_suspect=is_suspect[order],
-        source=source,
+        source=" + ".join(given),
     )
+
+
+def _mean_of_sources(owner, labels, given, groups):
+    """Return the mean of the distributions `(n, num_classes)` that sources make."""
+    found = []
+    for name in ("soft_labels", "predictions"):
+        if name in given:
+            values = as_numbers(owner, name, given[name])
+            candidates(owner, name, values, labels)
+            _check_probabilities(owner, name, values)
+            found.append(np.asarray(values, "float32"))
+    num_classes = found[0].shape[1] if found else None
+    if len({values.shape for values in found}) > 1:
+        received = errors.describe_array(found[1])
+        expected = f"of shape {found[0].shape}, as `soft_labels`"
+        raise ValueError(message(owner, "predictions", expected, received))
+    several = given.get("features", ())
+    is_one = getattr(several, "ndim", 0) == 2 or np.ndim(several[:1]) == 2
+    for features in [several] if len(several) and is_one else several:
+        features = _units.check_features(owner, "features", features, len(labels))
+        labels, num_classes = _units.check_labels_and_classes(
+            owner, labels, num_classes, len(labels)
+        )
+        groups = _units.check_groups(owner, groups, len(labels))
+        units = _units.find_units(features, groups)
+        found.append(votes(owner, features, labels, num_classes, units, None, "cosine"))
+    mean = np.mean(found, axis=0)
+    if "mean_losses" in given:
+        mean = _with_losses(owner, labels, mean, given["mean_losses"], len(found))
+    return mean
+
+
+def _with_losses(owner, labels, mean, mean_losses, count):
+    """Return the mean with one more source, the probability that losses say."""
+    losses = _check_losses(owner, labels, mean_losses)
+    at = (np.arange(len(labels)), labels.astype(int))
+    before = mean[at]
+    after = (count * before + np.exp(-losses)) / (count + 1)
+    rest = np.maximum(1 - before, 1e-12)
+    mean = mean * ((1 - after) / rest)[:, None]
+    mean[at] = after
+    return mean
 
 
 def _check_probabilities(owner, source, values):
@@ -161,6 +215,11 @@ def _by_cleanlab(owner, labels, predictions):
 
 
 def _by_losses(owner, labels, mean_losses, threshold, iterations):
+    losses = _check_losses(owner, labels, mean_losses)
+    return labels, losses, _THRESHOLDS[threshold](losses, iterations)
+
+
+def _check_losses(owner, labels, mean_losses):
     losses = as_numbers(owner, "mean_losses", mean_losses).astype("float64")
     if losses.shape != labels.shape:
         expected = f"of shape {labels.shape}, as `labels`"
@@ -173,7 +232,7 @@ def _by_losses(owner, labels, mean_losses, threshold, iterations):
     if len(losses) and np.isinf(losses).all():
         received = errors.Described("infinity alone")
         raise ValueError(message(owner, "mean_losses", "finite for some", received))
-    return labels, losses, _THRESHOLDS[threshold](losses, iterations)
+    return losses
 
 
 def _far_above_the_mean(losses, iterations):

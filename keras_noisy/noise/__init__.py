@@ -4,6 +4,7 @@ from keras_noisy.noise.corrupt_labels import corrupt_labels
 from keras_noisy.noise.estimation import (
     estimate_from_anchors,
     estimate_from_confusion,
+    estimate_from_neighbors,
     estimate_with_cleanlab,
     keep_structure,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "corrupt_labels",
     "estimate_from_anchors",
     "estimate_from_confusion",
+    "estimate_from_neighbors",
     "estimate_with_cleanlab",
     "instance_dependent",
     "keep_structure",

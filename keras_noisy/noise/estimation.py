@@ -8,9 +8,11 @@ import numpy as np
 
 from keras_noisy._checks import matrices
 from keras_noisy._checks.distributions import as_predictions, check_rows
+from keras_noisy._checks.errors import check_seed
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._typing import ArrayLike, FloatArray
+from keras_noisy.analysis.noise_rate import core_of_features
 
 
 def estimate_from_anchors(
@@ -119,6 +121,31 @@ def estimate_from_confusion(labels: ArrayLike, predictions: ArrayLike) -> FloatA
     # A row for each label; adds without a matrix of one-hot rows.
     np.add.at(counts, labels, predictions)
     return _matrix_of(owner, counts.T)
+
+
+def estimate_from_neighbors(
+    labels: ArrayLike,
+    features: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+) -> FloatArray:
+    """Estimate the transition matrix from features, without anchors or a network.
+
+    Args:
+        labels: Noisy class ids `(n,)`, -1 where there is none.
+        features: `(n, d)`, for instance `analysis.features(model, x)`.
+        groups: Ids `(n,)` of examples that belong together, as for
+            `keras_noisy.analysis.neighbor_votes`.
+        seed: Of the folds.
+
+    Returns:
+        Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
+        `(num_classes, num_classes)` whose rows sum to one.
+    """
+    owner = "estimate_from_neighbors"
+    seed = check_seed(owner, seed)
+    return core_of_features(owner, labels, features, groups, seed).matrix
 
 
 def keep_structure(transition_matrix: ArrayLike, structure: ArrayLike) -> FloatArray:

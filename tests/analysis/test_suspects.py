@@ -251,8 +251,7 @@ def test_average_precision_agrees_with_scikit_learn():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({}, "exactly one of"),
-        ({"soft_labels": SOFT, "mean_losses": [0.1] * 4}, "exactly one of"),
+        ({}, "at least one of"),
         ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),
