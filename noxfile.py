@@ -45,6 +45,14 @@ def test_torch(session):
     run_tests(session, "torch")
 
 
+@nox.session
+def test_browser(session):
+    """Click on the report in Chromium, which must be installed with its driver."""
+    session.install("-e", ".[jax,test-backend,browser]")
+    tests = "tests/analysis/test_report_in_chromium.py"
+    session.run("pytest", tests, *session.posargs, env={"KERAS_BACKEND": "jax"})
+
+
 @nox.session(python="3.10")
 @nox.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_lowest(session, backend):

@@ -33,6 +33,8 @@ DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
 EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
+# With Chromium and its chromedriver: clicks on the report.
+BROWSER = ["pillow>=9.2", "selenium>=4.20"]
 # The recipes of benchmarks/ are TOML, which Python reads from 3.11 on.
 TOMLI = ["tomli>=2; python_version < '3.11'"]
 # Exactly these: the site is built with warnings as errors, and new ones appear. Ruff
@@ -79,10 +81,11 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_noisy", "keras_noisy.*"]),
-    package_data={"keras_noisy": ["py.typed"]},
+    package_data={"keras_noisy": ["py.typed", "analysis/templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         "filelock>=3.24.3",
+        "jinja2>=3.1",
         "keras>=3.12",
         "numpy>=1.26",
         "typing-extensions>=4.6; python_version < '3.11'",
@@ -97,6 +100,7 @@ setup(
         "test": TEST,
         # For JAX and PyTorch: what runs there, without TensorFlow.
         "test-backend": [*PICTURES, *TOMLI, "pytest>=8"],
+        "browser": BROWSER,
         "docs": DOCS,
         "dev": [
             *TEST,

@@ -8,6 +8,7 @@ callable and the argument. It fails for a public name or an argument without an 
 import functools
 import inspect
 import re
+import types
 import warnings
 
 import keras
@@ -163,6 +164,29 @@ BAD = {
         "one column": P[:, :1],
         "another length": P[1:],
     },
+    "one each": {
+        "an object": object(),
+        "a number": 3,
+        "a text": "cats",
+        "a dict": {},
+        "another length": ["a"],
+        "two dimensions": np.zeros((4, 2)),
+    },
+    "columns": {
+        "an object": object(),
+        "a number": 3,
+        "a text": "cat",
+        "a list": ["a"],
+        "another length": {"a": [1]},
+        "two dimensions": {"a": np.zeros((4, 2))},
+    },
+    "sentences": {
+        "an object": object(),
+        "a number": 3,
+        "a text": "cat",
+        "numbers": [3],
+    },
+    "estimate": {"an object": object(), "a number": 0.3, "a text": "0.3", "a dict": {}},
     # Anything that can be shown, or called, does.
     "any": {},
 }
@@ -190,6 +214,10 @@ KINDS = {
     ),
     "path": "path, storage, backup_dir, folder, label_file, source, weights",
     "seed": "seed, start_id",
+    "one each": "texts, names",
+    "columns": "table",
+    "sentences": "findings",
+    "estimate": "noise_rate",
     "shape": "input_shape, image_size, normalize, bounds",
     "choice": "split, order, key, save_freq, collect, warm_start, preset",
     "any": (
@@ -488,6 +516,12 @@ def cases():
             "soft_labels": P,
             "clean_labels": LABELS,
             "num_suspects": 2,
+            "images": IMAGES,
+            "texts": ["a", "b", "c", "d"],
+            "table": {"a": [1, 2, 3, 4]},
+            "names": ["a", "b", "c", "d"],
+            "findings": ["a"],
+            "noise_rate": types.SimpleNamespace(estimate=0.5, low=0.1, high=0.9),
         },
         "callbacks.AbstentionSchedule": {
             "warmup_epochs": 1,
@@ -499,6 +533,16 @@ def cases():
             "save_freq": "epoch",
             "double_checkpoint": True,
             "delete_checkpoint": True,
+        },
+        "callbacks.LabelWave": {"x": X, "batch_size": 2, "window": 2, "patience": 1},
+        "callbacks.SmoothedEarlyStopping": {
+            "monitor": "val_loss",
+            "window": 2,
+            "min_delta": 0.1,
+            "patience": 1,
+            "mode": "min",
+            "baseline": 0.5,
+            "start_from_epoch": 1,
         },
         "callbacks.DimensionalitySchedule": {
             "x": X,
@@ -840,7 +884,6 @@ IN_PLACE = {
         "histories",
         "test_predictions",
         "test_labels",
-        "images",
     },
 }
 

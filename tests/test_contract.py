@@ -321,6 +321,8 @@ ELSEWHERE = {
     "callbacks.AtomicBackupAndRestore": "callbacks/test_atomic_backup_and_restore.py",
     "callbacks.DimensionalitySchedule": "callbacks/test_dimensionality_schedule.py",
     "callbacks.GlobalTrust": "callbacks/test_global_trust.py",
+    "callbacks.LabelWave": "callbacks/test_label_wave.py",
+    "callbacks.SmoothedEarlyStopping": "callbacks/test_smoothed_early_stopping.py",
     "callbacks.LearningDynamics": "callbacks/test_learning_dynamics.py",
     "callbacks.EarlyLearningTargets": "callbacks/test_early_learning_targets.py",
     "callbacks.JointOptimizationLabels": "callbacks/test_joint_optimization_labels.py",

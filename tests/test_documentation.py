@@ -120,6 +120,7 @@ NOT_ON_THE_TRUST_PAGE = {
     "test_base.py",
     "test_plots.py",
     "test_report.py",
+    "test_report_in_chromium.py",
     "test_noisy_labels.py",
 }
 

@@ -95,6 +95,12 @@ FLAGS = {
     "callbacks.JointOptimizationLabels.pipeline: shuffle": lambda value: recorded(
         callbacks.JointOptimizationLabels(2), value
     ),
+    "callbacks.LabelWave: restore_best_weights": lambda value: callbacks.LabelWave(
+        X, restore_best_weights=value
+    ),
+    "callbacks.SmoothedEarlyStopping: restore_best_weights": lambda value: (
+        callbacks.SmoothedEarlyStopping(restore_best_weights=value)
+    ),
     "callbacks.LearningDynamics: from_logits": lambda value: callbacks.LearningDynamics(
         X, IDS, IDS, from_logits=value
     ),

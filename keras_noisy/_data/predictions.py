@@ -93,6 +93,14 @@ def check_data_set(owner, data):
     check_finite(owner, data)
 
 
+def count_examples(owner, data):
+    """Return the number of examples of a data set of batches."""
+    count = sum(int(keras.tree.flatten(inputs_of(batch))[0].shape[0]) for batch in data)
+    if not count:
+        raise ValueError(message(owner, "x", "data of at least one example", data))
+    return count
+
+
 def check_finite(owner, data):
     """Raise if data say that they have no end."""
     if _is_endless(data):

@@ -1,36 +1,30 @@
-"""One page that says what the noise did and which labels are suspicious."""
+"""One page that says how many labels are wrong, and which."""
 
 from __future__ import annotations
 
 import base64
-import html
+import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
-from keras_noisy._checks.errors import check_count, check_path, message
+from keras_noisy._checks.errors import Described, check_count, check_path, message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES
+from keras_noisy._checks.numbers import optional
 from keras_noisy._data import files
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
-from keras_noisy.analysis import _rows, plots
+from keras_noisy.analysis import _report_examples, _report_findings, _rows, plots
 from keras_noisy.analysis.suspects import find_suspects
-from keras_noisy.analysis.suspects_table import Suspects
+from keras_noisy.analysis.suspects_table import COLUMNS, Suspects
 from keras_noisy.version import __version__
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 0 auto;
-  padding: 1rem; color: #1a1a1a; background: #fff; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-img { max-width: 100%; height: auto; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.75rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { background: #f3f3f3; } td.text, th.text { text-align: left; }
-pre { background: #f3f3f3; padding: 0.75rem; overflow-x: auto; }
-""".strip()
+_OWNER = "write_report"
+# A page of more is slow to open and too much for many mail servers.
+_MOST_BYTES = 20_000_000
 
 
 def write_report(
@@ -44,17 +38,28 @@ def write_report(
     test_predictions: ArrayLike | None = None,
     test_labels: ArrayLike | None = None,
     images: Images | None = None,
+    texts: Sequence[str] | None = None,
+    table: Any = None,
+    names: Sequence[Any] | None = None,
     class_names: Sequence[str] | None = None,
+    noise_rate: Any = None,
+    findings: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     title: str = "Label noise report",
-    num_suspects: int = 100,
+    num_suspects: int | None = None,
 ) -> FilePath:
-    """Write a self-contained HTML page about a run. Needs Matplotlib.
+    """Write a self-contained HTML page about the labels of a data set.
 
-    What is given is shown: the numbers, the learning dynamics, the noise matrix and
-    the distances to the truth where true labels are known, the reliability of
-    predictions on test data, pictures and a table of the top suspects, and the
-    settings. The page needs no network.
+    It begins with the findings: how many labels are wrong, in which classes, and the
+    twenty most suspicious examples. Then come a table of all suspects, to sort, to
+    filter and to download as CSV, and how often each class is proposed in place of
+    each given one. What else is given follows: the noise matrix and the distances to
+    the truth where true labels are known, learning dynamics, reliability on test data,
+    and the settings.
+
+    The page is one file that needs no network; the table needs JavaScript, all else
+    does not. It stays below 20 MB: of what does not fit, thumbnails first, the page
+    says how much it shows.
 
     Args:
         path: File to write, which appears when it is complete.
@@ -66,17 +71,30 @@ def write_report(
         histories: A history of `fit` or a dict of named ones, or None.
         test_predictions: Probabilities `(m, num_classes)` on test data, or None.
         test_labels: Their true labels `(m,)`.
-        images: Images `(n, height, width)` or with channels, or None.
+        images: Pictures of the examples: `(n, height, width)` or with 1, 3 or 4
+            channels; or a sequence of `n` such arrays of any sizes, or of
+            `os.PathLike` objects of image files, of which those shown are read. uint8,
+            or other numbers: in [0, 1], or else from the least to the greatest.
+        texts: Texts of the examples, `n` strings, or None. Long ones are cut.
+        table: Columns that describe the examples: a mapping from names to `n` values,
+            or a data frame. The first 20 are shown.
+        names: Names of the examples, `n` file paths or ids; by default their positions.
         class_names: Names of the classes, or None.
+        noise_rate: An estimate of how many labels are wrong: an object with
+            `estimate`, `low` and `high`, each a share or None, and, where it has
+            them, `per_class` and `explanation`. Or None.
+        findings: Sentences to show first, or None.
         settings: Dict of what the run depended on, ready for JSON, or None.
         title: Title of the page.
-        num_suspects: Number of rows in the table.
+        num_suspects: Show at most so many suspects; None shows all.
 
     Returns:
         `path`.
 
     Raises:
-        ImportError: If Matplotlib is missing.
+        ImportError: If Pillow is missing and there are `images`, or Matplotlib and
+            there is something to plot.
+        TypeError: If `texts`, `names`, `findings` or a column is no sequence.
         ValueError: If there is neither `suspects` nor `soft_labels`, or lengths
             differ.
 
@@ -85,144 +103,215 @@ def write_report(
         >>> from keras_noisy import analysis
         >>> path = os.path.join(tempfile.mkdtemp(), "report.html")
         >>> soft_labels = [[0.9, 0.1], [0.7, 0.3]]
-        >>> _ = analysis.write_report(path, [0, 1], soft_labels=soft_labels)
+        >>> _ = analysis.write_report(
+        ...     path, [0, 1], soft_labels=soft_labels, texts=["a film", "a play"]
+        ... )
 
     Reference:
         The pictures are those of `analysis.plot_learning_dynamics` and its siblings.
     """
-    owner = "write_report"
-    file_path = check_path(owner, "path", path)
-    labels = check_labels(owner, "labels", labels, num_classes=MOST_CLASSES)
-    num_suspects = check_count(owner, "num_suspects", num_suspects, low=0)
+    file_path = check_path(_OWNER, "path", path)
+    labels = check_labels(_OWNER, "labels", labels, num_classes=MOST_CLASSES)
+    num_suspects = optional(functools.partial(check_count, low=0))(
+        _OWNER, "num_suspects", num_suspects
+    )
     rounds = (
         []
         if soft_labels is None
-        else _rows.rounds_of(owner, "soft_labels", soft_labels)
+        else _rows.rounds_of(_OWNER, "soft_labels", soft_labels)
     )
-    if suspects is None and not rounds:
-        raise ValueError(
-            "write_report: `suspects` or `soft_labels` must be given. Received neither."
-        )
-    suspects = suspects or find_suspects(labels, rounds[-1])
-    if not isinstance(suspects, Suspects):
-        raise TypeError(message(owner, "suspects", "of find_suspects", suspects))
-    if len(suspects) != len(labels):
-        expected = f"of {len(labels)} examples, as `labels`"
-        raise ValueError(message(owner, "suspects", expected, len(suspects)))
+    suspects = _suspects(labels, suspects, rounds)
     truth = None
     if clean_labels is not None:
         truth = check_labels(
-            owner,
+            _OWNER,
             "clean_labels",
             clean_labels,
             size=len(labels),
             num_classes=MOST_CLASSES,
         )
-    sections = [_numbers(labels, suspects, truth)]
-    if histories is not None:
-        figure = plots.plot_learning_dynamics(histories)
-        sections.append(_section("Learning dynamics", _picture(figure)))
-    if truth is not None:
-        sections += _truth_sections(labels, truth, rounds, suspects, class_names)
-    if test_predictions is not None:
-        figure = plots.plot_reliability(test_predictions, cast(ArrayLike, test_labels))
-        sections.append(_section("Reliability on test data", _picture(figure)))
-    if images is not None:
-        figure = plots.plot_suspects(images, suspects, class_names=class_names)
-        text = "<p>Above each image the given label and, below, the proposed one.</p>"
-        sections.append(_section("Top suspects", text + _picture(figure)))
-    sections.append(_table(suspects.top(num_suspects), truth, class_names))
-    sections.append(_settings(settings))
-    page = _page(title, sections)
+    _check_rate(noise_rate)
+    highest = max(
+        (int(each.max()) for each in (labels, suspects.proposed_label, truth)
+         if each is not None and len(each)),
+        default=0,
+    )  # fmt: skip
+    class_name = _class_name(class_names, highest)
+    shown = _the_suspects(suspects, num_suspects)
+    examples = _report_examples.Examples(
+        _OWNER,
+        suspects=shown,
+        size=len(labels),
+        class_names=[class_name(k) for k in range(highest + 1)],
+        has_names=class_names is not None,
+        truth=truth,
+        images=images,
+        texts=texts,
+        table=table,
+        names=names,
+    )
+    content = {
+        "title": _report_examples.shown(title),
+        "lead": [*_sentences(findings)],
+        **_findings(labels, suspects, truth, noise_rate, class_name),
+        "figures": [
+            *_figures_of_truth(labels, truth, rounds, highest, class_names),
+            *_figures(histories, test_predictions, test_labels),
+        ],
+        "settings": json.dumps(
+            {"keras_noisy": __version__, **(settings or {})}, indent=2, default=str
+        ),
+        "truth": truth is not None,
+        **examples.content(),
+    }
+    page = _render(content, examples)
     with files.atomic_writer(file_path) as file:
-        file.write(page.encode())
+        file.write(page)
     return path
 
 
-def _numbers(labels, suspects, truth):
-    count = int(suspects.is_suspect.sum())
-    text = (
-        f"<p>{count} of {len(labels)} labels ({count / len(labels):.1%}) are "
-        f"suspicious (source: {html.escape(suspects.source)}).</p>"
-    )
-    if truth is not None:
-        wrong = labels != truth
-        result = suspects.precision_and_recall(wrong)
-        text += (
-            f"<p>{wrong.mean():.1%} of the labels are wrong. Of the suspects "
-            f"{result['precision']:.1%} are wrong (precision), and of the wrong labels "
-            f"{result['recall']:.1%} are suspects (recall); average precision of the "
-            f"order {result['average_precision']:.3f}. Replacing the suspects leaves "
-            f"{(suspects.cleaned_labels() != truth).mean():.1%} wrong.</p>"
+def _suspects(labels, suspects, rounds):
+    if suspects is None and not rounds:
+        raise ValueError(
+            "write_report: `suspects` or `soft_labels` must be given. Received neither."
         )
-    return _section("In numbers", text)
+    if suspects is None:
+        suspects = find_suspects(labels, rounds[-1])
+    if not isinstance(suspects, Suspects):
+        raise TypeError(message(_OWNER, "suspects", "of find_suspects", suspects))
+    if len(suspects) != len(labels):
+        expected = f"of {len(labels)} examples, as `labels`"
+        raise ValueError(message(_OWNER, "suspects", expected, len(suspects)))
+    return suspects
 
 
-def _truth_sections(labels, truth, rounds, suspects, class_names):
-    num_classes = int(max(labels.max(), truth.max(), suspects.proposed_label.max())) + 1
-    counts = np.zeros((num_classes, num_classes))
+def _the_suspects(suspects, count):
+    """Return those held for wrong, at most `count`."""
+    rows = np.flatnonzero(suspects.is_suspect)[:count]
+    fields = {name: getattr(suspects, name)[rows] for name in COLUMNS}
+    return Suspects(**fields, source=suspects.source)
+
+
+def _check_rate(rate):
+    parts = ("estimate", "low", "high")
+    if rate is not None and not all(hasattr(rate, part) for part in parts):
+        expected = "an estimate with `estimate`, `low` and `high`"
+        raise TypeError(message(_OWNER, "noise_rate", expected, rate))
+
+
+def _sentences(findings):
+    if findings is None:
+        return []
+    is_list = isinstance(findings, Sequence) and not isinstance(findings, (str, bytes))
+    if not is_list or not all(isinstance(each, str) for each in findings):
+        expected = "a list of sentences"
+        raise TypeError(message(_OWNER, "findings", expected, findings))
+    return [_report_examples.shown(each) for each in findings]
+
+
+def _class_name(class_names, highest):
+    """Return a function from class ids to names."""
+    if class_names is None:
+        return str
+    if len(class_names) <= highest:
+        expected = f"of at least {highest + 1} names, for all labels"
+        received = Described(f"{len(class_names)} names")
+        raise ValueError(message(_OWNER, "class_names", expected, received))
+    return lambda label: _report_examples.shown(class_names[label])
+
+
+def _findings(labels, suspects, truth, rate, class_name):
+    found = _report_findings.pairs(suspects)
+    per_class = getattr(rate, "per_class", None)
+    classes = (
+        _report_findings.classes(labels, suspects, found, class_name, per_class)
+        if len(labels)
+        else {"rows": [], "total": 0, "worst": None}
+    )
+    sentences = [] if rate is None else _report_findings.of_rate(rate)
+    sentences.append(_report_findings.of_suspects(suspects, len(labels)))
+    sentences += _report_findings.of_classes(classes, found, class_name)
+    if truth is not None and len(labels):
+        sentences.append(_report_findings.of_truth(labels, truth, suspects))
+    return {
+        "findings": sentences,
+        "classes": classes,
+        "matrix": _report_findings.matrix(found, class_name),
+        "num_pairs": len(found),
+        "pairs": [
+            {
+                "given": class_name(given),
+                "proposed": class_name(proposed),
+                "given_id": given,
+                "proposed_id": proposed,
+                "count": count,
+            }
+            for given, proposed, count in found[: _report_findings.MOST_PAIRS]
+        ],
+    }
+
+
+@functools.cache
+def _environment():
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_noisy.analysis"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _render(content, examples):
+    from markupsafe import Markup
+
+    environment = _environment()
+    parts = {}
+    for name, suffix in (("style", "css"), ("script", "js")):
+        source, *_ = environment.loader.get_source(environment, f"report.{suffix}")
+        digest = hashlib.sha256(source.encode()).digest()
+        parts[name] = Markup(source)
+        parts[f"{name}_hash"] = base64.b64encode(digest).decode()
+    template = environment.get_template("report.html")
+    empty = template.render(**content, **parts, data="", notes=[])
+    # What the notes take is far below this.
+    room = _MOST_BYTES - len(empty.encode()) - 50_000
+    data, notes = examples.data(room)
+    page = template.render(**content, **parts, data=Markup(data), notes=notes)
+    return page.encode()
+
+
+def _figures(histories, test_predictions, test_labels):
+    figures = []
+    if histories is not None:
+        figure = plots.plot_learning_dynamics(histories)
+        figures.append(_figure("Learning dynamics", figure))
+    if test_predictions is not None:
+        figure = plots.plot_reliability(test_predictions, cast(ArrayLike, test_labels))
+        figures.append(_figure("Reliability on test data", figure))
+    return figures
+
+
+def _figures_of_truth(labels, truth, rounds, highest, class_names):
+    if truth is None or not len(labels):
+        return []
+    counts = np.zeros((highest + 1, highest + 1))
     np.add.at(counts, (truth, labels), 1)
     with np.errstate(invalid="ignore"):
         matrix = counts / counts.sum(axis=1, keepdims=True)
     figure = plots.plot_transition_matrix(matrix, class_names=class_names)
-    sections = [_section("Realised noise matrix", _picture(figure))]
+    figures = [_figure("Realised noise matrix", figure)]
     if rounds and np.any(labels != truth):
         figure = plots.plot_label_distance(rounds, labels, truth)
-        text = "<p>0 is the true label, 1 the given, wrong one.</p>"
-        sections.append(
-            _section(
-                "Distance of the soft labels to the truth", text + _picture(figure)
-            )
-        )
-    return sections
+        text = "0 is the true label, 1 the given, wrong one."
+        heading = "Distance of the soft labels to the truth"
+        figures.append(_figure(heading, figure, text))
+    return figures
 
 
-def _table(suspects, truth, class_names):
-    heads = ["sample id", "given label", "proposed label", "confidence"]
-    heads += [] if truth is None else ["true label"]
-    rows = []
-    for i in range(len(suspects)):
-        cells = [
-            str(suspects.sample_id[i]),
-            _name(class_names, suspects.given_label[i]),
-            _name(class_names, suspects.proposed_label[i]),
-            f"{suspects.confidence[i]:.3f}",
-        ]
-        if truth is not None:
-            cells.append(_name(class_names, truth[suspects.sample_id[i]]))
-        rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
-    return _section("Suspects", f'<div class="scroll">{table}</div>')
-
-
-def _settings(settings):
-    content = {"keras_noisy": __version__, **(settings or {})}
-    text = json.dumps(content, indent=2, default=str)
-    return _section("Settings", f"<pre>{html.escape(text)}</pre>")
-
-
-def _picture(figure):
+def _figure(heading, figure, text=""):
     data = base64.b64encode(figure.to_png(dpi=130)).decode()
-    return f'<img alt="" src="data:image/png;base64,{data}">'
-
-
-def _section(heading, content):
-    content = content.replace('alt=""', f'alt="{html.escape(heading)}"')
-    return f"<section><h2>{html.escape(heading)}</h2>\n{content}</section>"
-
-
-def _page(title, sections):
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style></head>\n"
-        f"<body><h1>{html.escape(title)}</h1>\n"
-        + "\n".join(sections)
-        + "</body></html>\n"
-    )
-
-
-def _name(class_names, label):
-    return str(label if class_names is None else class_names[label])
+    address = f"data:image/png;base64,{data}"
+    return {"heading": heading, "text": text, "address": address}

@@ -6,8 +6,10 @@ from keras_noisy.callbacks.dimensionality_schedule import DimensionalitySchedule
 from keras_noisy.callbacks.early_learning_targets import EarlyLearningTargets
 from keras_noisy.callbacks.global_trust import GlobalTrust
 from keras_noisy.callbacks.joint_optimization_labels import JointOptimizationLabels
+from keras_noisy.callbacks.label_wave import LabelWave
 from keras_noisy.callbacks.learning_dynamics import LearningDynamics
 from keras_noisy.callbacks.seal import SEAL, SEALOnTheFly, with_sample_ids
+from keras_noisy.callbacks.smoothed_early_stopping import SmoothedEarlyStopping
 
 __all__ = [
     "SEAL",
@@ -17,7 +19,9 @@ __all__ = [
     "EarlyLearningTargets",
     "GlobalTrust",
     "JointOptimizationLabels",
+    "LabelWave",
     "LearningDynamics",
     "SEALOnTheFly",
+    "SmoothedEarlyStopping",
     "with_sample_ids",
 ]

@@ -27,8 +27,8 @@ from keras_noisy._data import (
 from keras_noisy._data.predictions import (
     SameOrder,
     check_data_set,
+    count_examples,
     in_pieces,
-    inputs_of,
 )
 from keras_noisy._typing import (
     Data,
@@ -239,7 +239,7 @@ class SEAL(_Averaging):
         """Predict all examples and add the predictions to the averages."""
         if self.num_examples is None:
             # Read in the same order as the first pass will, which compares.
-            self.num_examples = _count_examples(self.owner, self._order.read(self.x))
+            self.num_examples = count_examples(self.owner, self._order.read(self.x))
             self._data = self._order.labels
         network = (self.model, self.x, self.num_examples, self.from_logits)
         if self.recompute_statistics:
@@ -288,14 +288,6 @@ class _Peeked:
     def __iter__(self):
         yield self.first
         yield from self._iterator
-
-
-def _count_examples(owner, data):
-    """Return the number of examples of a data set of batches."""
-    count = sum(int(keras.tree.flatten(inputs_of(batch))[0].shape[0]) for batch in data)
-    if not count:
-        raise ValueError(message(owner, "x", "data of at least one example", data))
-    return count
 
 
 class SEALOnTheFly(_numbered.Numbered, _Averaging):

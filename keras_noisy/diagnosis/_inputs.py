@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_noisy._checks.errors import Described, as_array, describe_array, message
+from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._data import arrays, positions, predictions
 from keras_noisy.analysis.suspects_table import as_column
 from keras_noisy.diagnosis import _images, _labels, _tables, _texts
@@ -50,6 +51,13 @@ class Examples:
         """Number of examples."""
         return len(self.labels)
 
+    @property
+    def compared(self):
+        """What equal examples have in common, an array `(n, ...)`, or None."""
+        if self.kind == "custom":
+            return self.features
+        return self.x
+
 
 def read(owner, x, labels, *, class_names, ids, features, own_network, skip_broken):
     """Return `Examples`, or raise.
@@ -64,11 +72,12 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
         own_network: Whether the user builds the network.
         skip_broken: Whether files that are no images are left out.
     """
-    found = {"names": None, "notes": [], "shown": {}}
+    names, notes, folder = ids, [], None
     if isinstance(x, os.PathLike):
         _check_no_labels(owner, "a folder", labels)
-        x, labels, names, notes = _images.read_folder(owner, x, skip_broken)
-        found.update(names=names, notes=notes)
+        folder = os.fspath(x)
+        x, labels, paths, notes = _images.read_folder(owner, folder, skip_broken)
+        names = paths if ids is None else ids
     elif hasattr(x, "element_spec"):
         _check_no_labels(owner, "a tf.data.Dataset", labels)
         x, labels = _read_dataset(owner, x)
@@ -80,12 +89,19 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     ids_of_classes, classes = _labels.as_classes(owner, labels, class_names)
     fields = _read_inputs(owner, x, own_network)
     _check_length(owner, fields["x"], len(ids_of_classes))
-    notes = found["notes"] + fields.pop("notes", [])
-    names = ids if ids is not None else found["names"]
+    notes = notes + fields.pop("notes", [])
+    unlabelled = int((ids_of_classes == UNVERIFIED).sum())
+    if unlabelled:
+        notes.append(f"{unlabelled} examples have no label and were not judged.")
     if names is not None:
         names = as_column(owner, "ids", names, len(ids_of_classes))
     examples = Examples(
-        labels=ids_of_classes, class_names=classes, names=names, notes=notes, **fields
+        labels=ids_of_classes,
+        class_names=classes,
+        names=names,
+        notes=notes,
+        folder=folder,
+        **fields,
     )
     if features is not None:
         examples.features = check_features(owner, "features", features, examples.size)

@@ -1,25 +1,31 @@
-"""Where suspicion comes from: short trainings, and neighbours of two kinds."""
+"""Where suspicion comes from: short trainings, and neighbours of two kinds.
 
-import warnings
+No label vouches for itself: networks judge examples that they were not trained on, and
+only others vote. Otherwise a network that learns its data by heart finds nothing.
+"""
 
 import keras
 import numpy as np
 
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import arrays, outputs
+from keras_noisy.analysis import _units
 from keras_noisy.analysis.features import features as hidden_features
 from keras_noisy.analysis.neighbor_votes import neighbor_votes
 from keras_noisy.callbacks.seal import SEALOnTheFly
 from keras_noisy.diagnosis import _networks
 
 TRAININGS = 3
-# A kind of neighbours is left out where its majority agrees so much more seldom with
-# the given labels than that of another kind: pixels of photographs say little.
+AVERAGES = "averages of trainings"
+# Neighbours are left out where their majority agrees so much more seldom with the
+# given labels than another source.
 _WORSE = 0.1
+# With more examples, neighbours are looked for in the features alone.
+_HIDDEN_ROWS = 50_000
 
 
 class Trainings:
-    """Several short trainings with different seeds, averaged.
+    """Short trainings, each without a fold of the examples, which it judges.
 
     Args:
         owner: Name of the public function, for errors.
@@ -28,53 +34,51 @@ class Trainings:
         build_model: Function that returns a compiled model.
         epochs: Epochs of each training, or None.
         batch_size: Its batch size, or None.
-        fold: Which training does not train on an example, `(n,)`, or None.
+        fold: Which training does not train on an example, `(n,)`.
+        group: Ids `(n,)` of examples that do not vouch for each other.
         seed: Integer.
-        verbose: Of `fit`; 0 says nothing.
+        verbose: Of `fit`; "auto" prints a line for each training, 0 nothing.
     """
 
     def __init__(
-        self, owner, examples, steps, *, build_model, epochs, batch_size, fold, seed,
-        verbose,
+        self, owner, examples, steps, *, build_model, epochs, batch_size, fold, group,
+        seed, verbose,
     ):  # fmt: skip
         self._owner, self._examples, self._steps = owner, examples, steps
-        self._build, self._fold, self._seed = build_model, fold, seed
+        self._build, self._fold, self._group = build_model, fold, group
+        self._seed, self._verbose = seed, verbose
         self.batch_size = batch_size or _networks.default_batch_size(examples.size)
         self.epochs = epochs or _networks.default_epochs(examples.size, self.batch_size)
-        self._verbose, self._model = verbose, None
+        is_small = examples.size <= _HIDDEN_ROWS
+        self.with_neighbors = examples.features is None or is_small
 
-    def probabilities(self):
-        """Return the mean prediction on each example, float32 `(n, num_classes)`.
+    def distributions(self):
+        """Return distributions `(n, num_classes)` by the names of their sources.
 
-        Where examples have folds it is that of the training without theirs.
+        The mean prediction on each example over the epochs of the training that did
+        not see it, and the votes of its neighbours in a hidden layer of that network.
         """
-        total = None
+        num_classes = len(self._examples.class_names)
+        names = [AVERAGES, *(["neighbors in a hidden layer"] * self.with_neighbors)]
+        total = {
+            name: np.zeros((self._examples.size, num_classes), "float32")
+            for name in names
+        }
         for number in range(TRAININGS):
             found = self._steps.get(f"training_{number}", lambda n=number: self._run(n))
-            if total is None:
-                total = np.zeros(found.shape, "float32")
-            if self._fold is None:
-                total += found / np.float32(TRAININGS)
-            else:
-                rows = np.flatnonzero(self._fold == number)
-                total[rows] = found[rows]
+            rows = np.flatnonzero(self._fold == number)
+            parts = np.split(found, len(names), axis=1)
+            for name, part in zip(names, parts, strict=True):
+                total[name][rows] = part
         return total
 
-    def hidden(self):
-        """Return what the last hidden layer of the first network computes, `(n, d)`."""
-
-        def make():
-            if self._model is None:
-                self._run(0)
-            return hidden_features(self._model, self._examples.x).astype("float32")
-
-        return self._steps.get("hidden", make)
-
     def _run(self, number):
-        """Train a network, and return its average predictions."""
+        """Train a network, and return its distributions on its fold side by side."""
         examples = self._examples
         if self._verbose:
-            print(f"Training {number + 1}/{TRAININGS}, {self.epochs} epochs", flush=True)
+            print(
+                f"Training {number + 1}/{TRAININGS}, {self.epochs} epochs", flush=True
+            )
         words = np.random.SeedSequence([self._seed, number]).generate_state(2)
         keras.utils.set_random_seed(int(words[0]))
         model = self._build()
@@ -93,12 +97,20 @@ class Trainings:
             batches,
             epochs=self.epochs,
             shuffle=False,
-            verbose=self._verbose,
+            verbose=0 if self._verbose == "auto" else self._verbose,
             callbacks=[seal],
         )
-        if number == 0:
-            self._model = model
-        return seal.soft_labels
+        rows = np.flatnonzero(self._fold == number)
+        found = [seal.soft_labels[rows]]
+        if self.with_neighbors:
+            hidden = hidden_features(model, examples.x).astype("float32")
+            found.append(self._votes(hidden)[rows])
+        return np.hstack(found)
+
+    def _votes(self, rows):
+        num_classes = len(self._examples.class_names)
+        labels = self._examples.labels
+        return neighbor_votes(rows, labels, num_classes=num_classes, groups=self._group)
 
     def _check(self, model):
         if not isinstance(model, keras.Model) or not model.compiled:
@@ -107,10 +119,11 @@ class Trainings:
             raise TypeError(message(self._owner, "build_model", expected, model, mend))
         num_classes = len(self._examples.class_names)
         one = arrays.batch_of(self._examples.x, slice(0, 1))
-        found = np.shape(keras.ops.convert_to_numpy(model.predict_on_batch(one)))
-        if found != (1, num_classes):
+        found = keras.tree.flatten(model(keras.tree.map_structure(_tensor, one)))
+        shapes = [tuple(output.shape) for output in found]
+        if shapes != [(1, num_classes)]:
             expected = f"a function whose model has {num_classes} outputs, one a class"
-            received = Described(f"outputs of shape {found[1:]}")
+            received = Described(f"a model with outputs of shape {shapes}")
             raise ValueError(message(self._owner, "build_model", expected, received))
 
     def _targets(self, model):
@@ -123,55 +136,89 @@ class Trainings:
 
     def _weights(self, number):
         """Return weights that leave out what a training must not see."""
-        seen = self._examples.labels >= 0
-        if self._fold is not None:
-            seen &= self._fold != number
-        return None if seen.all() else seen.astype("float32")
+        seen = (self._examples.labels >= 0) & (self._fold != number)
+        return seen.astype("float32")
 
 
-def group_folds(owner, groups, seed):
-    """Return a fold for each example, the same within a group, or raise."""
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < TRAININGS:
-        expected = f"of at least {TRAININGS} groups"
-        raise ValueError(message(owner, "groups", expected, Described(f"{len(names)}")))
-    # The largest first, each into the fold that has least, and ties by chance.
-    generator = np.random.default_rng(seed)
+def _tensor(array):
+    return keras.ops.convert_to_tensor(array)
+
+
+def find_groups(owner, examples, groups):
+    """Return an id for each example, `(n,)`, equal ones being one group, or raise.
+
+    Args:
+        owner: Name of the public function, for errors.
+        examples: `Examples`.
+        groups: Ids `(n,)` that the user has given, or None.
+    """
+    groups = _units.check_groups(owner, groups, examples.size)
+    rows = examples.compared
+    if rows is None:
+        return np.arange(examples.size) if groups is None else groups
+    units = _units.find_units(rows.reshape(len(rows), -1), groups)
+    group = units.group[units.of_row]
+    if len(np.unique(group)) < TRAININGS:
+        expected = f"of {TRAININGS} groups or more"
+        received = Described(f"{len(np.unique(group))}, equal examples being one")
+        raise ValueError(message(owner, "groups", expected, received))
+    return group
+
+
+def make_folds(group, labels, seed):
+    """Return a fold for each example, the same within a group, of all classes.
+
+    Args:
+        group: Ids `(n,)`.
+        labels: Class ids `(n,)`, -1 where there is no label.
+        seed: Integer.
+    """
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
     sizes = np.bincount(group)
-    order = np.lexsort((generator.random(len(names)), -sizes))
-    fold_of, filled = np.empty(len(names), int), np.zeros(TRAININGS)
+    chance = np.random.default_rng(seed).random(len(sizes))
+    # The largest first, each into the fold that has least; of equal ones those of a
+    # class in turn.
+    order = np.lexsort((chance, labels[first], -sizes))
+    fold_of, filled = np.empty(len(sizes), int), [0] * TRAININGS
     for index in order:
-        fold_of[index] = filled.argmin()
-        filled[fold_of[index]] += sizes[index]
+        fold_of[index] = filled.index(min(filled))
+        filled[fold_of[index]] += int(sizes[index])
     return fold_of[group]
 
 
-def neighbors(steps, features, hidden, labels, num_classes, groups):
-    """Return votes of neighbours by the name of their kind.
+def neighbors(steps, examples, group):
+    """Return votes of neighbours in the features, a dict, empty if there are none."""
+    if examples.features is None:
+        return {}
 
-    Args:
-        steps: `Steps` that keep what is computed.
-        features: Rows whose distances mean something, `(n, d)`, or None.
-        hidden: Function that returns the rows of a hidden layer.
-        labels: Class ids `(n,)`, -1 where there is no label.
-        num_classes: Number of classes.
-        groups: Ids `(n,)`, or None.
+    def make():
+        return neighbor_votes(
+            examples.features,
+            examples.labels,
+            num_classes=len(examples.class_names),
+            groups=group,
+        )
+
+    return {"neighbors in features": steps.get("neighbors", make)}
+
+
+def without_weak(distributions, labels):
+    """Return distributions, but none of neighbours that know the classes much worse.
+
+    Neighbours among pixels of photographs say little. All of these distributions are
+    made without the example's own label, so that agreement with it can be compared.
     """
-    more = {"num_classes": num_classes, "groups": groups}
-    kinds = {"neighbors in a hidden layer": ("votes_hidden", hidden)}
-    if features is not None:
-        kinds["neighbors in features"] = ("votes_features", lambda: features)
-    found = {
-        kind: steps.get(name, lambda rows=rows: neighbor_votes(rows(), labels, **more))
-        for kind, (name, rows) in kinds.items()
-    }
     known = np.flatnonzero(labels >= 0)
     agreement = {
-        kind: float((votes[known].argmax(axis=1) == labels[known]).mean())
-        for kind, votes in found.items()
+        name: float((values[known].argmax(axis=1) == labels[known]).mean())
+        for name, values in distributions.items()
     }
     least = max(agreement.values()) - _WORSE
-    return {kind: votes for kind, votes in found.items() if agreement[kind] >= least}
+    return {
+        name: values
+        for name, values in distributions.items()
+        if agreement[name] >= least or name == AVERAGES
+    }
 
 
 def mean(distributions):
@@ -184,7 +231,7 @@ def mean(distributions):
 
 
 def contradictions(x, labels):
-    """Return rows of equal examples with different labels, a list of arrays.
+    """Return rows of equal examples with different labels, lists.
 
     Args:
         x: Array of examples, or None.
@@ -203,7 +250,5 @@ def contradictions(x, labels):
             # Of equal hashes nearly all are of equal examples.
             same = [row for row in rows if np.array_equal(x[row], x[rows[0]])]
             if len(set(labels[same].tolist())) > 1:
-                found.append(np.array(same))
+                found.append(same)
     return found
-
-

@@ -7,6 +7,7 @@ import numpy as np
 from keras_noisy._data.run_folder import RunFolder
 
 _FORM = "keras_noisy.find_wrong_labels/1"
+_FILES = r"[a-z_\d]+\.npy"
 
 
 class Steps:
@@ -21,7 +22,9 @@ class Steps:
     def __init__(self, owner, storage, identity):
         self._folder, self._done, self._identity = None, [], identity
         if storage is not None:
-            self._folder = RunFolder(owner, storage, _FORM, "run.json", r"[a-z_\d]+\.npy")
+            self._folder = RunFolder(
+                owner, storage, _FORM, "run.json", r"[a-z_\d]+\.npy"
+            )
 
     @contextlib.contextmanager
     def opened(self):

@@ -59,25 +59,26 @@ def encode(owner, columns):
     return np.concatenate(parts, axis=1), notes.sentences()
 
 
+_TEXTS = {
+    "constant": "Columns with one value say nothing and were left out",
+    "ids": "Columns of words that hardly repeat (ids, or texts) were left out",
+    "missing": "Missing values were replaced by the median or by a category",
+    "rare": f"Categories beyond the {_LEVELS} most frequent were joined",
+}
+
+
 class _Notes:
     """Which columns were dealt with in an unusual way."""
 
-    _TEXTS = {
-        "constant": "Columns with one value say nothing and were left out",
-        "ids": "Columns of words that hardly repeat (ids, or texts) were left out",
-        "missing": "Missing values were replaced by the median or by a category",
-        "rare": f"Categories beyond the {_LEVELS} most frequent were joined",
-    }
-
     def __init__(self):
-        self._names = {what: [] for what in self._TEXTS}
+        self._names = {what: [] for what in _TEXTS}
 
     def add(self, what, name):
         self._names[what].append(name)
 
     def sentences(self):
         return [
-            f"{self._TEXTS[what]}: {', '.join(names[:10])}"
+            f"{_TEXTS[what]}: {', '.join(names[:10])}"
             + (f" and {len(names) - 10} more." if len(names) > 10 else ".")
             for what, names in self._names.items()
             if names
@@ -132,9 +133,7 @@ def _scaled(name, numbers, notes):
 
 
 def _one_hot(name, values, notes):
-    words = [
-        "" if is_missing_value(value) else str(value) for value in values.tolist()
-    ]
+    words = ["" if is_missing_value(value) else str(value) for value in values.tolist()]
     levels, ids, counts = np.unique(words, return_inverse=True, return_counts=True)
     if len(levels) == 1:
         notes.add("constant", name)

@@ -22,7 +22,7 @@ from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath
 from keras_noisy.analysis.noise_rate import noise_rate
 from keras_noisy.analysis.suspects import find_suspects
-from keras_noisy.analysis.suspects_table import Suspects, as_column
+from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.diagnosis import _findings, _inputs, _networks, _review, _sources
 from keras_noisy.diagnosis._steps import Steps
 from keras_noisy.diagnosis.diagnosis import Diagnosis
@@ -51,12 +51,12 @@ def find_wrong_labels(
 ) -> Diagnosis:
     """Find the labels that are wrong, and say how many there are and how sure that is.
 
-    Three short trainings with different seeds average the predictions that they make
-    anyway (`callbacks.SEALOnTheFly`): a network learns what examples have in common
-    before it memorises single wrong labels. Nearest neighbours vote, in `features` or
-    in the data themselves, and in a hidden layer of the first network
+    Three short trainings, each without a third of the examples, average their
+    predictions on these over the epochs, in the steps that they make anyway
+    (`callbacks.SEALOnTheFly`). Nearest neighbours vote, in `features` or in the data
+    themselves, and in a hidden layer of the network that did not see the example
     (`analysis.neighbor_votes`). The mean of these distributions judges the labels
-    (`analysis.find_suspects`).
+    (`analysis.find_suspects`): none of them has seen the label that it judges.
 
     Args:
         x: The `n` examples, as one of
@@ -86,8 +86,8 @@ def find_wrong_labels(
         ids: Names of the examples `(n,)`, strings or integers, for tables and files.
             Those of a folder are the paths of its files.
         groups: Ids `(n,)`: frames of one video, pictures of one patient. Examples of a
-            group do not vouch for each other: each training leaves out a third of the
-            groups and judges them, and neighbours are those of other groups.
+            group do not vouch for each other: a training sees all of them or none,
+            and neighbours are those of other groups. Equal examples are one group.
         epochs: Epochs of each training; by default as many as make 1500 steps, within 6
             and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.
@@ -147,31 +147,25 @@ def find_wrong_labels(
     truth = None if reviewed is None else _review.read(_OWNER, reviewed, examples)
     if truth is not None:
         examples.labels = np.where(truth == UNVERIFIED, given, truth)
-    groups = None if groups is None else as_column(_OWNER, "groups", groups, len(given))
-    fold = None
-    if groups is not None:
-        fold = _sources.group_folds(_OWNER, groups, seed)
+    group = _sources.find_groups(_OWNER, examples, groups)
     build = build_model or _networks.builder(examples)
     storage = optional(check_path)(_OWNER, "storage", storage)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    steps = Steps(
-        _OWNER, storage, lambda: _identity(examples, groups, build, settings)
-    )
+    steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
     trainings = _sources.Trainings(
-        _OWNER, examples, steps, build_model=build, fold=fold, verbose=verbose,
+        _OWNER,
+        examples,
+        steps,
+        build_model=build,
+        fold=_sources.make_folds(group, examples.labels, seed),
+        group=group,
+        verbose=verbose,
         **settings,
-    )  # fmt: skip
+    )
     with steps.opened():
-        found = {"averages of trainings": trainings.probabilities()}
-        found |= _sources.neighbors(
-            steps,
-            examples.features,
-            trainings.hidden,
-            examples.labels,
-            len(examples.class_names),
-            groups,
-        )
-    return _diagnose(examples, given, truth, found, groups, seed)
+        found = trainings.distributions() | _sources.neighbors(steps, examples, group)
+    found = _sources.without_weak(found, examples.labels)
+    return _diagnose(examples, given, truth, found, group, seed)
 
 
 def _check_arguments(build_model, epochs, batch_size, verbose, seed, skip_broken):
@@ -191,7 +185,7 @@ def _check_arguments(build_model, epochs, batch_size, verbose, seed, skip_broken
         raise ValueError(message(_OWNER, "verbose", expected, verbose))
 
 
-def _identity(examples, groups, build_model, settings):
+def _identity(examples, group, build_model, settings):
     """Return what the steps of a run depend on."""
     model = build_model()
     is_model = isinstance(model, keras.Model) and model.compiled
@@ -202,13 +196,13 @@ def _identity(examples, groups, build_model, settings):
         "features": None
         if examples.features is None
         else arrays.digest(examples.features),
-        "groups": None if groups is None else arrays.digest(groups),
+        "groups": arrays.digest(group),
         "model": _checkpoint.describe(model) if is_model else None,
         **settings,
     }
 
 
-def _diagnose(examples, given, truth, found, groups, seed):
+def _diagnose(examples, given, truth, found, group, seed):
     """Return the `Diagnosis` that follows from distributions by their sources."""
     known = np.flatnonzero(examples.labels != UNVERIFIED)
     mean = _sources.mean([*found.values()])
@@ -216,20 +210,26 @@ def _diagnose(examples, given, truth, found, groups, seed):
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)
-    suspects = suspects.named(examples.names, examples.class_names)
-    rate = _rate(examples, found, groups, seed)
-    agreed = _findings.agreed(suspects, found)
-    return _findings.diagnosis(examples, given, suspects, rate, agreed)
+    return Diagnosis(
+        noise_rate=_rate(examples, given, found, group, seed),
+        suspects=suspects.named(examples.names, examples.class_names),
+        soft_labels=mean,
+        num_agreed=_findings.agreed(suspects, found),
+        num_sources=len(found),
+        contradictions=_sources.contradictions(examples.compared, given),
+        notes=examples.notes,
+        folder=examples.folder,
+        shown=examples.shown,
+    )
 
 
-def _rate(examples, found, groups, seed):
-    known = np.flatnonzero(examples.labels != UNVERIFIED)
-    features = examples.features
+def _rate(examples, given, found, group, seed):
+    has_neighbors = "neighbors in features" in found
     return noise_rate(
-        examples.labels[known],
-        features=None if features is None else features[known],
-        soft_labels=found["averages of trainings"][known],
-        groups=None if groups is None else groups[known],
+        given,
+        features=examples.features if has_neighbors else None,
+        predictions=found[_sources.AVERAGES],
+        groups=group,
         seed=seed,
     )
 

@@ -47,6 +47,11 @@ WAYS = {
         lambda: callbacks.LearningDynamics(X, Y, from_logits=True),
         make_model,
     ),
+    "LabelWave": (lambda: callbacks.LabelWave(X, window=1, patience=1), make_model),
+    "SmoothedEarlyStopping": (
+        lambda: callbacks.SmoothedEarlyStopping("loss", window=1, patience=1),
+        make_model,
+    ),
     "SEAL": (lambda: callbacks.SEAL(X, from_logits=True), make_model),
     "SEALOnTheFly": (
         lambda: callbacks.SEALOnTheFly(N, from_logits=True),
@@ -119,7 +124,7 @@ def test_copies_of_a_callback(name, copy_of):
 
 
 def test_a_copy_shares_the_data():
-    for name in ("SEAL", "LearningDynamics", "DimensionalitySchedule"):
+    for name in ("SEAL", "LearningDynamics", "DimensionalitySchedule", "LabelWave"):
         callback = WAYS[name][0]()
         assert copy.deepcopy(callback).x is callback.x, name
     # But what listens to another callback goes with its copy.
