@@ -11,8 +11,11 @@ from keras_noisy.diagnosis import _inputs
 
 _HIDDEN = 256
 _EMBEDDED = 64
-# Steps of one training, and its fewest and most epochs.
-_STEPS, _FEWEST, _MOST = 1500, 6, 60
+# Steps of one training; those on images are dear.
+_STEPS, _STEPS_ON_IMAGES = 1500, 600
+_FEWEST, _MOST = 6, 60
+# The first layer takes every second pixel of larger images.
+_LARGE = 40
 
 
 def default_batch_size(size):
@@ -20,9 +23,10 @@ def default_batch_size(size):
     return int(np.clip(2 ** np.round(np.log2(max(size, 2) / 80)), 16, 512))
 
 
-def default_epochs(size, batch_size):
+def default_epochs(size, batch_size, kind):
     """Return for how many epochs `size` examples are trained on."""
-    return int(np.clip(-(-_STEPS // -(-size // batch_size)), _FEWEST, _MOST))
+    steps = _STEPS_ON_IMAGES if kind == "images" else _STEPS
+    return int(np.clip(-(-steps // -(-size // batch_size)), _FEWEST, _MOST))
 
 
 def builder(examples):
@@ -70,18 +74,25 @@ def _convolutional(examples):
         ]
         side = min(shape[:2])
         for filters in (32, 64, 64):
-            found += [_conv(filters)]
+            stride = 2 if side > _LARGE else 1
+            found.append(_conv(filters, stride))
+            side //= stride
             if side >= 8:
-                found += [layers.MaxPooling2D(2, data_format="channels_last")]
+                found.append(layers.MaxPooling2D(2, data_format="channels_last"))
                 side //= 2
         return [*found, layers.Flatten(), layers.Dense(_HIDDEN // 2, activation="relu")]
 
     return make
 
 
-def _conv(filters):
+def _conv(filters, stride):
     return layers.Conv2D(
-        filters, 3, padding="same", activation="relu", data_format="channels_last"
+        filters,
+        3,
+        stride,
+        padding="same",
+        activation="relu",
+        data_format="channels_last",
     )
 
 

@@ -48,7 +48,9 @@ class Trainings:
         self._build, self._fold, self._group = build_model, fold, group
         self._seed, self._verbose = seed, verbose
         self.batch_size = batch_size or _networks.default_batch_size(examples.size)
-        self.epochs = epochs or _networks.default_epochs(examples.size, self.batch_size)
+        self.epochs = epochs or _networks.default_epochs(
+            examples.size, self.batch_size, examples.kind
+        )
         is_small = examples.size <= _HIDDEN_ROWS
         self.with_neighbors = examples.features is None or is_small
 
@@ -76,9 +78,8 @@ class Trainings:
         """Train a network, and return its distributions on its fold side by side."""
         examples = self._examples
         if self._verbose:
-            print(
-                f"Training {number + 1}/{TRAININGS}, {self.epochs} epochs", flush=True
-            )
+            text = f"Training {number + 1} of {TRAININGS}, {self.epochs} epochs"
+            print(text, flush=True)
         words = np.random.SeedSequence([self._seed, number]).generate_state(2)
         keras.utils.set_random_seed(int(words[0]))
         model = self._build()

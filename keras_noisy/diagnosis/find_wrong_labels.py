@@ -88,8 +88,8 @@ def find_wrong_labels(
         groups: Ids `(n,)`: frames of one video, pictures of one patient. Examples of a
             group do not vouch for each other: a training sees all of them or none,
             and neighbours are those of other groups. Equal examples are one group.
-        epochs: Epochs of each training; by default as many as make 1500 steps, within 6
-            and 60.
+        epochs: Epochs of each training; by default as many as make 1500 steps, 600 on
+            images, within 6 and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.
         verbose: `"auto"` prints a line for each training, 0 nothing, and 1 and 2 are
             those of `fit`.
