@@ -180,6 +180,7 @@ class Suspects:
         Args:
             all_examples: Whether to have all examples, or the suspects alone.
         """
+        columns = self.columns(all_examples=all_examples)
         try:
             import pandas as pd
         except ImportError as error:
@@ -187,7 +188,7 @@ class Suspects:
                 "Suspects: `to_frame` needs pandas. Install it with `pip install "
                 "pandas`, or use `columns` or `to_csv`."
             ) from error
-        return pd.DataFrame(self.columns(all_examples=all_examples))
+        return pd.DataFrame(columns)
 
     def to_csv(
         self,
@@ -299,7 +300,7 @@ def as_column(
     if array.dtype.kind == "O":
         kinds = {type(value) for value in array.ravel().tolist()}
         array = np.array([str(value) for value in array]) if kinds == {str} else array
-    if array.ndim != 1 or array.dtype.kind not in "iuUT" or size not in (
+    if array.ndim != 1 or array.dtype.kind not in "iubUT" or size not in (
         None, len(array)
     ):  # fmt: skip
         shape = "(n,)" if size is None else f"({size},)"

@@ -59,6 +59,11 @@ def _values_of(owner, labels):
         expected = "strings, integers or bools"
         received = describe_array(array)
         raise TypeError(message(owner, _ARGUMENT, expected, received))
+    if array.dtype.kind == "i" and array.min() < UNVERIFIED:
+        expected = "integers from 0 on, or -1 where there is no label"
+        received = Described(f"a label {array.min()}")
+        mend = "Pass strings where classes have such names."
+        raise ValueError(message(owner, _ARGUMENT, expected, received, mend))
     return array, array != UNVERIFIED
 
 
@@ -133,7 +138,7 @@ def _check_classes(owner, classes, count):
     received = Described(f"{len(classes)} different labels of {count} examples")
     if len(classes) < 2:
         expected = "of at least two classes"
-        mend = "A label can only be wrong where there is another one."
+        mend = "A label can only be wrong where there is another one; -1 is none."
         raise ValueError(message(owner, _ARGUMENT, expected, received, mend))
     if count < 2 * len(classes):
         expected = "classes, with two examples or more on average"

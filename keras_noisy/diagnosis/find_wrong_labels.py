@@ -133,6 +133,8 @@ def find_wrong_labels(
         AAAI 2021, and the votes of neighbours, combined.
     """
     _check_arguments(build_model, epochs, batch_size, verbose, seed, skip_broken)
+    storage = optional(check_path)(_OWNER, "storage", storage)
+    reviewed = optional(check_path)(_OWNER, "reviewed", reviewed)
     examples = _inputs.read(
         _OWNER,
         x,
@@ -149,7 +151,6 @@ def find_wrong_labels(
         examples.labels = np.where(truth == UNVERIFIED, given, truth)
     group = _sources.find_groups(_OWNER, examples, groups)
     build = build_model or _networks.builder(examples)
-    storage = optional(check_path)(_OWNER, "storage", storage)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
     trainings = _sources.Trainings(

@@ -121,7 +121,9 @@ def test_labels_come_back_as_they_were(labels, expected):
     result = find(generator.normal(size=(30, 3)), labels, epochs=1)
     cleaned = result.cleaned_labels()
     assert np.issubdtype(cleaned.dtype, expected)
-    given = {value for value in np.asarray(labels, object).tolist() if value is not None}
+    given = {
+        value for value in np.asarray(labels, object).tolist() if value is not None
+    }
     assert set(cleaned.tolist()) <= {*given, -1}
 
 
@@ -231,7 +233,9 @@ def test_a_data_frame():
     notes = " ".join(result.notes)
     assert "one value say nothing and were left out: flat." in notes
     assert "(ids, or texts) were left out: name." in notes
-    assert "Missing values were replaced by the median or by a category: a, kind." in notes
+    assert (
+        "Missing values were replaced by the median or by a category: a, kind." in notes
+    )
     with pytest.raises(ValueError, match="`labels` must be one of the columns"):
         find(frame, "specie")
 
@@ -310,7 +314,10 @@ def test_a_tf_data_set():
     ("change", "text"),
     [
         ({"labels": None}, "`labels` must be given, unless `x` is an image folder"),
-        ({"labels": np.arange(30)}, "two examples or more on average. Received: labels"),
+        (
+            {"labels": np.arange(30)},
+            "two examples or more on average. Received: labels",
+        ),
         ({"labels": np.zeros(30, int)}, "`labels` must be of at least two classes"),
         ({"labels": np.linspace(0, 1, 30)}, "classes: strings or integers"),
         ({"labels": np.eye(3)[np.arange(30) % 3]}, r"labels.argmax\(axis=-1\)"),
