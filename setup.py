@@ -85,6 +85,7 @@ setup(
     packages=find_packages(include=["keras_noisy", "keras_noisy.*"]),
     package_data={"keras_noisy": ["py.typed", "analysis/templates/*"]},
     python_requires=">=3.10",
+    entry_points={"console_scripts": ["keras-noisy = keras_noisy.__main__:main"]},
     install_requires=[
         "filelock>=3.24.3",
         "jinja2>=3.1",

@@ -212,7 +212,9 @@ KINDS = {
         "build_model, first_build_model, network, peer, teacher, model, loss, "
         "generator, active, passive, augment"
     ),
-    "path": "path, storage, backup_dir, folder, label_file, source, weights",
+    "path": (
+        "path, storage, backup_dir, folder, label_file, source, weights, reviewed"
+    ),
     "seed": "seed, start_id",
     "one each": "texts, names",
     "columns": "table",
@@ -244,6 +246,7 @@ SPECIAL = {
     "analysis.class_conditional_test: num_validation": "number of examples",
     "datasets.Dataset: noisy_labels": "arrays",
     "datasets.load: labels": "choice",
+    "diagnosis.find_wrong_labels: groups": "entries",
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
     "losses.TargetModification: target": "model",
@@ -274,6 +277,8 @@ MEANINGFUL = {
     "callbacks.LearningDynamics: noisy_labels": {"an id with a gap"},
     "callbacks.LearningDynamics: clean_labels": {"not verified", "an id with a gap"},
     "datasets.Dataset: y_train": {"an id with a gap"},
+    "diagnosis.find_wrong_labels: labels": {"texts", "flags"},
+    "diagnosis.find_wrong_labels: ids": {"texts"},
     "datasets.Dataset: y_test": {"an id with a gap"},
     "datasets.read_label_file: clean_labels": {"an id with a gap"},
     "callbacks.AtomicBackupAndRestore: save_freq": {"a number"},
@@ -324,6 +329,7 @@ RESULTS = {
     "analysis.ClassConditionalTest",
     "analysis.GradientDensity",
     "analysis.Suspects",
+    "diagnosis.Diagnosis",
     "datasets.StreamedDataset",
     "datasets.TrainingPipeline",
 }
@@ -510,6 +516,18 @@ def cases():
         "analysis.plot_softmax_trajectories": {"trajectories": P[None], **dirty},
         "analysis.plot_suspects": {"images": IMAGES, "suspects": suspects, "count": 2},
         "analysis.plot_transition_matrix": {"transition_matrix": MATRIX},
+        "diagnosis.find_wrong_labels": {
+            "x": np.eye(4, 3),
+            "labels": [0, 1, 0, 1],
+            "build_model": network,
+            "features": np.eye(4, 3),
+            "ids": [1, 2, 3, 4],
+            "groups": [0, 1, 2, 2],
+            "epochs": 1,
+            "batch_size": 4,
+            "seed": 0,
+            "skip_broken": False,
+        },
         "analysis.semantic_correction": {"predictions": P, **dirty},
         "analysis.wrong_label_fit": {"predictions": P, **dirty},
         "analysis.write_report": {
@@ -885,6 +903,7 @@ def test_every_public_callable_has_good_arguments(package, table):
 
 # Tried elsewhere, in place of others or of files.
 IN_PLACE = {
+    "diagnosis.find_wrong_labels": {"reviewed", "storage"},
     "datasets.StreamedDataset.pipeline": {"labels"},
     "datasets.StreamedDataset.to_arrays": {"splits"},
     "analysis.find_suspects": {"predictions", "mean_losses"},

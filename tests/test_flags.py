@@ -11,7 +11,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_noisy import analysis, callbacks, losses, noise, training
+from keras_noisy import (
+    analysis,
+    callbacks,
+    diagnosis,
+    find_wrong_labels,
+    losses,
+    noise,
+    training,
+)
 
 from . import test_contract as contract
 from .helpers import PUBLIC
@@ -27,6 +35,12 @@ def build_model():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     return model
+
+
+def diagnosed():
+    rate = analysis.NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, "")
+    suspects = analysis.find_suspects(IDS, P)
+    return diagnosis.Diagnosis(rate, suspects, P, num_agreed=0, num_sources=1)
 
 
 def data(x=X, labels=IDS):
@@ -69,6 +83,12 @@ def recorded(recorder, shuffle):
 
 
 FLAGS = {
+    "analysis.Suspects.columns: all_examples": lambda value: analysis.find_suspects(
+        IDS, P
+    ).columns(all_examples=value),
+    "analysis.Suspects.to_frame: all_examples": lambda value: analysis.find_suspects(
+        IDS, P
+    ).to_frame(all_examples=value),
     "analysis.Suspects.to_csv: all_examples": lambda value: analysis.find_suspects(
         IDS, P
     ).to_csv("never written.csv", all_examples=value),
@@ -116,6 +136,15 @@ FLAGS = {
     ),
     "callbacks.with_sample_ids: batched": lambda value: callbacks.with_sample_ids(
         data(), batched=value
+    ),
+    "diagnosis.Diagnosis.to_csv: all_examples": lambda value: diagnosed().to_csv(
+        "suspects.csv", all_examples=value
+    ),
+    "diagnosis.Diagnosis.to_frame: all_examples": lambda value: diagnosed().to_frame(
+        all_examples=value
+    ),
+    "diagnosis.find_wrong_labels: skip_broken": lambda value: find_wrong_labels(
+        P, IDS, skip_broken=value
     ),
     "datasets.StreamedDataset.pipeline: shuffle": streamed,
     "datasets.training_pipeline: drop_remainder": lambda value: training_pipeline(
@@ -245,6 +274,7 @@ def test_flags_are_bools(flag):
 
 # What does the work of another name, and says its own.
 DELEGATES = {
+    "Diagnosis": ("Suspects",),
     "NoisyLabelLoss": ("MeanAbsoluteError", "mean_absolute_error"),
     "generate_instance_dependent_noise": ("SelfEvolution",),
     "self_distillation": ("Distillation",),

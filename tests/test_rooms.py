@@ -32,6 +32,8 @@ FLOORS = (
     {"noise"},
     {"datasets", "callbacks"},
     {"training"},
+    {"diagnosis"},
+    {"__main__"},
 )
 
 # The modules that import a framework themselves; all others use `keras.ops` and NumPy.

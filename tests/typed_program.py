@@ -10,7 +10,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_noisy import analysis, callbacks, losses, noise, training
+from keras_noisy import (
+    analysis,
+    callbacks,
+    find_wrong_labels,
+    losses,
+    noise,
+    training,
+)
 
 
 def build_model() -> keras.Model:
@@ -128,6 +135,13 @@ test = analysis.class_conditional_test(
     matrix, [1, 0, 0], error=0.1, num_validation=9, num_verified=[5, 0, 0]
 )
 verdict: bool = test.rejects(0.01)
+diagnosis = find_wrong_labels(x, ["ant", "bee"], epochs=3, verbose=0)
+verdict_text: str = diagnosis.verdict
+rate_or_none: float | None = diagnosis.noise_rate.estimate
+count: int = diagnosis.suspects.named(class_names=["ant", "bee"]).top(3).__len__()
+kept: npt.NDArray[np.bool_] = diagnosis.keep_mask()
+find_wrong_labels(x, epochs="3")  # type: ignore[arg-type]
+find_wrong_labels(x, label=y)  # type: ignore[call-arg]
 curve = analysis.gradient_density(equal_loss, y, x)
 analysis.plot_losses({"Equal Loss": equal_loss}).savefig("losses.png")
 path: object = analysis.write_report("report.html", y, suspects=suspects)

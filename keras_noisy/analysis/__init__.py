@@ -35,7 +35,8 @@ from keras_noisy.analysis.plots import (
     plot_transition_matrix,
 )
 from keras_noisy.analysis.report import write_report
-from keras_noisy.analysis.suspects import Suspects, find_suspects
+from keras_noisy.analysis.suspects import find_suspects
+from keras_noisy.analysis.suspects_table import Suspects
 
 __all__ = [
     "BetaMixture",

@@ -28,7 +28,7 @@ from keras_noisy.analysis.gradient_density import (
     targets_for,
 )
 from keras_noisy.analysis.label_correction import label_distance
-from keras_noisy.analysis.suspects import Suspects
+from keras_noisy.analysis.suspects_table import Suspects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,8 @@ from keras_noisy._checks.numbers import optional
 from keras_noisy._data import files
 from keras_noisy._typing import ArrayLike, FilePath, Histories, Images, SoftLabels
 from keras_noisy.analysis import _report_examples, _report_findings, _rows, plots
-from keras_noisy.analysis.suspects import COLUMNS, Suspects, find_suspects
+from keras_noisy.analysis.suspects import find_suspects
+from keras_noisy.analysis.suspects_table import COLUMNS, Suspects
 from keras_noisy.version import __version__
 
 _OWNER = "write_report"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,136 +11,12 @@ from keras_noisy._checks.distributions import as_numbers, pieces
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import optional
-from keras_noisy._data import files
-from keras_noisy._typing import (
-    ArrayLike,
-    FilePath,
-    IntArray,
-    LossThreshold,
-    NeighborMetric,
-    RankBy,
-)
+from keras_noisy._typing import ArrayLike, LossThreshold, NeighborMetric, RankBy
 from keras_noisy.analysis import _core, _sources
 from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import candidates
 from keras_noisy.analysis.neighbor_votes import METRICS
-
-COLUMNS = (
-    "sample_id", "given_label", "proposed_label", "confidence", "is_suspect",
-)  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Suspects:
-    """All examples, ordered from the most to the least suspicious label.
-
-    Attributes:
-        sample_id: Position of the example in the data, int64 `(n,)`.
-        given_label: Its given label.
-        proposed_label: The class proposed instead.
-        confidence: How suspicious the given label is; higher is more. In [0, 1],
-            but for `mean_losses`, where it is the loss.
-        is_suspect: Whether the source holds the given label for wrong.
-        source: What the table was made from.
-    """
-
-    sample_id: np.ndarray
-    given_label: np.ndarray
-    proposed_label: np.ndarray
-    confidence: np.ndarray
-    is_suspect: np.ndarray
-    source: str
-
-    def __len__(self) -> int:
-        return len(self.sample_id)
-
-    def __repr__(self) -> str:
-        share = self.is_suspect.mean() if len(self) else float("nan")
-        return (
-            f"Suspects({int(self.is_suspect.sum())} of {len(self)} labels, "
-            f"{share:.1%}, source={self.source!r})"
-        )
-
-    def top(self, count: int) -> Suspects:
-        """Return the `count` most suspicious examples, as `Suspects`."""
-        count = errors.check_count("Suspects", "count", count, low=0)
-        fields = {name: getattr(self, name)[:count] for name in COLUMNS}
-        return Suspects(**fields, source=self.source)
-
-    def cleaned_labels(self) -> IntArray:
-        """Return labels `(n,)` in the order of the data, suspects replaced."""
-        labels = np.empty_like(self.given_label)
-        labels[self.sample_id] = np.where(
-            self.is_suspect, self.proposed_label, self.given_label
-        )
-        return labels
-
-    def to_csv(self, path: FilePath, *, all_examples: bool = False) -> None:
-        """Write the suspects, or all examples, to a CSV file with a header."""
-        path = errors.check_path("Suspects", "path", path)
-        errors.check_bool("Suspects", "all_examples", all_examples)
-        rows = slice(None) if all_examples else np.flatnonzero(self.is_suspect)
-        columns = [getattr(self, name)[rows].tolist() for name in COLUMNS]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*columns, strict=True))
-        with files.atomic_writer(path) as file:
-            file.write(text.getvalue().encode())
-
-    def save_cleaned_labels(self, path: FilePath) -> None:
-        """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""
-        with files.atomic_writer(errors.check_path("Suspects", "path", path)) as file:
-            np.save(file, self.cleaned_labels(), allow_pickle=False)
-
-    def to_datalab(self) -> dict[str, np.ndarray]:
-        """Return columns like those of cleanlab's `Datalab.get_issues("label")`.
-
-        `pandas.DataFrame(suspects.to_datalab())` has one row per example, in the
-        order of the data. `label_score` is in [0, 1], lower is more suspicious.
-        """
-        if self.source == "mean_losses":
-            score = np.exp(-np.maximum(self.confidence, 0))
-        else:
-            score = 1 - self.confidence
-        columns = {
-            "is_label_issue": self.is_suspect,
-            "label_score": score,
-            "given_label": self.given_label,
-            "predicted_label": np.where(
-                self.is_suspect, self.proposed_label, self.given_label
-            ),
-        }
-        back = np.argsort(self.sample_id)
-        return {name: values[back] for name, values in columns.items()}
-
-    def precision_and_recall(self, is_corrupted: ArrayLike) -> dict[str, float]:
-        """Compare with the truth, where an experiment knows it.
-
-        Args:
-            is_corrupted: Mask `(n,)` of the labels that are wrong.
-
-        Returns:
-            A dict: `precision` and `recall` of `is_suspect` (NaN over no example),
-            and `average_precision` of the order, as scikit-learn has it: labels that
-            are equally suspicious are found together.
-        """
-        truth = errors.as_array(is_corrupted)
-        if truth.shape != self.sample_id.shape or not np.isin(truth, (0, 1)).all():
-            expected = f"a mask of shape ({len(self)},)"
-            received = errors.describe_array(truth)
-            raise ValueError(message("Suspects", "is_corrupted", expected, received))
-        truth = truth.astype(bool)
-        wrong = truth[self.sample_id]
-        # Of equal ones the last stands for all.
-        last = np.searchsorted(-self.confidence, -self.confidence, side="right")
-        precision_there = np.append(0, np.cumsum(wrong))[last] / last
-        found = int((wrong & self.is_suspect).sum())
-        return {
-            "precision": _share(found, int(self.is_suspect.sum())),
-            "recall": _share(found, int(wrong.sum())),
-            "average_precision": _share(precision_there[wrong].sum(), wrong.sum()),
-        }
+from keras_noisy.analysis.suspects_table import Suspects
 
 
 def find_suspects(
@@ -417,7 +290,3 @@ _THRESHOLDS = {
     "deviation": _far_above_the_mean,
     "beta_mixture": _of_the_second_component,
 }
-
-
-def _share(part, whole):
-    return part / float(whole) if whole else float("nan")

@@ -1,0 +1,154 @@
+"""What a diagnosis says in words and small tables."""
+
+import numpy as np
+
+from keras_noisy._checks.labels import UNVERIFIED
+
+_SHOWN = 5
+
+
+def agreed(suspects, distributions):
+    """Return of how many suspects each source alone would say that they are wrong.
+
+    Args:
+        suspects: `Suspects`.
+        distributions: Arrays `(n, num_classes)` by the names of the sources.
+
+    Returns:
+        The number of suspects that all sources hold for wrong.
+    """
+    rows = suspects.sample_id[suspects.is_suspect]
+    given = suspects.given_label[suspects.is_suspect].astype(int)
+    doubted = np.ones(len(rows), bool)
+    for values in distributions.values():
+        doubted &= np.asarray(values[rows]).argmax(axis=1) != given
+    return int(doubted.sum())
+
+
+def per_class(suspects, rate):
+    """Return a table of the classes, columns by their names.
+
+    Args:
+        suspects: `Suspects` with names of classes.
+        rate: `NoiseRate`.
+    """
+    names = suspects.class_names
+    has_label = suspects.given_label != UNVERIFIED
+    wrong = suspects.is_suspect
+    given = np.bincount(suspects.given_label[has_label], minlength=len(names))
+    doubted = np.bincount(suspects.given_label[wrong], minlength=len(names))
+    proposed = np.bincount(suspects.proposed_label[wrong], minlength=len(names))
+    table = {
+        "class": names,
+        "labels": given,
+        "suspects": doubted,
+        "suspect_share": doubted / np.maximum(given, 1),
+        "proposed": proposed,
+    }
+    if rate.per_class is not None:
+        table["noise_rate"] = np.asarray(rate.per_class)
+    return table
+
+
+def confusions(suspects):
+    """Return given label, proposed label and number of suspects, most frequent first.
+
+    Args:
+        suspects: `Suspects` with names of classes.
+    """
+    names, wrong = suspects.class_names, suspects.is_suspect
+    given = suspects.given_label[wrong].astype("int64")
+    proposed = suspects.proposed_label[wrong].astype("int64")
+    pairs, counts = np.unique(given * len(names) + proposed, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [
+        (*names[[*divmod(int(pairs[i]), len(names))]].tolist(), int(counts[i]))
+        for i in order
+    ]
+
+
+def verdict(diagnosis):
+    """Return three sentences: how many labels are wrong, which ones, and how sure."""
+    return " ".join([_how_many(diagnosis), _which(diagnosis), _how_sure(diagnosis)])
+
+
+def _how_many(diagnosis):
+    rate, size = diagnosis.noise_rate, diagnosis.num_labels
+    if rate.estimate is None:
+        return (
+            f"How many of the {size:,} labels are wrong cannot be told from the data "
+            f"alone: between {rate.low:.0%} and {rate.high:.0%}."
+        )
+    return (
+        f"About {rate.estimate:.1%} of the {size:,} labels are wrong (90 % interval "
+        f"{rate.low:.1%} to {rate.high:.1%})."
+    )
+
+
+def _which(diagnosis):
+    count = diagnosis.num_suspects
+    if not count:
+        return "None of them is a suspect."
+    given, proposed, most = diagnosis.confusions[0]
+    if count == 1:
+        return f"One is a suspect: {given!r}, where {proposed!r} fits better."
+    return (
+        f"{count:,} are suspects; most often {given!r} is given where {proposed!r} "
+        f"fits better ({most:,} times)."
+    )
+
+
+def _how_sure(diagnosis):
+    count = diagnosis.num_suspects
+    if not count:
+        return "All sources of evidence fit the labels on the whole."
+    agreed, sources = diagnosis.num_agreed, diagnosis.num_sources
+    return (
+        f"Each of the {sources} sources alone doubts {agreed:,} of the suspects "
+        f"({agreed / count:.0%}); look at the others before you believe them."
+    )
+
+
+def next_steps(diagnosis):
+    """Return what a reader does next, a list of sentences."""
+    steps = list(diagnosis.notes)
+    if diagnosis.contradictions:
+        count = len(diagnosis.contradictions)
+        steps.append(
+            f"{count} {'set' if count == 1 else 'sets'} of equal examples have "
+            "different labels (`contradictions`): decide on one label for each."
+        )
+    if not diagnosis.num_suspects:
+        return [*steps, "Train as you are: there is nothing to clean."]
+    steps += [
+        "Look at the suspects: `report('report.html')`.",
+        "Have them reviewed: `to_csv('suspects.csv')`, fill in `confirmed` or "
+        "`corrected_label`, and pass `reviewed='suspects.csv'` the next time.",
+    ]
+    if diagnosis.noise_rate.estimate is None:
+        steps.append(
+            "Do not clean unseen: classes that overlap look like wrong labels. Train "
+            "with a robust loss, or on what was reviewed."
+        )
+    else:
+        steps.append(
+            "Train on `cleaned_labels()`, or on the examples of `keep_mask()` alone."
+        )
+    return steps
+
+
+def as_text(diagnosis):
+    """Return verdict, classes, confusions and next steps for a terminal."""
+    lines = [diagnosis.verdict, "", "Classes with most suspects:"]
+    table = diagnosis.per_class
+    order = np.argsort(-table["suspects"], kind="stable")
+    shown = order[table["suspects"][order] > 0][:_SHOWN]
+    lines += [
+        f"  {table['class'][i]}: {table['suspects'][i]:,} of {table['labels'][i]:,} "
+        f"({table['suspect_share'][i]:.0%})"
+        for i in shown
+    ] or ["  none"]
+    lines += ["", "Given label -> proposed label:"]
+    lines += [f"  {g} -> {p}: {n:,}" for g, p, n in diagnosis.confusions[:_SHOWN]]
+    lines += ["", "Next:", *(f"  - {step}" for step in next_steps(diagnosis))]
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""What a person has decided on suspects, read from a CSV file."""
+
+import numpy as np
+
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._checks.labels import UNVERIFIED
+from keras_noisy.diagnosis import _csv
+
+CONFIRMED, CORRECTED = "confirmed", "corrected_label"
+COLUMNS = (CONFIRMED, CORRECTED)
+_ANSWERS = {
+    **dict.fromkeys(("yes", "y", "true", "1"), True),
+    **dict.fromkeys(("no", "n", "false", "0"), False),
+}
+
+
+def read(owner, path, examples):
+    """Return the true class of each reviewed example, int64 `(n,)`, -1 for the others.
+
+    Args:
+        owner: Name of the public function, for errors.
+        path: A file like that of `Diagnosis.to_csv`, filled in.
+        examples: `Examples`.
+    """
+    columns = _csv.read(owner, "reviewed", path)
+    reader = _Reader(owner, path, examples, columns)
+    truth = np.full(examples.size, UNVERIFIED, np.int64)
+    for number in range(len(next(iter(columns.values())))):
+        label = reader.truth_of(number)
+        if label is not None:
+            truth[reader.position_of(number)] = label
+    return truth
+
+
+class _Reader:
+    """Rows of the file, each of an example."""
+
+    def __init__(self, owner, path, examples, columns):
+        self._owner, self._path, self._columns = owner, path, columns
+        self._ids = {str(c): i for i, c in enumerate(examples.class_names.tolist())}
+        self._labels = examples.labels
+        if not set(COLUMNS) & set(columns):
+            expected = f"a CSV file with a column `{CONFIRMED}` or `{CORRECTED}`"
+            raise self._error(expected, f"It has {list(columns)[:20]}.")
+        self._positions = None
+        if "name" in columns and examples.names is not None:
+            names = examples.names.tolist()
+            self._positions = {str(name): row for row, name in enumerate(names)}
+        elif "sample_id" not in columns:
+            expected = "a CSV file with a column `sample_id`, or `name` with `ids`"
+            raise self._error(expected, f"It has {list(columns)[:20]}.")
+
+    def _error(self, expected, mend):
+        received = Described(repr(str(self._path)))
+        return ValueError(message(self._owner, "reviewed", expected, received, mend))
+
+    def _cell(self, name, number):
+        return self._columns[name][number].strip() if name in self._columns else ""
+
+    def _in_row(self, number, name):
+        # The header is the first row.
+        return f"Row {number + 2} has {name}={self._cell(name, number)!r}."
+
+    def truth_of(self, number):
+        """Return the class that a row says, or None if nobody has filled it in."""
+        corrected = self._cell(CORRECTED, number)
+        if corrected:
+            return self._class_of(number, CORRECTED)
+        answer = self._cell(CONFIRMED, number).lower()
+        if not answer:
+            return None
+        if answer not in _ANSWERS:
+            expected = f"a CSV file with yes or no, or nothing, in `{CONFIRMED}`"
+            raise self._error(expected, self._in_row(number, CONFIRMED))
+        name = "proposed_label" if _ANSWERS[answer] else "given_label"
+        return self._class_of(number, name)
+
+    def _class_of(self, number, name):
+        label = self._cell(name, number)
+        if label not in self._ids:
+            expected = f"a CSV file with one of the classes in `{name}`"
+            known = f"The classes are {list(self._ids)[:20]}."
+            raise self._error(expected, f"{self._in_row(number, name)} {known}")
+        return self._ids[label]
+
+    def position_of(self, number):
+        """Return which example a row is of, or raise if it is of other data."""
+        name = "sample_id" if self._positions is None else "name"
+        cell = self._cell(name, number)
+        if self._positions is not None:
+            position = self._positions.get(cell, -1)
+        else:
+            position = int(cell) if cell.isdecimal() else -1
+        if not 0 <= position < len(self._labels):
+            raise self._error("a review of these data", self._in_row(number, name))
+        given = self._cell("given_label", number)
+        if given and self._ids.get(given, UNVERIFIED) != self._labels[position]:
+            expected = "a review of these data, with the labels that they have"
+            raise self._error(expected, self._in_row(number, "given_label"))
+        return position

@@ -1,0 +1,255 @@
+"""Where suspicion comes from: short trainings, and neighbours of two kinds.
+
+No label vouches for itself: networks judge examples that they were not trained on, and
+only others vote. Otherwise a network that learns its data by heart finds nothing.
+"""
+
+import keras
+import numpy as np
+
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._data import arrays, outputs
+from keras_noisy.analysis import _units
+from keras_noisy.analysis.features import features as hidden_features
+from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.callbacks.seal import SEALOnTheFly
+from keras_noisy.diagnosis import _networks
+
+TRAININGS = 3
+AVERAGES = "averages of trainings"
+# Neighbours are left out where their majority agrees so much more seldom with the
+# given labels than another source.
+_WORSE = 0.1
+# With more examples, neighbours are looked for in the features alone.
+_HIDDEN_ROWS = 50_000
+
+
+class Trainings:
+    """Short trainings, each without a fold of the examples, which it judges.
+
+    Args:
+        owner: Name of the public function, for errors.
+        examples: `Examples`.
+        steps: `Steps` that keep what is computed.
+        build_model: Function that returns a compiled model.
+        epochs: Epochs of each training, or None.
+        batch_size: Its batch size, or None.
+        fold: Which training does not train on an example, `(n,)`.
+        group: Ids `(n,)` of examples that do not vouch for each other.
+        seed: Integer.
+        verbose: Of `fit`; "auto" prints a line for each training, 0 nothing.
+    """
+
+    def __init__(
+        self, owner, examples, steps, *, build_model, epochs, batch_size, fold, group,
+        seed, verbose,
+    ):  # fmt: skip
+        self._owner, self._examples, self._steps = owner, examples, steps
+        self._build, self._fold, self._group = build_model, fold, group
+        self._seed, self._verbose = seed, verbose
+        self.batch_size = batch_size or _networks.default_batch_size(examples.size)
+        self.epochs = epochs or _networks.default_epochs(
+            examples.size, self.batch_size, examples.kind
+        )
+        is_small = examples.size <= _HIDDEN_ROWS
+        self.with_neighbors = examples.features is None or is_small
+
+    def distributions(self):
+        """Return distributions `(n, num_classes)` by the names of their sources.
+
+        The mean prediction on each example over the epochs of the training that did
+        not see it, and the votes of its neighbours in a hidden layer of that network.
+        """
+        num_classes = len(self._examples.class_names)
+        names = [AVERAGES, *(["neighbors in a hidden layer"] * self.with_neighbors)]
+        total = {
+            name: np.zeros((self._examples.size, num_classes), "float32")
+            for name in names
+        }
+        for number in range(TRAININGS):
+            found = self._steps.get(f"training_{number}", lambda n=number: self._run(n))
+            rows = np.flatnonzero(self._fold == number)
+            parts = np.split(found, len(names), axis=1)
+            for name, part in zip(names, parts, strict=True):
+                total[name][rows] = part
+        return total
+
+    def _run(self, number):
+        """Train a network, and return its distributions on its fold side by side."""
+        examples = self._examples
+        if self._verbose:
+            text = f"Training {number + 1} of {TRAININGS}, {self.epochs} epochs"
+            print(text, flush=True)
+        words = np.random.SeedSequence([self._seed, number]).generate_state(2)
+        keras.utils.set_random_seed(int(words[0]))
+        model = self._build()
+        self._check(model)
+        from_logits = bool(outputs.takes_logits(model.loss))
+        seal = SEALOnTheFly(examples.size, from_logits=from_logits)
+        batches = seal.pipeline(
+            model,
+            examples.x,
+            self._targets(model),
+            sample_weight=self._weights(number),
+            batch_size=self.batch_size,
+            seed=int(words[1]),
+        )
+        model.fit(
+            batches,
+            epochs=self.epochs,
+            shuffle=False,
+            verbose=0 if self._verbose == "auto" else self._verbose,
+            callbacks=[seal],
+        )
+        rows = np.flatnonzero(self._fold == number)
+        found = [seal.soft_labels[rows]]
+        if self.with_neighbors:
+            hidden = hidden_features(model, examples.x).astype("float32")
+            found.append(self._votes(hidden)[rows])
+        return np.hstack(found)
+
+    def _votes(self, rows):
+        num_classes = len(self._examples.class_names)
+        labels = self._examples.labels
+        return neighbor_votes(rows, labels, num_classes=num_classes, groups=self._group)
+
+    def _check(self, model):
+        if not isinstance(model, keras.Model) or not model.compiled:
+            expected = "a function that returns a compiled keras.Model"
+            mend = "Call `model.compile` in it."
+            raise TypeError(message(self._owner, "build_model", expected, model, mend))
+        num_classes = len(self._examples.class_names)
+        one = arrays.batch_of(self._examples.x, slice(0, 1))
+        found = keras.tree.flatten(model(keras.tree.map_structure(_tensor, one)))
+        shapes = [tuple(output.shape) for output in found]
+        if shapes != [(1, num_classes)]:
+            expected = f"a function whose model has {num_classes} outputs, one a class"
+            received = Described(f"a model with outputs of shape {shapes}")
+            raise ValueError(message(self._owner, "build_model", expected, received))
+
+    def _targets(self, model):
+        labels = np.maximum(self._examples.labels, 0)
+        loss = model.loss
+        name = loss if isinstance(loss, str) else type(loss).__name__
+        if name.lower().startswith("sparse"):
+            return labels
+        return np.eye(len(self._examples.class_names), dtype="float32")[labels]
+
+    def _weights(self, number):
+        """Return weights that leave out what a training must not see."""
+        seen = (self._examples.labels >= 0) & (self._fold != number)
+        return seen.astype("float32")
+
+
+def _tensor(array):
+    return keras.ops.convert_to_tensor(array)
+
+
+def find_groups(owner, examples, groups):
+    """Return an id for each example, `(n,)`, equal ones being one group, or raise.
+
+    Args:
+        owner: Name of the public function, for errors.
+        examples: `Examples`.
+        groups: Ids `(n,)` that the user has given, or None.
+    """
+    groups = _units.check_groups(owner, groups, examples.size)
+    rows = examples.compared
+    if rows is None:
+        return np.arange(examples.size) if groups is None else groups
+    units = _units.find_units(rows.reshape(len(rows), -1), groups)
+    group = units.group[units.of_row]
+    if len(np.unique(group)) < TRAININGS:
+        expected = f"of {TRAININGS} groups or more"
+        received = Described(f"{len(np.unique(group))}, equal examples being one")
+        raise ValueError(message(owner, "groups", expected, received))
+    return group
+
+
+def make_folds(group, labels, seed):
+    """Return a fold for each example, the same within a group, of all classes.
+
+    Args:
+        group: Ids `(n,)`.
+        labels: Class ids `(n,)`, -1 where there is no label.
+        seed: Integer.
+    """
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    sizes = np.bincount(group)
+    chance = np.random.default_rng(seed).random(len(sizes))
+    # The largest first, each into the fold that has least; of equal ones those of a
+    # class in turn.
+    order = np.lexsort((chance, labels[first], -sizes))
+    fold_of, filled = np.empty(len(sizes), int), [0] * TRAININGS
+    for index in order:
+        fold_of[index] = filled.index(min(filled))
+        filled[fold_of[index]] += int(sizes[index])
+    return fold_of[group]
+
+
+def neighbors(steps, examples, group):
+    """Return votes of neighbours in the features, a dict, empty if there are none."""
+    if examples.features is None:
+        return {}
+
+    def make():
+        return neighbor_votes(
+            examples.features,
+            examples.labels,
+            num_classes=len(examples.class_names),
+            groups=group,
+        )
+
+    return {"neighbors in features": steps.get("neighbors", make)}
+
+
+def without_weak(distributions, labels):
+    """Return distributions, but none of neighbours that know the classes much worse.
+
+    Neighbours among pixels of photographs say little. All of these distributions are
+    made without the example's own label, so that agreement with it can be compared.
+    """
+    known = np.flatnonzero(labels >= 0)
+    agreement = {
+        name: float((values[known].argmax(axis=1) == labels[known]).mean())
+        for name, values in distributions.items()
+    }
+    least = max(agreement.values()) - _WORSE
+    return {
+        name: values
+        for name, values in distributions.items()
+        if agreement[name] >= least or name == AVERAGES
+    }
+
+
+def mean(distributions):
+    """Return the mean of distributions `(n, num_classes)`, float32."""
+    total = np.zeros(distributions[0].shape, "float32")
+    for each in distributions:
+        total += each
+    total /= len(distributions)
+    return total
+
+
+def contradictions(x, labels):
+    """Return rows of equal examples with different labels, lists.
+
+    Args:
+        x: Array of examples, or None.
+        labels: Class ids `(n,)`, -1 where there is no label.
+    """
+    if x is None:
+        return []
+    rows_of = {}
+    for row in range(len(x)):
+        if labels[row] >= 0:
+            content = np.ascontiguousarray(x[row]).tobytes()
+            rows_of.setdefault(hash(content), []).append(row)
+    found = []
+    for rows in rows_of.values():
+        if len(rows) > 1 and len(set(labels[rows].tolist())) > 1:
+            # Of equal hashes nearly all are of equal examples.
+            same = [row for row in rows if np.array_equal(x[row], x[rows[0]])]
+            if len(set(labels[same].tolist())) > 1:
+                found.append(same)
+    return found

@@ -1,0 +1,103 @@
+"""Texts as numbers, by NumPy alone: sequences of word ids, and a few coordinates."""
+
+import collections
+import re
+import zlib
+
+import numpy as np
+
+from keras_noisy._checks.errors import Described, message
+
+WORDS = 20_000
+LENGTH = 256
+_HASHED = 2048
+_COORDINATES = 128
+_PIECE = 4096
+_WORD = re.compile(r"\w+")
+
+
+def are_texts(x):
+    """Whether `x` is a list or an array of strings."""
+    if isinstance(x, (list, tuple)):
+        return bool(x) and all(isinstance(value, str) for value in x)
+    kind = getattr(getattr(x, "dtype", None), "kind", None)
+    if kind == "O" and getattr(x, "ndim", 0) == 1:
+        return len(x) > 0 and all(isinstance(value, str) for value in x.tolist())
+    return kind in ("U", "T") and getattr(x, "ndim", 0) == 1
+
+
+def look_like_texts(values):
+    """Whether a column of strings is of sentences, and not of categories."""
+    words = [value for value in values.tolist() if isinstance(value, str) and value]
+    if len(words) < 0.5 * len(values) or not words:
+        return False
+    mean = np.mean([value.count(" ") + 1 for value in words[:1000]])
+    return mean >= 4 and len(set(words)) > 0.5 * len(words)
+
+
+class Texts:
+    """Texts `(n,)` as what networks and neighbours take.
+
+    Args:
+        owner: Name of the public function, for errors.
+        texts: Strings.
+
+    Attributes:
+        num_words: Number of word ids, 0 for no word and 1 for a rare one included.
+        sequences: Ids of the first words of each text, int32 `(n, length)`.
+    """
+
+    def __init__(self, owner, texts):
+        self._words = [_WORD.findall(text.lower()) for text in texts]
+        self._frequency = collections.Counter(
+            word for words in self._words for word in set(words)
+        )
+        known = [w for w, count in self._frequency.most_common(WORDS) if count > 1]
+        if not known:
+            expected = "texts that have words in common"
+            received = Described(f"{len(self._words)} texts without any")
+            raise ValueError(message(owner, "x", expected, received))
+        ids = {word: i + 2 for i, word in enumerate(known)}
+        self.num_words = len(known) + 2
+        length = min(LENGTH, max(map(len, self._words)))
+        self.sequences = np.zeros((len(self._words), length), np.int32)
+        for row, words in enumerate(self._words):
+            found = [ids.get(word, 1) for word in words[:length]]
+            self.sequences[row, : len(found)] = found
+
+    def coordinates(self):
+        """Return the largest principal components of TF-IDF, float32 `(n, d)`.
+
+        Words are hashed into 2048 columns, so that a matrix of them fits in memory
+        however many texts and words there are.
+        """
+        moments = np.zeros((_HASHED, _HASHED))
+        for _, part in self._pieces():
+            moments += part.T @ part
+        # Not centred: most of the matrix is zero.
+        _, vectors = np.linalg.eigh(moments)
+        vectors = vectors[:, -_COORDINATES:].astype("float32")
+        found = np.empty((len(self._words), vectors.shape[1]), "float32")
+        for rows, part in self._pieces():
+            found[rows] = part @ vectors
+        return found
+
+    def _pieces(self):
+        """Yield slices of rows, and their hashed TF-IDF of length one."""
+        count = len(self._words)
+        places = {}
+        for word, frequency in self._frequency.items():
+            # Python's own hash is another one in each process.
+            code = zlib.crc32(word.encode())
+            sign = 1 if code >> 31 else -1
+            weight = sign * (1 + np.log((1 + count) / (1 + frequency)))
+            places[word] = code % _HASHED, weight
+        for start in range(0, count, _PIECE):
+            texts = self._words[start : start + _PIECE]
+            part = np.zeros((len(texts), _HASHED), "float32")
+            for row, words in zip(part, texts, strict=True):
+                for word, times in collections.Counter(words).items():
+                    place, weight = places[word]
+                    row[place] += (1 + np.log(times)) * weight
+            norms = np.linalg.norm(part, axis=1, keepdims=True)
+            yield slice(start, start + len(texts)), part / np.maximum(norms, 1e-12)

@@ -1,0 +1,303 @@
+import csv
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from keras_noisy import analysis, diagnosis, find_wrong_labels
+from keras_noisy.analysis import NoiseRate
+from keras_noisy.diagnosis import Diagnosis
+
+# Four labels of "cat", "dog": ids 1 and 2 are suspects.
+SUSPECTS = analysis.Suspects(
+    sample_id=np.array([2, 1, 0, 3]),
+    given_label=np.array([1, 0, 0, 1]),
+    proposed_label=np.array([0, 1, 1, 0]),
+    confidence=np.array([0.9, 0.7, 0.4, 0.1]),
+    is_suspect=np.array([True, True, False, False]),
+    source="mean of 3 sources",
+).named(["a.png", "b.png", "c.png", "d.png"], ["cat", "dog"])
+RATE = NoiseRate(
+    estimate=0.5,
+    low=0.25,
+    high=0.75,
+    per_class=np.array([0.5, 0.5]),
+    by_source={"neighbors": 0.5},
+    verdict="class-conditional",
+    transition_matrix=np.full((2, 2), 0.5),
+    explanation="About half.",
+)
+SOFT = np.array([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.1, 0.9]], "float32")
+
+
+def make(**changes):
+    fields = {
+        "noise_rate": RATE,
+        "suspects": SUSPECTS,
+        "soft_labels": SOFT,
+        "num_agreed": 1,
+        "num_sources": 3,
+        "contradictions": [[0, 2]],
+        "notes": ["A note."],
+        **changes,
+    }
+    return Diagnosis(**fields)
+
+
+def test_tables():
+    found = make()
+    assert (found.num_labels, found.num_suspects) == (4, 2)
+    table = {name: column.tolist() for name, column in found.per_class.items()}
+    assert table == {
+        "class": ["cat", "dog"],
+        "labels": [2, 2],
+        "suspects": [1, 1],
+        "suspect_share": [0.5, 0.5],
+        "proposed": [1, 1],
+        "noise_rate": [0.5, 0.5],
+    }
+    assert found.confusions == [("cat", "dog", 1), ("dog", "cat", 1)]
+    assert found.cleaned_labels().tolist() == ["cat", "dog", "cat", "dog"]
+    assert found.keep_mask().tolist() == [True, False, False, True]
+
+
+def test_verdict():
+    assert make().verdict == (
+        "About 50.0% of the 4 labels are wrong (90 % interval 25.0% to 75.0%). 2 are "
+        "suspects; most often 'cat' is given where 'dog' fits better (1 times). Each of "
+        "the 3 sources alone doubts 1 of the suspects (50%); look at the others before "
+        "you believe them."
+    )
+    assert repr(make()) == "Diagnosis(2 suspects among 4 labels, noise_rate=0.5)"
+    text = str(make())
+    for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
+        assert part in text
+    unknown = make(
+        noise_rate=NoiseRate(None, 0.1, 0.4, None, {}, "cannot tell", None, "")
+    )
+    assert "cannot be told from the data alone: between 10% and 40%." in unknown.verdict
+    assert "noise_rate" not in unknown.per_class
+    assert "Do not clean unseen" in unknown.next_steps[-1]
+
+
+def test_nothing_suspicious():
+    clean = analysis.find_suspects([0, 0, 1, 1], SOFT[[0, 0, 1, 1]])
+    found = make(
+        suspects=clean.named(None, ["cat", "dog"]), contradictions=[], notes=[]
+    )
+    assert "None of them is a suspect." in found.verdict
+    assert found.next_steps == ["Train as you are: there is nothing to clean."]
+    assert "none" in str(found)
+
+
+def test_csv_and_frame(tmp_path):
+    found = make()
+    found.to_csv(tmp_path / "suspects.csv")
+    with open(tmp_path / "suspects.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "sample_id": "2",
+        "name": "c.png",
+        "given_label": "dog",
+        "proposed_label": "cat",
+        "confidence": "0.9",
+        "is_suspect": "True",
+        "confirmed": "",
+        "corrected_label": "",
+    }
+    assert len(rows) == 2
+    pytest.importorskip("pandas")
+    frame = found.to_frame(all_examples=False)
+    assert frame["name"].tolist() == ["c.png", "b.png"]
+    assert len(found.to_frame()) == 4
+
+
+def test_save_and_load(tmp_path):
+    found = make(folder="photos")
+    found.save(tmp_path / "diagnosis.npz")
+    again = Diagnosis.load(tmp_path / "diagnosis.npz")
+    assert str(again) == str(found)
+    assert again.folder == "photos" and again.contradictions == [[0, 2]]
+    np.testing.assert_array_equal(again.soft_labels, SOFT)
+    np.testing.assert_array_equal(again.noise_rate.per_class, RATE.per_class)
+    assert again.cleaned_labels().tolist() == found.cleaned_labels().tolist()
+    assert again.suspects.names.tolist() == SUSPECTS.names.tolist()
+    unknown = make(
+        noise_rate=NoiseRate(None, 0.1, 0.4, None, {}, "cannot tell", None, "")
+    )
+    unknown.save(tmp_path / "unknown.npz")
+    assert Diagnosis.load(tmp_path / "unknown.npz").noise_rate.per_class is None
+    content = (tmp_path / "diagnosis.npz").read_bytes()
+    for damaged in (content[:-100], b"", content[:200] + b"x" + content[201:]):
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match="`path` must be an undamaged file"):
+            Diagnosis.load(tmp_path / "damaged.npz")
+    with pytest.raises(FileNotFoundError):
+        Diagnosis.load(tmp_path / "missing.npz")
+
+
+def test_label_studio(tmp_path):
+    make().to_label_studio(tmp_path / "tasks.json", url_prefix="/files/?d=")
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [task["data"]["image"] for task in tasks] == [
+        "/files/?d=c.png", "/files/?d=b.png"
+    ]  # fmt: skip
+    (prediction,) = tasks[0]["predictions"]
+    assert prediction["score"] == 0.9
+    assert prediction["result"] == [
+        {
+            "from_name": "label",
+            "to_name": "example",
+            "type": "choices",
+            "value": {"choices": ["cat"]},
+        }
+    ]
+    of_texts = make(shown={"texts": np.array(["w", "x", "y", "z"])})
+    of_texts.to_label_studio(tmp_path / "texts.json")
+    tasks = json.loads((tmp_path / "texts.json").read_text())
+    assert [task["data"]["text"] for task in tasks] == ["y", "x"]
+    with pytest.raises(TypeError, match="`url_prefix` must be a string"):
+        make().to_label_studio(tmp_path / "tasks.json", url_prefix=3)
+
+
+def test_fiftyone(tmp_path):
+    names = [f"photos/{name}" for name in ("cat/a.png", "b.png", "dog/c.png", "d.png")]
+    found = make(folder="photos", suspects=SUSPECTS.named(names))
+    found.to_fiftyone(tmp_path / "labels.json")
+    labels = json.loads((tmp_path / "labels.json").read_text())["labels"]
+    assert labels["dog/c"] == {
+        "label": "dog",
+        "attributes": {"proposed_label": "cat", "suspicion": 0.9, "is_suspect": True},
+    }
+    assert set(labels) == {"cat/a", "b", "dog/c", "d"}
+    with pytest.raises(ValueError, match="must be of an image folder"):
+        make().to_fiftyone(tmp_path / "labels.json")
+
+
+def test_datalab():
+    columns = make().to_datalab()
+    assert columns["is_label_issue"].tolist() == [False, True, True, False]
+    assert columns["predicted_label"].tolist() == ["cat", "dog", "cat", "dog"]
+
+
+def test_report(tmp_path):
+    pytest.importorskip("matplotlib")
+    table = {"weight": [1.5, 2.5, 3.5, 4.5]}
+    path = make(shown={"table": table}).report(tmp_path / "report.html", title="Pets")
+    page = path.read_text()
+    for part in ("Pets", "About 50.0% of the 4 labels", "c.png", "3.5", "A note."):
+        assert part in page
+
+
+def test_to_check():
+    positions = make().to_check(3)
+    assert len(positions) == 3
+    assert set(positions) <= {0, 1, 2, 3}
+
+
+def test_a_class_that_disappears_is_a_warning():
+    table = analysis.find_suspects([0, 0, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    named = table.named(class_names=["cat", "dog"])
+    with pytest.warns(UserWarning, match=r"1 class\w* is left .*\('dog'\)"):
+        assert named.cleaned_labels().tolist() == ["cat"] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make().cleaned_labels()
+
+
+# --- suspects with names
+
+
+def test_named_suspects():
+    assert SUSPECTS.top(1).names.tolist() == ["c.png"]
+    assert [*SUSPECTS.columns(all_examples=False)["given_label"]] == ["dog", "cat"]
+    with pytest.raises(
+        ValueError, match=r"`names` must be strings or integers of shape"
+    ):
+        SUSPECTS.named(["a"])
+    with pytest.raises(ValueError, match="`class_names` must be 2 names or more"):
+        SUSPECTS.named(class_names=["cat"])
+    integers = SUSPECTS.named(class_names=[7, 1000])
+    assert integers.cleaned_labels().tolist() == [7, 1000, 7, 1000]
+
+
+def test_suspects_are_saved_and_loaded(tmp_path):
+    for table in (SUSPECTS, SUSPECTS.named(class_names=[7, 1000]),
+                  analysis.find_suspects([0, 1, 0, 1], SOFT)):  # fmt: skip
+        table.save(tmp_path / "suspects.npz")
+        again = analysis.Suspects.load(tmp_path / "suspects.npz")
+        for name, values in table.columns().items():
+            np.testing.assert_array_equal(again.columns()[name], values)
+            assert again.columns()[name].dtype == values.dtype
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match="that `Suspects.save` wrote"):
+        analysis.Suspects.load(tmp_path / "other.npz")
+
+
+# --- reviews
+
+
+X = np.repeat(np.eye(2), 30, axis=0) + np.random.default_rng(0).normal(0, 0.1, (60, 2))
+LABELS = np.repeat(["cat", "dog"], 30)
+
+
+def review(path, rows, header="sample_id,given_label,proposed_label,confirmed"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return find_wrong_labels(X, LABELS, epochs=2, verbose=0, reviewed=path)
+
+
+def test_a_review_is_respected(tmp_path):
+    path = tmp_path / "review.csv"
+    found = review(path, ["3,cat,dog,yes", "40,dog,cat,No", "5,cat,dog,"])
+    assert found.suspects.sample_id[0] == 3
+    assert found.suspects.is_suspect[0] and found.suspects.confidence[0] == 1
+    assert found.cleaned_labels()[3] == "dog"
+    assert found.suspects.sample_id[-1] == 40
+    assert not found.suspects.is_suspect[-1] and found.suspects.confidence[-1] == 0
+
+
+def test_a_corrected_label_and_another_separator(tmp_path):
+    path = tmp_path / "review.csv"
+    found = review(path, ["3;dog", "4;cat"], "sample_id;corrected_label")
+    assert found.cleaned_labels()[[3, 4]].tolist() == ["dog", "cat"]
+
+
+def test_what_to_csv_writes_is_read(tmp_path):
+    first = find_wrong_labels(X, LABELS, epochs=2, verbose=0, ids=np.arange(60) + 100)
+    first.to_csv(tmp_path / "all.csv", all_examples=True)
+    again = find_wrong_labels(
+        X, LABELS, epochs=2, verbose=0, ids=np.arange(60) + 100,
+        reviewed=tmp_path / "all.csv",
+    )  # fmt: skip
+    np.testing.assert_array_equal(again.soft_labels, first.soft_labels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (
+            ["3,cat,dog,perhaps"],
+            r"yes or no, or nothing.* Row 2 has confirmed='perhaps'",
+        ),
+        (["3,cat,cow,yes"], "one of the classes in `proposed_label`.*'cow'"),
+        (["3,dog,cat,yes"], "with the labels that they have.*given_label='dog'"),
+        (["60,cat,dog,yes"], "a review of these data.*sample_id='60'"),
+        (["3,cat,dog"], "with 4 cells in each row.*Row 2 has 3"),
+        ([], "a header and two columns"),
+    ],
+)
+def test_bad_reviews(tmp_path, rows, text):
+    with pytest.raises(ValueError, match=rf"`reviewed` must be .*{text}"):
+        review(tmp_path / "review.csv", rows)
+
+
+def test_reviews_without_the_columns(tmp_path):
+    with pytest.raises(ValueError, match="with a column `confirmed` or"):
+        review(tmp_path / "review.csv", ["3,cat"], "sample_id,given_label")
+    with pytest.raises(ValueError, match="with a column `sample_id`"):
+        review(tmp_path / "review.csv", ["yes,cat"], "confirmed,given_label")
+
+
+def test_the_room_has_its_names():
+    assert diagnosis.__all__ == ["Diagnosis", "find_wrong_labels"]

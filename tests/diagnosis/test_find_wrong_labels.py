@@ -1,0 +1,408 @@
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_noisy
+from keras_noisy import diagnosis as room
+from keras_noisy import find_wrong_labels
+from keras_noisy.diagnosis import Diagnosis
+
+CLASSES = np.array(["ant", "bee", "cat"])
+CORES = 6 * np.eye(3, 8)
+
+
+def data(size=90, seed=0, wrong=6):
+    """Return features, given labels, true labels, and which are wrong."""
+    generator = np.random.default_rng(seed)
+    truth = np.arange(size) % 3
+    x = (CORES[truth] + generator.normal(size=(size, 8))).astype("float32")
+    labels = truth.copy()
+    rows = generator.permutation(size)[:wrong]
+    labels[rows] = (labels[rows] + 1) % 3
+    return x, CLASSES[labels], CLASSES[truth], labels != truth
+
+
+def find(x, labels=None, **arguments):
+    return find_wrong_labels(x, labels, **{"epochs": 12, "verbose": 0, **arguments})
+
+
+@pytest.fixture(scope="module")
+def found():
+    x, labels, _, _ = data()
+    return find(x, labels, ids=[f"row {i}" for i in range(90)])
+
+
+def test_it_finds_them(found):
+    _, labels, truth, is_wrong = data()
+    assert isinstance(found, Diagnosis) and room.find_wrong_labels is find_wrong_labels
+    suspects = found.suspects
+    assert set(suspects.top(6).sample_id) == set(np.flatnonzero(is_wrong))
+    assert suspects.top(1).names[0] == f"row {suspects.sample_id[0]}"
+    assert (found.cleaned_labels() != truth).sum() <= 1
+    assert not found.keep_mask()[is_wrong].any()
+    assert found.keep_mask().sum() >= 83
+    assert found.soft_labels.shape == (90, 3)
+    np.testing.assert_allclose(found.soft_labels.sum(axis=1), 1, rtol=1e-4)
+    assert (labels[is_wrong] != truth[is_wrong]).all()
+
+
+def test_the_same_seed_gives_the_same():
+    x, labels, _, _ = data(30)
+    first, again = (find(x, labels, epochs=2, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.soft_labels, again.soft_labels)
+    np.testing.assert_array_equal(first.suspects.sample_id, again.suspects.sample_id)
+
+
+def test_no_network_has_seen_what_it_judges():
+    """One that learns by heart, and neighbours far away, find labels by chance wrong.
+
+    In-sample its average predictions would be the given labels.
+    """
+    generator = np.random.default_rng(0)
+    x, labels = generator.normal(size=(60, 50)), generator.integers(0, 2, 60)
+
+    def build_model():
+        model = keras.Sequential([keras.Input((50,)), keras.layers.Dense(2, "softmax")])
+        model.compile(keras.optimizers.SGD(5.0), "sparse_categorical_crossentropy")
+        return model
+
+    result = find(x, labels, build_model=build_model, epochs=20)
+    agreement = (result.soft_labels.argmax(axis=1) == labels).mean()
+    assert agreement < 0.75
+
+
+def test_groups_do_not_vouch_for_each_other():
+    """A wrong label that all frames of a video have is found, with groups alone."""
+    generator = np.random.default_rng(0)
+    truth = np.repeat(np.arange(12) % 2, 8)
+    group = np.repeat(np.arange(12), 8)
+    centres = 3 * truth[:, None] + generator.normal(size=(12, 4))[group]
+    x = centres + 0.01 * generator.normal(size=(96, 4))
+    labels = np.where(group == 5, 1 - truth, truth)
+    alone = find(x, labels)
+    together = find(x, labels, groups=group)
+    assert together.suspects.is_suspect[np.isin(together.suspects.sample_id,
+        np.flatnonzero(group == 5))].all()  # fmt: skip
+    at = np.isin(alone.suspects.sample_id, np.flatnonzero(group == 5))
+    assert not alone.suspects.is_suspect[at].all()
+
+
+def test_unlabelled_examples():
+    x, labels, truth, _ = data()
+    labels = labels.astype(object)
+    labels[[2, 40]] = None
+    result = find(x, labels)
+    assert result.num_labels == 88
+    assert sorted(result.suspects.sample_id[-2:]) == [2, 40]
+    cleaned = result.cleaned_labels()
+    assert cleaned[2] is None and cleaned[40] is None
+    assert not result.keep_mask()[[2, 40]].any()
+    proposed = dict(zip(result.suspects.sample_id, result.suspects.proposed_label,
+                        strict=True))  # fmt: skip
+    assert CLASSES[[proposed[2], proposed[40]]].tolist() == truth[[2, 40]].tolist()
+    assert "2 examples have no label and were not judged." in result.notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array([7, 7, 1000] * 10), np.int64),
+        (np.array([True, False] * 15), np.bool_),
+        (np.array(["a", "b"] * 15), np.str_),
+        ([3.0, None, 5.0] * 10, np.int64),
+    ],
+)
+def test_labels_come_back_as_they_were(labels, expected):
+    generator = np.random.default_rng(0)
+    result = find(generator.normal(size=(30, 3)), labels, epochs=1)
+    cleaned = result.cleaned_labels()
+    assert np.issubdtype(cleaned.dtype, expected)
+    given = {
+        value for value in np.asarray(labels, object).tolist() if value is not None
+    }
+    assert set(cleaned.tolist()) <= {*given, -1}
+
+
+def test_class_names():
+    x, _, truth, _ = data(30)
+    ids = np.searchsorted(CLASSES, truth)
+    names = ["Z", "Y", "X"]
+    result = find(x, ids, class_names=names, epochs=3)
+    assert result.suspects.class_names.tolist() == names
+    assert result.suspects.given_label[np.argsort(result.suspects.sample_id)].tolist() == (
+        ids.tolist()
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"`labels` must be class ids in \[0, 2\)"):
+        find(x, ids, class_names=["Z", "Y"])
+
+
+def test_own_network_and_features():
+    x, labels, _, is_wrong = data()
+    made = []
+
+    def build_model():
+        inputs = keras.Input((8,))
+        hidden = keras.layers.Dense(16, "relu")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss)
+        made.append(model)
+        return model
+
+    result = find(x, labels, build_model=build_model, features=x)
+    assert len(made) == 3
+    assert set(result.suspects.top(6).sample_id) == set(np.flatnonzero(is_wrong))
+
+
+def test_own_network_of_several_inputs():
+    x, labels, _, _ = data(30)
+
+    def build_model():
+        one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
+        both = keras.layers.Concatenate()([one, two])
+        outputs = keras.layers.Dense(3, "softmax")(both)
+        model = keras.Model({"one": one, "two": two}, outputs)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    inputs = {"one": x[:, :4], "two": x[:, 4:]}
+    result = find(inputs, labels, build_model=build_model, epochs=1)
+    assert len(result.suspects) == 30
+    with pytest.raises(TypeError, match="one array where there is no `build_model`"):
+        find(inputs, labels)
+
+
+def test_an_own_network_must_have_an_output_for_each_class():
+    x, labels, _, _ = data(30)
+
+    def build_model():
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    with pytest.raises(ValueError, match="has 3 outputs, one a class"):
+        find(x, labels, build_model=build_model)
+    with pytest.raises(TypeError, match="returns a compiled keras.Model"):
+        find(x, labels, build_model=lambda: keras.Sequential())
+
+
+# --- kinds of data
+
+
+def test_images():
+    generator = np.random.default_rng(0)
+    truth = np.arange(30) % 2
+    images = generator.integers(0, 60, (30, 9, 9), "uint8")
+    images[truth == 1, 3:6] += 150
+    labels = truth.copy()
+    labels[4] = 1
+    result = find(images, labels, epochs=8)
+    assert result.suspects.sample_id[0] == 4
+    assert find(images[..., None], labels, epochs=1).num_labels == 30
+
+
+def test_texts():
+    truth = np.arange(40) % 2
+    words = [["red", "green", "blue"], ["dog", "horse", "mouse"]]
+    texts = [f"the {words[c][i % 3]} and the {words[c][i % 2]}, number {i % 5}"
+             for i, c in enumerate(truth)]  # fmt: skip
+    labels = np.array(["colour", "animal"])[truth]
+    labels[8] = "animal"
+    result = find(texts, labels, epochs=30)
+    assert result.suspects.sample_id[0] == 8
+    one_column = find({"text": texts * 1}, labels, epochs=1)
+    assert one_column.num_labels == 40
+
+
+def test_a_data_frame():
+    pd = pytest.importorskip("pandas")
+    x, labels, _, is_wrong = data()
+    frame = pd.DataFrame(x[:, :3], columns=["a", "b", "c"])
+    frame["kind"] = pd.Categorical(np.where(np.arange(90) % 2, "odd", "even"))
+    frame["name"] = [f"number {i}" for i in range(90)]
+    frame["flat"] = 1.0
+    frame.loc[7, "a"] = np.nan
+    frame.loc[8, "kind"] = None
+    frame["species"] = labels
+    result = find(frame, "species")
+    assert set(result.suspects.top(6).sample_id) == set(np.flatnonzero(is_wrong))
+    notes = " ".join(result.notes)
+    assert "one value say nothing and were left out: flat." in notes
+    assert "(ids, or texts) were left out: name." in notes
+    assert (
+        "Missing values were replaced by the median or by a category: a, kind." in notes
+    )
+    with pytest.raises(ValueError, match="`labels` must be one of the columns"):
+        find(frame, "specie")
+
+
+def folder_of_images(path, size=12):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(size):
+        name = "night" if i % 2 else "day"
+        (path / name).mkdir(parents=True, exist_ok=True)
+        shade = 40 if i % 2 else 200
+        pixels = np.full((20, 30, 3), shade + i, "uint8")
+        image.fromarray(pixels).save(path / name / f"{i:02d}.png")
+    return path
+
+
+def test_an_image_folder(tmp_path):
+    folder = folder_of_images(tmp_path / "photos")
+    (folder / "day" / "notes.txt").write_text("no image")
+    result = find(folder, epochs=1)
+    assert result.suspects.class_names.tolist() == ["day", "night"]
+    assert len(result.suspects) == 12
+    first = result.suspects.names[np.argsort(result.suspects.sample_id)][0]
+    assert pathlib.Path(first) == folder / "day" / "00.png"
+    with pytest.raises(ValueError, match="`labels` must be None where `x` is a folder"):
+        find(folder, [0] * 12)
+
+
+def test_broken_images_are_named_and_skipped_when_asked(tmp_path):
+    folder = folder_of_images(tmp_path)
+    (folder / "day" / "99.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"1 of 13 broken: .*99.png. Mend or remove"):
+        find(folder)
+    result = find(folder, skip_broken=True, epochs=1)
+    assert len(result.suspects) == 12
+    assert "1 files that are no images were left out" in result.notes[0]
+
+
+@pytest.mark.parametrize("names", [[], ["one"], ["one", "two"]])
+def test_folders_without_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="`x` must be a folder with CLASS/IMAGE files"):
+        find(tmp_path)
+
+
+def test_a_string_is_no_path():
+    with pytest.raises(TypeError, match=r"pass pathlib.Path\('photos'\)"):
+        find("photos", [0, 1])
+    with pytest.raises(FileNotFoundError, match="`x` must be an existing folder"):
+        find(pathlib.Path("no such folder"))
+
+
+@pytest.mark.tf_data
+def test_a_tf_data_set():
+    import tensorflow as tf
+
+    x, labels, _, _ = data(30)
+    dataset = tf.data.Dataset.from_tensor_slices((x, labels))
+    single, batches = find(dataset, epochs=2), find(dataset.batch(7), epochs=2)
+    arrays = find(x, labels, epochs=2)
+    np.testing.assert_array_equal(single.soft_labels, arrays.soft_labels)
+    np.testing.assert_array_equal(batches.soft_labels, arrays.soft_labels)
+    with pytest.raises(ValueError, match="in a fixed order, without `shuffle`"):
+        find(dataset.shuffle(30))
+    with pytest.raises(ValueError, match="`x` must be a finite data set"):
+        find(dataset.repeat())
+    drawn = dataset.map(lambda x, y: (x + tf.random.uniform(()), y))
+    with pytest.raises(ValueError, match="the same order whenever it is read"):
+        find(drawn)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"labels": None}, "`labels` must be given, unless `x` is an image folder"),
+        (
+            {"labels": np.arange(30)},
+            "two examples or more on average. Received: labels",
+        ),
+        ({"labels": np.zeros(30, int)}, "`labels` must be of at least two classes"),
+        ({"labels": np.linspace(0, 1, 30)}, "classes: strings or integers"),
+        ({"labels": np.eye(3)[np.arange(30) % 3]}, r"labels.argmax\(axis=-1\)"),
+        ({"labels": [1, "a"] * 15}, "strings alone, or integers alone"),
+        ({"labels": ["a", "b"]}, "as many examples as the 2 labels"),
+        ({"x": np.full((30, 2), np.nan)}, "NaN or infinity in 30 of 30 rows"),
+        ({"x": np.zeros((30, 2, 2, 2))}, r"of shape \(n, features\)"),
+        ({"x": {"a": [1.0] * 30}}, "a column that says something of the examples"),
+        ({"features": np.zeros((29, 2))}, r"`features` must be of shape \(30, d\)"),
+        ({"features": np.full((30, 2), np.inf)}, "`features` must be finite numbers"),
+        ({"ids": ["a"]}, r"`ids` must be strings or integers of shape \(30,\)"),
+        ({"groups": ["a"] * 30}, "`groups` must be of 3 groups or more"),
+        ({"epochs": 0}, "`epochs` must be a positive integer"),
+        ({"batch_size": 0.5}, "`batch_size` must be a positive integer"),
+        ({"verbose": 3}, "`verbose` must be one of 'auto', 0, 1, 2"),
+        ({"seed": -1}, "`seed` must be an integer"),
+        ({"build_model": 3}, "`build_model` must be a function"),
+        ({"skip_broken": 1}, "`skip_broken` must be a bool"),
+    ],
+)
+def test_bad_input(change, text):
+    x, labels, _, _ = data(30)
+    arguments = {"x": x, "labels": labels, **change}
+    with pytest.raises((TypeError, ValueError), match=rf"^find_wrong_labels: .*{text}"):
+        find(**arguments)
+
+
+def test_a_constant_column_and_few_examples():
+    """Fewer examples than neighbours, and rows of which nothing can be told apart."""
+    x = np.ones((8, 3))
+    x[4:, 1] = 2
+    result = find(x, [0, 0, 0, 1, 1, 1, 1, 1], epochs=1)
+    assert len(result.suspects) == 8
+    # The two distinct rows have labels that contradict each other.
+    assert result.contradictions == [[0, 1, 2, 3]]
+
+
+def test_equal_examples_with_different_labels():
+    x, labels, _, _ = data(30)
+    x[5], x[6] = x[4], x[3]
+    labels[[3, 6]] = "ant"
+    labels[[4, 5]] = "bee", "cat"
+    result = find(x, labels, epochs=1)
+    assert result.contradictions == [[4, 5]]
+    assert any("1 set of equal examples have different" in s for s in result.next_steps)
+
+
+# --- a run that is killed
+
+
+def test_storage(tmp_path, monkeypatch):
+    x, labels, _, _ = data(30)
+    whole = find(x, labels, epochs=2)
+    fit = keras.Model.fit
+    calls = []
+
+    def dying(model, *args, **kwargs):
+        calls.append(model)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", dying)
+    with pytest.raises(KeyboardInterrupt):
+        find(x, labels, epochs=2, storage=tmp_path)
+    continued = find(x, labels, epochs=2, storage=tmp_path)
+    # The first training was finished.
+    assert len(calls) == 2 + 2
+    np.testing.assert_array_equal(continued.soft_labels, whole.soft_labels)
+    again = find(x, labels, epochs=2, storage=tmp_path)
+    assert len(calls) == 4
+    np.testing.assert_array_equal(again.soft_labels, whole.soft_labels)
+    with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
+        find(x, labels, epochs=3, storage=tmp_path)
+    with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
+        find(x + 1, labels, epochs=2, storage=tmp_path)
+
+
+def test_importing_the_package_imports_no_keras():
+    code = (
+        "import sys, keras_noisy\n"
+        "assert 'keras' not in sys.modules\n"
+        "assert 'find_wrong_labels' in keras_noisy.__all__\n"
+    )
+    root = pathlib.Path(keras_noisy.__file__).parent.parent
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+    with pytest.raises(AttributeError, match="no attribute 'find_right_labels'"):
+        keras_noisy.find_right_labels  # noqa: B018
