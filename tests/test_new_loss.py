@@ -82,7 +82,7 @@ def test_what_the_command_writes_passes_the_tests(tmp_path):
     )
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [*pytest_, "-k", chosen, *tests],
+        [*pytest_, "--full", "-k", chosen, *tests],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

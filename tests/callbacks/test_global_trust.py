@@ -614,7 +614,8 @@ def test_jax_data_parallel():
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+        + " --xla_force_host_platform_device_count=2",
         "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2]),
     }
     subprocess.run([sys.executable, "-c", DATA_PARALLEL], env=environment, check=True)

@@ -174,7 +174,8 @@ for name, make in WAYS.items():
 def test_one_device_and_two(program):
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")
+        + " --xla_force_host_platform_device_count=2",
         "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[2]),
     }
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
