@@ -48,7 +48,7 @@ AXIS_LABELS = {
     "loss_corrupted": "loss, wrong labels",
     "wrong_label_fit": "share of wrong labels fitted",
     "semantic_correction": "share of wrong labels corrected",
-    "target_correction": "share of wrong labels corrected in the target",
+    "target_correction": "share of targets corrected",
     "target_agreement": "share of targets with the given class",
     "entropy": "normalised entropy",
     "entropy_clean": "normalised entropy, right labels",
