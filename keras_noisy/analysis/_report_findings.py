@@ -8,7 +8,8 @@ MOST_PAIRS = 30
 
 def of_rate(rate):
     """Return sentences about an estimate of how many labels are wrong."""
-    has_interval = rate.low is not None and rate.high is not None
+    # From nothing to all is no interval.
+    has_interval = None not in (rate.low, rate.high) and rate.high - rate.low < 1
     if rate.estimate is not None:
         text = f"About {rate.estimate:.1%} of the labels are wrong"
         if has_interval:
@@ -23,27 +24,33 @@ def of_rate(rate):
     return [*sentences, str(explanation)] if explanation else sentences
 
 
-def of_suspects(suspects, num_labels):
-    """Return the sentence with the number of suspects."""
-    count = int(suspects.is_suspect.sum())
+def of_suspects(suspects, has_label):
+    """Return sentences with the number of suspects, and of those without a label."""
+    count, num_labels = int(suspects.is_suspect.sum()), int(has_label.sum())
     share = f" ({count / num_labels:.1%})" if num_labels else ""
     verb = "is" if count == 1 else "are"
-    return (
+    sentences = [
         f"{count:,} of {num_labels:,} labels{share} {verb} suspicious "
         f"(source: {suspects.source})."
-    )
+    ]
+    missing = len(has_label) - num_labels
+    verb = "example has" if missing == 1 else "examples have"
+    return [*sentences, f"{missing:,} {verb} no label."] if missing else sentences
 
 
 def of_truth(labels, truth, suspects):
-    """Return a sentence that compares with the true labels."""
-    wrong = labels != truth
+    """Return a sentence that compares the labels there are with the true ones."""
+    has_label = labels >= 0
+    wrong = has_label & (labels != truth)
+    left = has_label & (suspects.cleaned_labels() != truth)
     result = suspects.precision_and_recall(wrong)
+    count = has_label.sum()
     return (
-        f"{wrong.mean():.1%} of the labels are wrong. Of the suspects "
+        f"{wrong.sum() / count:.1%} of the labels are wrong. Of the suspects "
         f"{result['precision']:.1%} are wrong (precision), and of the wrong labels "
         f"{result['recall']:.1%} are suspects (recall); average precision of the "
         f"order {result['average_precision']:.3f}. Replacing the suspects leaves "
-        f"{(suspects.cleaned_labels() != truth).mean():.1%} wrong."
+        f"{left.sum() / count:.1%} wrong."
     )
 
 
@@ -69,10 +76,9 @@ def classes(labels, suspects, found, names, per_class):
         names: Function that returns the name of a class.
         per_class: Estimated share of wrong labels of each class, or None.
     """
-    sizes = np.bincount(labels)
-    counts = np.bincount(
-        suspects.given_label[suspects.is_suspect], minlength=len(sizes)
-    )
+    sizes = np.bincount(labels.astype(np.int64))
+    given = suspects.given_label[suspects.is_suspect].astype(np.int64)
+    counts = np.bincount(given, minlength=len(sizes))
     order = [k for k in np.argsort(-counts, kind="stable").tolist() if sizes[k]]
     most = {}
     for given, proposed, count in found:
@@ -98,8 +104,6 @@ def classes(labels, suspects, found, names, per_class):
         "total": len(order),
         "has_rates": per_class is not None,
         "worst": order[0] if order and counts[order[0]] else None,
-        "counts": counts,
-        "sizes": sizes,
     }
 
 

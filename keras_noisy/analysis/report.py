@@ -64,7 +64,8 @@ def write_report(
 
     Args:
         path: File to write, which appears when it is complete.
-        labels: Given labels, class ids `(n,)`.
+        labels: Given labels, class ids `(n,)`; beside `suspects`, -1 where there is
+            none.
         suspects: What `find_suspects` returned; by default made from `soft_labels`.
         soft_labels: SEAL's soft labels `(n, num_classes)`, or a list of those of each
             round, the last one being the best; or None.
@@ -79,8 +80,9 @@ def write_report(
         texts: Texts of the examples, `n` strings, or None. Long ones are cut.
         table: Columns that describe the examples: a mapping from names to `n` values,
             or a data frame. The first 20 are shown.
-        names: Names of the examples, `n` file paths or ids; by default their positions.
-        class_names: Names of the classes, or None.
+        names: Names of the examples, `n` file paths or ids; by default those of
+            `suspects`, or positions.
+        class_names: Names of the classes; by default those of `suspects`, or numbers.
         noise_rate: An estimate of how many labels are wrong: an object with
             `estimate`, `low` and `high`, each a share or None, and, where it has
             them, `per_class` and `explanation`. Or None.
@@ -112,7 +114,13 @@ def write_report(
         The pictures are those of `analysis.plot_learning_dynamics` and its siblings.
     """
     file_path = check_path(_OWNER, "path", path)
-    labels = check_labels(_OWNER, "labels", labels, num_classes=MOST_CLASSES)
+    labels = check_labels(
+        _OWNER,
+        "labels",
+        labels,
+        num_classes=MOST_CLASSES,
+        unverified=suspects is not None,
+    )
     num_suspects = optional(functools.partial(check_count, low=0))(
         _OWNER, "num_suspects", num_suspects
     )
@@ -137,6 +145,11 @@ def write_report(
          if each is not None and len(each)),
         default=0,
     )  # fmt: skip
+    # Of a table that knows them, in its own order.
+    if names is None and getattr(suspects, "names", None) is not None:
+        names = suspects.names[np.argsort(suspects.sample_id)]
+    if class_names is None:
+        class_names = getattr(suspects, "class_names", None)
     class_name = _class_name(class_names, highest)
     shown = _the_suspects(suspects, num_suspects)
     examples = _report_examples.Examples(
@@ -183,7 +196,9 @@ def _suspects(labels, suspects, rounds):
     if len(suspects) != len(labels):
         expected = f"of {len(labels)} examples, as `labels`"
         raise ValueError(message(_OWNER, "suspects", expected, len(suspects)))
-    return suspects
+    # Where there is no label, none is wrong.
+    is_suspect = suspects.is_suspect & (suspects.given_label >= 0)
+    return dataclasses.replace(suspects, is_suspect=is_suspect)
 
 
 def _the_suspects(suspects, count):
@@ -224,15 +239,14 @@ def _class_name(class_names, highest):
 def _findings(labels, suspects, truth, rate, class_name):
     found = _report_findings.pairs(suspects)
     per_class = getattr(rate, "per_class", None)
-    classes = (
-        _report_findings.classes(labels, suspects, found, class_name, per_class)
-        if len(labels)
-        else {"rows": [], "total": 0, "worst": None}
+    has_label = labels >= 0
+    classes = _report_findings.classes(
+        labels[has_label], suspects, found, class_name, per_class
     )
     sentences = [] if rate is None else _report_findings.of_rate(rate)
-    sentences.append(_report_findings.of_suspects(suspects, len(labels)))
+    sentences += _report_findings.of_suspects(suspects, has_label)
     sentences += _report_findings.of_classes(classes, found, class_name)
-    if truth is not None and len(labels):
+    if truth is not None and has_label.any():
         sentences.append(_report_findings.of_truth(labels, truth, suspects))
     return {
         "findings": sentences,
@@ -296,8 +310,11 @@ def _figures(histories, test_predictions, test_labels):
 
 
 def _figures_of_truth(labels, truth, rounds, highest, class_names):
-    if truth is None or not len(labels):
+    if truth is None or not (labels >= 0).any():
         return []
+    if rounds:
+        rounds = [soft[labels >= 0] for soft in rounds]
+    labels, truth = labels[labels >= 0], truth[labels >= 0]
     counts = np.zeros((highest + 1, highest + 1))
     np.add.at(counts, (truth, labels), 1)
     with np.errstate(invalid="ignore"):

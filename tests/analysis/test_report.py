@@ -1,6 +1,7 @@
 """The page holds what it was given, needs nothing from outside, and runs no text."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import io
@@ -211,6 +212,40 @@ def test_classes_and_their_confusions_by_hand(tmp_path):
     )
 
 
+def test_examples_without_a_label(tmp_path):
+    suspects = analysis.find_suspects([0, 1, 1, 0], np.eye(2)[[1, 1, 1, 0]])
+    given = np.where(suspects.sample_id == 3, -1, suspects.given_label)
+    suspects = dataclasses.replace(suspects, given_label=given)
+    page = written(
+        tmp_path, [0, 1, 1, -1], suspects=suspects, clean_labels=[1, 1, 0, 0]
+    )
+    assert "1 of 3 labels (33.3%) is suspicious" in page.text
+    assert "1 example has no label." in page.text
+    assert "66.7% of the labels are wrong" in page.text
+    assert "leaves 33.3% wrong" in page.text
+    with pytest.raises(ValueError, match="`labels` must be class ids"):
+        write_report(tmp_path / "report.html", [0, -1], soft_labels=np.eye(2))
+
+
+def test_names_that_the_suspects_know(tmp_path):
+    @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+    class Named(analysis.Suspects):
+        names: object = None
+        class_names: object = None
+
+    found = analysis.find_suspects([0, 0], [[0.4, 0.6], [0.1, 0.9]])
+    fields = {
+        each.name: getattr(found, each.name) for each in dataclasses.fields(found)
+    }
+    fields |= {"names": np.array(["b", "a"]), "class_names": np.array(["cat", "dog"])}
+    suspects = Named(**fields)
+    page = written(tmp_path, [0, 0], suspects=suspects)
+    assert [row[:2] for row in page.data["rows"]] == [[1, "b"], [0, "a"]]
+    assert page.data["classes"] == ["cat", "dog"]
+    page = written(tmp_path, [0, 0], suspects=suspects, names=["x", "y"])
+    assert [row[:2] for row in page.data["rows"]] == [[1, "y"], [0, "x"]]
+
+
 def test_no_suspect(tmp_path):
     for labels, soft in ((CLEAN, np.eye(3)[CLEAN]), ([], np.zeros((0, 3)))):
         page = written(tmp_path, labels, soft_labels=soft)
@@ -232,6 +267,7 @@ def test_many_classes(tmp_path):
     [
         (0.1, None, None, "About 10.0% of the labels are wrong."),
         (None, None, None, "cannot be told from these data."),
+        (None, 0.0, 1.0, "cannot be told from these data."),
         (None, 0.1, 0.4, "cannot be told from these data: between 10.0% and 40.0%."),
     ],
 )
