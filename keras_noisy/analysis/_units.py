@@ -119,5 +119,6 @@ def check_labels_and_classes(owner, labels, num_classes, size=None):
     labels = check_labels(
         owner, "labels", labels, size=size, num_classes=num_classes, unverified=True
     )
+    labels = labels.astype("int64")
     found = int(labels.max(initial=-1)) + 1
-    return labels.astype("int64"), max(2, found if num_classes is None else num_classes)
+    return labels, max(2, found if num_classes is None else num_classes)
