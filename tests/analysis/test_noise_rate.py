@@ -256,5 +256,5 @@ def test_errors_of_checks():
     ):
         with pytest.raises(ValueError, match="^noise_rate: `checked` must be " + text):
             noise_rate(CLASSES, features=FEATURES, checked=checked)
-    with pytest.raises(ValueError, match="^propose_checks: `count` must be"):
+    with pytest.raises(ValueError, match=r"^propose_checks: `count` must be"):
         propose_checks(CLASSES, features=FEATURES, count=0)

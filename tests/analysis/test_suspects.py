@@ -79,11 +79,11 @@ def test_a_rare_class_does_not_disappear():
 
 
 def blobs():
-    """Features of three classes, and labels of which 30 % are pair flips."""
+    """Features of three classes, and labels of which 40 % are pair flips."""
     generator = np.random.default_rng(0)
     classes = generator.integers(0, 3, 900)
     features = np.eye(5)[classes] + generator.normal(0, 0.35, (900, 5))
-    noisy = noise.corrupt_labels(classes, noise.pair_flip(3, 0.3), seed=0).noisy
+    noisy = noise.corrupt_labels(classes, noise.pair_flip(3, 0.4), seed=0).noisy
     return classes, features, noisy
 
 
@@ -101,7 +101,8 @@ def test_features():
     assert found["average_precision"] > 0.9
     # The matrix is worth something: votes alone do not know which classes are mixed up.
     votes = analysis.neighbor_votes(features, noisy)
-    assert average_precision(find_suspects(noisy, votes), noisy != classes) < 0.88
+    by_votes = average_precision(find_suspects(noisy, votes), noisy != classes)
+    assert found["average_precision"] > by_votes + 0.02
     named = suspects.proposed_label == classes[suspects.sample_id]
     assert named[suspects.is_suspect].mean() > 0.85
 
@@ -142,7 +143,7 @@ def test_several_sources_without_features_are_averaged():
 
 @pytest.mark.parametrize("rank_by", ["correction", "self_confidence"])
 def test_order_of_several_sources(rank_by):
-    classes, features, noisy = blobs()
+    _, features, noisy = blobs()
     by_margin = find_suspects(noisy, features=features)
     other = find_suspects(noisy, features=features, rank_by=rank_by)
     np.testing.assert_array_equal(other.cleaned_labels(), by_margin.cleaned_labels())

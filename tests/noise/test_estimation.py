@@ -249,5 +249,5 @@ def test_neighbors_that_say_nothing_are_warned_of():
         UserWarning, match="estimate_from_neighbors: .*class-conditional"
     ):
         noise.estimate_from_neighbors(labels, features)
-    with pytest.raises(ValueError, match="^estimate_from_neighbors: `features`"):
+    with pytest.raises(ValueError, match=r"^estimate_from_neighbors: `features`"):
         noise.estimate_from_neighbors(labels, features[:5])
