@@ -15,6 +15,7 @@ from keras_noisy._checks.errors import (
     message,
 )
 from keras_noisy._checks.labels import UNVERIFIED, check_labels
+from keras_noisy._checks.matrices import MOST_CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,4 +122,8 @@ def check_labels_and_classes(owner, labels, num_classes, size=None):
     )
     labels = labels.astype("int64")
     found = int(labels.max(initial=-1)) + 1
+    if found > MOST_CLASSES:
+        expected = f"class ids below {MOST_CLASSES}"
+        mend = "`classes, labels = np.unique(labels, return_inverse=True)` makes some."
+        raise ValueError(message(owner, "labels", expected, found - 1, mend))
     return labels, max(2, found if num_classes is None else num_classes)

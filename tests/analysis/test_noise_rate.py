@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_noisy import noise
-from keras_noisy.analysis import _core, _head, noise_rate, propose_checks
+from keras_noisy.analysis import NoiseRate, _core, _head, noise_rate, propose_checks
 
 GENERATOR = np.random.default_rng(0)
 CLASSES = GENERATOR.integers(0, 4, 1600)
@@ -175,6 +175,7 @@ def test_proposals():
 
 def test_the_result_is_frozen():
     found = noise_rate(CLASSES, features=FEATURES)
+    assert isinstance(found, NoiseRate)
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.estimate = 0.5
 
