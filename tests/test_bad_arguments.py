@@ -132,6 +132,8 @@ BAD = {
         "three dimensions": np.eye(3)[None],
     },
     "numbers": {**NO_ARRAYS, "NaN": P[:, 0] * np.nan, "three dimensions": P[None]},
+    "features": {**NO_ARRAYS, "NaN": P * np.nan, "three dimensions": P[None, None]},
+    "groups": {"a number": 3, "an array": P, "another length": LABELS[1:]},
     "entries": {**NO_ARRAYS, "another length": LABELS[1:]},
     "arrays": {
         **ODD,
@@ -194,12 +196,13 @@ BAD = {
 KINDS = {
     "labels": (
         "labels, noisy, clean, noisy_labels, clean_labels, y_train, y_test, y_true, "
-        "test_labels, groups, label"
+        "test_labels, groups, label, checked"
     ),
     "distributions": "soft_labels, predictions, mean_predictions, test_predictions",
     "predictions of a loss": "y_pred, teacher_pred, target",
     "matrix": "transition_matrix, structure",
     "distribution": "class_weights, prior",
+    "features": "features",
     "numbers": "losses, mean_losses, representations, trajectories, progress",
     "entries": (
         "y, sample_weight, sample_ids, sample_id, ids, file_ids, is_corrupted, "
@@ -213,7 +216,7 @@ KINDS = {
         "generator, active, passive, augment"
     ),
     "path": (
-        "path, storage, backup_dir, folder, label_file, source, weights, reviewed"
+        "path, file, storage, backup_dir, folder, label_file, source, weights, reviewed"
     ),
     "seed": "seed, start_id",
     "one each": "texts, names",
@@ -232,6 +235,7 @@ BY_ANNOTATION = {
     "bool": "flag",
     "Literal": "choice",
     "LossThreshold": "choice",
+    "NeighborMetric": "choice",
     "RankBy": "choice",
     "SelfTrust": "choice",
     "int": "count",
@@ -242,6 +246,16 @@ BY_ANNOTATION = {
 SPECIAL = {
     "analysis.plot_gradient_density: losses": "arrays",
     "analysis.plot_losses: losses": "arrays",
+    **{
+        f"{name}: groups": "groups"
+        for name in (
+            "analysis.find_suspects",
+            "analysis.neighbor_votes",
+            "analysis.noise_rate",
+            "analysis.propose_checks",
+            "noise.estimate_from_neighbors",
+        )
+    },
     "analysis.class_conditional_test: num_verified": "number of examples",
     "analysis.class_conditional_test: num_validation": "number of examples",
     "datasets.Dataset: noisy_labels": "arrays",
@@ -260,6 +274,16 @@ BAD["number of examples"] = {
 BAD["seeds"] = {k: v for k, v in INTEGERS.items() if k != "a list"}
 # Values of the tables that mean something there.
 MEANINGFUL = {
+    **{
+        f"{name}: labels": {"not verified"}
+        for name in (
+            "analysis.neighbor_votes",
+            "analysis.noise_rate",
+            "analysis.propose_checks",
+            "noise.estimate_from_neighbors",
+        )
+    },
+    "analysis.noise_rate: checked": {"not verified"},
     **{
         f"analysis.{name}: clean": {"not verified"}
         for name in (
@@ -328,6 +352,7 @@ RESULTS = {
     "analysis.Calibration",
     "analysis.ClassConditionalTest",
     "analysis.GradientDensity",
+    "analysis.NoiseRate",
     "analysis.Suspects",
     "diagnosis.Diagnosis",
     "datasets.StreamedDataset",
@@ -476,9 +501,45 @@ def cases():
             "batch_size": 2,
             "seed": 0,
         },
+        "analysis.features": {
+            "model": network(),
+            "x": X,
+            "layer": 0,
+            "batch_size": 2,
+            "file": "features.npy",
+        },
+        "analysis.neighbor_votes": {
+            "features": P,
+            "labels": LABELS,
+            "num_neighbors": 2,
+            "metric": "cosine",
+            "num_classes": 3,
+            "groups": [0, 1, 2, 3],
+            "approximate": False,
+            "verbose": False,
+        },
+        **{
+            f"analysis.{name}": {
+                "labels": LABELS,
+                "features": P,
+                "soft_labels": P,
+                "predictions": P,
+                "groups": [0, 1, 2, 3],
+                "seed": 0,
+                **more,
+            }
+            for name, more in (
+                ("noise_rate", {"checked": [0, 1, 1, -1]}),
+                ("propose_checks", {"count": 2}),
+            )
+        },
         "analysis.find_suspects": {
             "labels": LABELS,
             "soft_labels": P,
+            "features": P,
+            "groups": [0, 1, 2, 3],
+            "metric": "cosine",
+            "seed": 0,
             "rank_by": "margin",
             "threshold": "deviation",
             "iterations": 3,
@@ -666,6 +727,12 @@ def cases():
         },
         "noise.estimate_from_anchors": {"predictions": P, "quantile": 1.0},
         "noise.estimate_from_confusion": {"labels": LABELS, "predictions": P},
+        "noise.estimate_from_neighbors": {
+            "labels": LABELS,
+            "features": P,
+            "groups": [0, 1, 2, 3],
+            "seed": 0,
+        },
         "noise.estimate_with_cleanlab": {"labels": LABELS, "predictions": P},
         "noise.instance_dependent": {
             "mean_predictions": P,

@@ -309,7 +309,12 @@ ELSEWHERE = {
     "analysis.calibration": "analysis/test_calibration.py",
     "analysis.class_conditional_test": "analysis/test_class_conditional_test.py",
     "analysis.critical_sample_ratio": "analysis/test_critical_sample_ratio.py",
+    "analysis.NoiseRate": "analysis/test_noise_rate.py",
+    "analysis.features": "analysis/test_features.py",
     "analysis.find_suspects": "analysis/test_suspects.py",
+    "analysis.neighbor_votes": "analysis/test_neighbor_votes.py",
+    "analysis.noise_rate": "analysis/test_noise_rate.py",
+    "analysis.propose_checks": "analysis/test_noise_rate.py",
     "analysis.gradient_density": "analysis/test_gradient_density.py",
     "analysis.hold_out_class_conditional_test": (
         "analysis/test_class_conditional_test.py"
@@ -377,6 +382,7 @@ ELSEWHERE = {
     "noise.corrupt_labels": "noise/test_corrupt_labels.py",
     "noise.estimate_from_anchors": "noise/test_estimation.py",
     "noise.estimate_from_confusion": "noise/test_estimation.py",
+    "noise.estimate_from_neighbors": "noise/test_estimation.py",
     "noise.keep_structure": "noise/test_estimation.py",
     "noise.estimate_with_cleanlab": "noise/test_estimation.py",
     "noise.pair_flip": "noise/test_transition_matrices.py",

@@ -92,6 +92,12 @@ FLAGS = {
     "analysis.Suspects.to_csv: all_examples": lambda value: analysis.find_suspects(
         IDS, P
     ).to_csv("never written.csv", all_examples=value),
+    **{
+        f"analysis.neighbor_votes: {name}": lambda value, name=name: (
+            analysis.neighbor_votes(P, IDS, **{name: value})
+        )
+        for name in ("approximate", "verbose")
+    },
     "analysis.gradient_density: from_logits": lambda value: analysis.gradient_density(
         losses.MeanAbsoluteError(), IDS, P, from_logits=value
     ),

@@ -126,6 +126,13 @@ labels, mean_predictions = training.generate_instance_dependent_noise(
 suspects = analysis.find_suspects(y, evolution.soft_labels)
 suspects.top(10).to_csv("suspects.csv")
 number: int = len(suspects)
+votes = analysis.neighbor_votes(x, y, num_neighbors=3, metric="euclidean")
+hidden = analysis.features(keras.Sequential(), x, layer="hidden")
+analysis.find_suspects(y, features=[x, hidden], groups=["a", "b"])
+how_many = analysis.noise_rate(y, features=x)
+estimate: float | None = how_many.estimate
+analysis.propose_checks(y, features=x, count=20).tolist()
+noise.estimate_from_neighbors(y, x).round(2)
 recall: float = suspects.precision_and_recall(changed)["recall"]
 error: float = analysis.calibration(x, y).error
 wrong = analysis.beta_mixture([0.1, 0.2, 3.0]).wrong_label_probability(x)

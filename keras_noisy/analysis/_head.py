@@ -30,7 +30,7 @@ def out_of_fold(features, labels, num_classes, group, seed, *, num_folds=5):
         float32 `(n, num_classes)`.
     """
     generator = np.random.default_rng(seed)
-    fold_of = generator.integers(num_folds, size=group.max(initial=0) + 1)[group]
+    fold_of = generator.permutation(group.max(initial=0) + 1)[group] % num_folds
     probabilities = np.empty((len(labels), num_classes), "float32")
     penalty = None
     for fold in range(num_folds):

@@ -15,6 +15,7 @@ from keras_noisy._checks.errors import (
     message,
 )
 from keras_noisy._checks.labels import UNVERIFIED, check_labels
+from keras_noisy._checks.matrices import MOST_CLASSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,5 +120,10 @@ def check_labels_and_classes(owner, labels, num_classes, size=None):
     labels = check_labels(
         owner, "labels", labels, size=size, num_classes=num_classes, unverified=True
     )
+    labels = labels.astype("int64")
     found = int(labels.max(initial=-1)) + 1
-    return labels.astype("int64"), max(2, found if num_classes is None else num_classes)
+    if found > MOST_CLASSES:
+        expected = f"class ids below {MOST_CLASSES}"
+        mend = "`classes, labels = np.unique(labels, return_inverse=True)` makes some."
+        raise ValueError(message(owner, "labels", expected, found - 1, mend))
+    return labels, max(2, found if num_classes is None else num_classes)

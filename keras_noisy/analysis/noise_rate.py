@@ -163,8 +163,9 @@ def propose_checks(
     Examples are divided into ten parts of equal size, from the least to the most
     suspicious labels, and equally many are drawn from each: most of the uncertainty is
     in a few parts. Pass what is found, with the same sources, to
-    `noise_rate(checked=)`, which weights the parts by their size. Labels may also be verified by another rule,
-    as long as it does not depend on whether they look wrong within a part.
+    `noise_rate(checked=)`, which weights the parts by their size. Labels may also be
+    verified by another rule, as long as it does not depend on whether they look wrong
+    within a part.
 
     Args:
         labels: Given labels, class ids `(n,)`, -1 where there is none.
@@ -299,6 +300,6 @@ def _of_checked(sources, checked, seed):
         "checked",
         None,
         f"By {int(counts.sum())} labels that were verified, of which "
-        f"{int(wrong.sum())} are wrong, about {estimate:.1%} of all are wrong (90 % interval {low:.1%} to "
-        f"{high:.1%}).",
+        f"{int(wrong.sum())} are wrong, about {estimate:.1%} of all are wrong "
+        f"(90 % interval {low:.1%} to {high:.1%}).",
     )

@@ -132,20 +132,56 @@ def estimate_from_neighbors(
 ) -> FloatArray:
     """Estimate the transition matrix from features, without anchors or a network.
 
+    Each example is ranked in the class that its neighbours and a regression on the
+    other folds predict. The most typical ones of each class are taken, as many as
+    disagree with the prediction no more often than fewer of them do, and their labels
+    are counted. The rows, drawn to what all classes have in common, are scaled to the
+    rate that `keras_noisy.analysis.noise_rate` finds.
+
     Args:
         labels: Noisy class ids `(n,)`, -1 where there is none.
-        features: `(n, d)`, for instance `analysis.features(model, x)`.
-        groups: Ids `(n,)` of examples that belong together, as for
+        features: `(n, d)`, for instance of a pre-trained network, or
+            `analysis.features(model, x)`.
+        groups: Ids `(n,)` of examples that do not vouch for each other, as for
             `keras_noisy.analysis.neighbor_votes`.
         seed: Of the folds.
 
     Returns:
         Transition matrix `T[i, j] = P(noisy = j | clean = i)`, float64 array
-        `(num_classes, num_classes)` whose rows sum to one.
+        `(num_classes, num_classes)` whose rows sum to one. A warning says if the noise
+        does not look class-conditional, so that no matrix describes it.
+
+    Raises:
+        TypeError: If labels are no integers, or features no numbers.
+        ValueError: If lengths do not fit, features are not finite, or labels have one
+            class.
+
+    Example:
+    >>> import numpy as np
+    >>> generator = np.random.default_rng(0)
+    >>> classes = np.arange(900) % 3
+    >>> features = np.eye(3)[classes] + generator.normal(0, 0.1, (900, 3))
+    >>> estimate_from_neighbors(classes, features).round(2)
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
+
+    Reference:
+        The question is that of Zhu et al., "Clusterability as an Alternative to Anchor
+        Points When Learning with Noisy Labels", ICML 2021; the answer is another.
     """
     owner = "estimate_from_neighbors"
     seed = check_seed(owner, seed)
-    return core_of_features(owner, labels, features, groups, seed).matrix
+    core = core_of_features(owner, labels, features, groups, seed)
+    if not core.is_class_conditional:
+        warnings.warn(
+            f"{owner}: the noise does not look class-conditional, or classes overlap: "
+            f"{core.disagreement:.1%} of the labels are not what their examples look "
+            "like, and more near the boundaries of classes. The matrix is that of "
+            "typical examples.",
+            stacklevel=2,
+        )
+    return core.matrix
 
 
 def keep_structure(transition_matrix: ArrayLike, structure: ArrayLike) -> FloatArray:

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from keras_noisy import analysis
+from keras_noisy import analysis, noise
 from keras_noisy.analysis import Suspects, find_suspects
 
 SOFT = np.array(
@@ -45,14 +45,112 @@ def test_other_orders_hold_the_same_labels_for_suspect(rank_by, order, confidenc
     assert suspects.is_suspect.tolist() == [True, True, False, False]
 
 
-def test_suspects_come_first():
+def test_suspects_are_those_that_another_class_beats_and_low_for_their_class():
     generator = np.random.default_rng(0)
     soft = generator.dirichlet([0.3, 0.3, 0.3], 200).astype("float16")
-    suspects = find_suspects(generator.integers(0, 3, 200), soft)
-    count = suspects.is_suspect.sum()
-    assert 0 < count < 200
-    assert suspects.is_suspect[:count].all()
-    np.testing.assert_array_equal(suspects.is_suspect, suspects.confidence > 0.5)
+    labels = generator.integers(0, 3, 200)
+    suspects = find_suspects(labels, soft)
+    own = soft[np.arange(200), labels].astype("float64")
+    usual = np.zeros(3)
+    for index in range(3):
+        values = own[labels == index]
+        usual[index] = min(values.mean(), np.median(values))
+    low = (own <= usual[labels])[suspects.sample_id]
+    expected = (suspects.confidence > 0.5) & low
+    assert 0 < expected.sum() < (suspects.confidence > 0.5).sum()
+    np.testing.assert_array_equal(suspects.is_suspect, expected)
+
+
+def test_a_rare_class_does_not_disappear():
+    """90:9:1 whose classes overlap: another class is more probable everywhere."""
+    generator = np.random.default_rng(0)
+    classes = np.repeat([0, 1, 2], [1800, 180, 20])
+    features = generator.normal(size=(2000, 2)) + 1.5 * np.eye(3, 2)[classes]
+    noisy = noise.corrupt_labels(classes, noise.symmetric(3, 0.1), seed=0).noisy
+    soft = analysis.neighbor_votes(features, noisy, metric="euclidean")
+    for suspects in (
+        find_suspects(noisy, soft),
+        find_suspects(noisy, features=features, metric="euclidean"),
+    ):
+        is_suspect = np.zeros(2000, bool)
+        is_suspect[suspects.sample_id] = suspects.is_suspect
+        for index in range(3):
+            right = (classes == index) & (noisy == index)
+            assert is_suspect[right].mean() < 0.5
+    ahead = soft[np.arange(2000), noisy] < soft.max(axis=1)
+    assert ahead[(classes == 2) & (noisy == 2)].all()
+
+
+def blobs():
+    """Features of three classes, and labels of which 40 % are pair flips."""
+    generator = np.random.default_rng(0)
+    classes = generator.integers(0, 3, 900)
+    features = np.eye(5)[classes] + generator.normal(0, 0.35, (900, 5))
+    noisy = noise.corrupt_labels(classes, noise.pair_flip(3, 0.4), seed=0).noisy
+    return classes, features, noisy
+
+
+def average_precision(suspects, wrong):
+    return suspects.precision_and_recall(wrong)["average_precision"]
+
+
+def test_features():
+    classes, features, noisy = blobs()
+    suspects = find_suspects(noisy, features=features)
+    assert suspects.source == "features"
+    assert sorted(suspects.sample_id) == [*range(900)]
+    found = suspects.precision_and_recall(noisy != classes)
+    assert found["precision"] > 0.85
+    assert found["average_precision"] > 0.9
+    # The matrix is worth something: votes alone do not know which classes are mixed up.
+    votes = analysis.neighbor_votes(features, noisy)
+    by_votes = average_precision(find_suspects(noisy, votes), noisy != classes)
+    assert found["average_precision"] > by_votes + 0.02
+    named = suspects.proposed_label == classes[suspects.sample_id]
+    assert named[suspects.is_suspect].mean() > 0.85
+
+
+def test_several_sources():
+    classes, features, noisy = blobs()
+    wrong = noisy != classes
+    soft = np.random.default_rng(0).dirichlet([1, 1, 1], 900) + np.eye(3)[classes]
+    soft /= soft.sum(axis=1, keepdims=True)
+    losses = -np.log(soft[np.arange(900), noisy])
+    alone = average_precision(find_suspects(noisy, features=features), wrong)
+    several = find_suspects(
+        noisy,
+        soft,
+        features=[features, features[:, :3]],
+        predictions=soft,
+        mean_losses=losses,
+        groups=np.arange(900),
+    )
+    assert several.source == "soft_labels + features + predictions + mean_losses"
+    assert average_precision(several, wrong) > alone
+    assert several.confidence.min() >= 0
+    assert several.confidence.max() <= 1
+
+
+def test_several_sources_without_features_are_averaged():
+    other = np.full((4, 3), 1 / 3)
+    losses = -np.log(SOFT[np.arange(4), LABELS])
+    suspects = find_suspects(LABELS, SOFT, mean_losses=losses)
+    # What the losses say of the given label, soft labels say as well.
+    expected = find_suspects(LABELS, SOFT)
+    np.testing.assert_array_equal(suspects.sample_id, expected.sample_id)
+    np.testing.assert_allclose(suspects.confidence, expected.confidence, atol=1e-6)
+    mean = find_suspects(LABELS, SOFT, predictions=other)
+    by_hand = find_suspects(LABELS, (SOFT + other) / 2, rank_by="margin")
+    assert set(mean.sample_id) == set(by_hand.sample_id)
+
+
+@pytest.mark.parametrize("rank_by", ["correction", "self_confidence"])
+def test_order_of_several_sources(rank_by):
+    _, features, noisy = blobs()
+    by_margin = find_suspects(noisy, features=features)
+    other = find_suspects(noisy, features=features, rank_by=rank_by)
+    np.testing.assert_array_equal(other.cleaned_labels(), by_margin.cleaned_labels())
+    assert (other.sample_id != by_margin.sample_id).any()
 
 
 @class_1_is_lost
@@ -252,6 +350,13 @@ def test_average_precision_agrees_with_scikit_learn():
     ("arguments", "text"),
     [
         ({}, "at least one of"),
+        ({"features": np.zeros((3, 2))}, r"`features` must be an array \(4, d\)"),
+        ({"features": SOFT, "metric": "l1"}, "`metric` must be one of"),
+        ({"features": SOFT, "groups": [0]}, "`groups` must be an id for each"),
+        (
+            {"soft_labels": SOFT, "predictions": SOFT[:, :2] + 0.2},
+            "`predictions` must be",
+        ),
         ({"soft_labels": SOFT, "rank_by": "eq10"}, "`rank_by` must be one of"),
         ({"soft_labels": SOFT[1:]}, "`labels` must be"),
         ({"soft_labels": SOFT[:, :2]}, r"class ids in \[0, 2\)"),

@@ -224,3 +224,30 @@ def test_keep_structure_refuses():
         noise.keep_structure([[0.5, 0.6], [0.5, 0.5]], np.eye(2))
     with pytest.raises(ValueError, match=r"^keep_structure: `structure` must"):
         noise.keep_structure(np.eye(2), np.eye(3))
+
+
+def test_estimate_from_neighbors():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, 2400)
+    features = np.eye(4)[classes] + rng.normal(0, 0.2, (2400, 4))
+    matrix = np.array([[0.7, 0.3, 0], [0, 0.9, 0.1], [0.1, 0.1, 0.8]])
+    noisy = noise.corrupt_labels(classes, matrix, seed=0).noisy
+    estimate = noise.estimate_from_neighbors(noisy, features)
+    np.testing.assert_allclose(estimate, matrix, atol=0.07)
+    np.testing.assert_allclose(estimate.sum(axis=1), 1)
+    # Rows without a label do not count, and neither do copies of others.
+    rows = np.r_[np.arange(2400), np.arange(300)]
+    labels = np.r_[noisy[:2400], np.full(300, -1)]
+    again = noise.estimate_from_neighbors(labels, features[rows], groups=rows, seed=1)
+    np.testing.assert_allclose(again, matrix, atol=0.08)
+
+
+def test_neighbors_that_say_nothing_are_warned_of():
+    rng = np.random.default_rng(0)
+    labels, features = rng.integers(0, 3, 600), rng.normal(size=(600, 3))
+    with pytest.warns(
+        UserWarning, match="estimate_from_neighbors: .*class-conditional"
+    ):
+        noise.estimate_from_neighbors(labels, features)
+    with pytest.raises(ValueError, match=r"^estimate_from_neighbors: `features`"):
+        noise.estimate_from_neighbors(labels, features[:5])

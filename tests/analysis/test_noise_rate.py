@@ -1,0 +1,261 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_noisy import noise
+from keras_noisy.analysis import NoiseRate, _core, _head, noise_rate, propose_checks
+
+GENERATOR = np.random.default_rng(0)
+CLASSES = GENERATOR.integers(0, 4, 1600)
+FEATURES = np.eye(6)[CLASSES] + GENERATOR.normal(0, 0.2, (1600, 6))
+
+
+def given(matrix, seed=0):
+    return noise.corrupt_labels(CLASSES, matrix, seed=seed).noisy.copy()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [noise.symmetric(4, 0.1), noise.symmetric(4, 0.5), noise.pair_flip(4, 0.3)],
+    ids=["symmetric 10 %", "symmetric 50 %", "pair flips 30 %"],
+)
+def test_class_conditional_noise(matrix):
+    labels = given(matrix)
+    wrong = labels != CLASSES
+    found = noise_rate(labels, features=FEATURES)
+    assert found.verdict == "class-conditional"
+    assert found.estimate == pytest.approx(wrong.mean(), abs=0.03)
+    assert found.low < wrong.mean() < found.high
+    assert found.high - found.low < 0.15
+    np.testing.assert_allclose(found.transition_matrix, matrix, atol=0.09)
+    np.testing.assert_allclose(found.transition_matrix.sum(axis=1), 1)
+    per_class = [wrong[labels == index].mean() for index in range(4)]
+    np.testing.assert_allclose(found.per_class, per_class, atol=0.09)
+    assert set(found.by_source) == {"neighbors", "regression"}
+    assert all(abs(rate - wrong.mean()) < 0.06 for rate in found.by_source.values())
+    assert f"{found.estimate:.1%}" in found.explanation
+
+
+def test_clean_labels():
+    found = noise_rate(CLASSES, features=FEATURES)
+    assert found.verdict == "class-conditional"
+    assert found.low == 0
+    assert found.estimate < 0.005
+    assert found.high < 0.02
+
+
+def overlapping():
+    """Two classes whose labels are right and whose features overlap."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-3, 3, 4000)
+    labels = (rng.uniform(size=4000) < 1 / (1 + np.exp(-1.5 * x))).astype(int)
+    return x[:, None], labels
+
+
+def test_overlap_is_no_noise():
+    x, labels = overlapping()
+    found = noise_rate(labels, features=np.hstack([x, np.ones_like(x)]))
+    assert found.verdict == "cannot tell"
+    assert (found.estimate, found.low, found.high) == (None, 0, 1)
+    assert found.per_class is None
+    assert found.transition_matrix is None
+    assert "`propose_checks`" in found.explanation
+
+
+def test_labels_without_any_relation_to_features():
+    labels = GENERATOR.integers(0, 3, 900)
+    found = noise_rate(labels, features=GENERATOR.normal(size=(900, 5)))
+    assert found.verdict == "cannot tell"
+
+
+def test_duplicates_do_not_vouch_for_each_other():
+    labels = given(noise.symmetric(4, 0.3))
+    alone = noise_rate(labels, features=FEATURES)
+    rows = np.r_[np.arange(1600), np.repeat(np.arange(400), 2)]
+    copied = noise_rate(labels[rows], features=FEATURES[rows])
+    true = (labels[rows] != CLASSES[rows]).mean()
+    assert copied.estimate == pytest.approx(true, abs=0.03)
+    assert copied.estimate == pytest.approx(alone.estimate, abs=0.03)
+
+
+def test_groups_do_not_vouch_for_each_other():
+    """Frames of a video that was labelled once."""
+    videos = np.arange(1600)
+    labels = given(noise.symmetric(4, 0.3))
+    rows = np.repeat(videos[:400], 4)
+    features = FEATURES[rows] + GENERATOR.normal(0, 1e-3, (1600, 6))
+    true = (labels[rows] != CLASSES[rows]).mean()
+    blind = noise_rate(labels[rows], features=features)
+    found = noise_rate(labels[rows], features=features, groups=rows)
+    assert found.estimate == pytest.approx(true, abs=0.05)
+    assert blind.estimate is None or abs(blind.estimate - true) > 0.05
+
+
+def test_unlabelled_rows_do_not_count():
+    labels = given(noise.symmetric(4, 0.3))
+    labels[:100] = -1
+    found = noise_rate(labels, features=FEATURES)
+    without = noise_rate(labels[100:], features=FEATURES[100:])
+    assert found.estimate == pytest.approx(without.estimate, abs=0.02)
+
+
+def test_predictions_alone():
+    labels = given(noise.symmetric(4, 0.2))
+    predictions = 0.8 * np.eye(4)[CLASSES] + 0.05
+    predictions += GENERATOR.uniform(0, 1e-3, predictions.shape)
+    predictions /= predictions.sum(axis=1, keepdims=True)
+    found = noise_rate(labels, predictions=predictions)
+    assert found.estimate == pytest.approx(0.2, abs=0.02)
+    assert [*found.by_source] == ["predictions"]
+
+
+def test_soft_labels_alone_cannot_tell():
+    labels = given(noise.symmetric(4, 0.2))
+    found = noise_rate(labels, soft_labels=0.7 * np.eye(4)[labels] + 0.075)
+    assert found.verdict == "cannot tell"
+    assert "learnt" in found.explanation
+    both = noise_rate(
+        labels, soft_labels=0.7 * np.eye(4)[labels] + 0.075, features=FEATURES
+    )
+    assert both.estimate == pytest.approx(0.2, abs=0.03)
+    assert both.by_source["soft_labels"] < 0.01
+
+
+def test_checked_labels_answer_under_any_noise():
+    """Intervals of 200 checks cover, and are narrow, where noise is at boundaries."""
+    x, labels = overlapping()
+    rng = np.random.default_rng(1)
+    truth = np.where(
+        rng.uniform(size=4000) < 0.4 * (abs(x[:, 0]) < 1), 1 - labels, labels
+    )
+    rate = (truth != labels).mean()
+    covered, widths = [], []
+    for seed in range(20):
+        predictions = 1 / (1 + np.exp(-1.5 * x))
+        predictions = np.hstack([1 - predictions, predictions])
+        rows = propose_checks(labels, predictions=predictions, seed=seed)
+        assert len(rows) == len(set(rows.tolist())) == 200
+        checked = np.full(4000, -1)
+        checked[rows] = truth[rows]
+        found = noise_rate(labels, predictions=predictions, checked=checked, seed=seed)
+        assert found.verdict == "checked"
+        covered.append(found.low <= rate <= found.high)
+        widths.append((found.high - found.low) / 2)
+    assert np.mean(covered) >= 0.8
+    assert np.max(widths) < 0.05
+
+
+def test_parts_without_checks_are_not_known():
+    x, labels = overlapping()
+    checked = np.full(4000, -1)
+    predictions = np.hstack([1 - x / 8 - 0.5, x / 8 + 0.5])
+    order = np.argsort(predictions[np.arange(4000), labels])
+    checked[order[:100]] = labels[order[:100]]
+    found = noise_rate(labels, predictions=predictions, checked=checked)
+    assert found.high - found.low > 0.2
+
+
+def test_proposals():
+    predictions = GENERATOR.dirichlet([1, 1, 1], 500)
+    labels = GENERATOR.integers(0, 3, 500)
+    labels[:50] = -1
+    rows = propose_checks(labels, predictions=predictions, count=90)
+    assert rows.shape == (90,)
+    assert (np.diff(rows) > 0).all()
+    assert rows.min() >= 50
+    np.testing.assert_array_equal(
+        rows, propose_checks(labels, predictions=predictions, count=90)
+    )
+    everything = propose_checks(labels, predictions=predictions, count=1000)
+    np.testing.assert_array_equal(everything, np.arange(50, 500))
+    few = propose_checks(labels, predictions=predictions, count=3)
+    assert few.shape == (3,)
+
+
+def test_the_result_is_frozen():
+    found = noise_rate(CLASSES, features=FEATURES)
+    assert isinstance(found, NoiseRate)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.estimate = 0.5
+
+
+def test_results_follow_from_the_seed():
+    labels = given(noise.symmetric(4, 0.2))
+    first = noise_rate(labels, features=FEATURES, seed=1)
+    assert first.estimate == noise_rate(labels, features=FEATURES, seed=1).estimate
+
+
+def test_the_regression_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 5)).astype("float32")
+    labels = (x @ rng.normal(size=(5, 3)) + rng.gumbel(size=(500, 3))).argmax(axis=1)
+    head = _head._Head(x, labels, 3, np.arange(500), 0.01)
+    x_standard = (x - x.mean(axis=0)) / x.std(axis=0)
+    # scikit-learn's penalty is for the sum of the losses.
+    oracle = linear_model.LogisticRegression(C=1 / (0.01 * 500), tol=1e-8)
+    expected = oracle.fit(x_standard, labels).predict_proba(x_standard)
+    np.testing.assert_allclose(head(x), expected, atol=0.005)
+
+
+def test_no_example_is_in_its_own_training_set():
+    """Random labels of random features are not predicted better than by chance."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(100, 90)), 3, axis=0).astype("float32")
+    labels = np.repeat(rng.integers(0, 2, 100), 3)
+    group = np.repeat(np.arange(100), 3)
+    found = _head.out_of_fold(x, labels, 2, group, 0)
+    assert (found.argmax(axis=1) == labels).mean() < 0.65
+    leaking = _head.out_of_fold(x, labels, 2, np.arange(300), 0)
+    assert (leaking.argmax(axis=1) == labels).mean() > 0.8
+
+
+def test_probability_of_a_wrong_label_by_hand():
+    matrix = np.array([[0.8, 0.2], [0.0, 1.0]])
+    # P(noisy | x) of a certain example of class 0 is its row.
+    scores = np.array([[0.8, 0.2], [0.8, 0.2], [0.0, 1.0]])
+    found = _core.wrong_label_probability(scores, np.array([0, 1, 1]), matrix)
+    np.testing.assert_allclose(found, [0, 1, 0], atol=0.2)
+    exact = _core.true_classes(scores, matrix, steps=3000)
+    np.testing.assert_allclose(exact, [[1, 0], [1, 0], [0, 1]], atol=2e-3)
+
+
+@pytest.mark.parametrize("function", [noise_rate, propose_checks])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"features": None}, "at least one of `features`, `soft_labels`"),
+        ({"labels": np.zeros(1600, int)}, "`labels` must be of at least two classes"),
+        ({"labels": np.full(1600, -1)}, "distinct labelled examples"),
+        ({"features": FEATURES * np.inf}, "`features` must be finite"),
+        ({"soft_labels": np.ones((1600, 4))}, "`soft_labels` must be distributions"),
+        (
+            {
+                "soft_labels": np.full((1600, 4), 0.25),
+                "predictions": np.full((1600, 5), 0.2),
+            },
+            r"`predictions` must be of shape \(1600, 4\)",
+        ),
+        ({"groups": [1, 2]}, "`groups` must be an id for each example"),
+        ({"seed": -1}, "`seed` must be an integer"),
+    ],
+)
+def test_errors(function, arguments, text):
+    arguments = {"labels": CLASSES, "features": FEATURES, **arguments}
+    with pytest.raises(
+        (TypeError, ValueError), match=f"^{function.__name__}: .*{text}"
+    ):
+        function(**arguments)
+
+
+def test_errors_of_checks():
+    for checked, text in (
+        (np.full(1600, -1), "the true class of at least one"),
+        (np.full(3, 0), r"class ids of shape \(1600,\)"),
+        (np.full(1600, 9), r"class ids in \[0, 4\)"),
+    ):
+        with pytest.raises(ValueError, match="^noise_rate: `checked` must be " + text):
+            noise_rate(CLASSES, features=FEATURES, checked=checked)
+    with pytest.raises(ValueError, match=r"^propose_checks: `count` must be"):
+        propose_checks(CLASSES, features=FEATURES, count=0)
