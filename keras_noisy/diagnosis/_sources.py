@@ -160,9 +160,10 @@ def find_groups(owner, examples, groups):
     units = _units.find_units(rows.reshape(len(rows), -1), groups)
     group = units.group[units.of_row]
     if len(np.unique(group)) < TRAININGS:
-        expected = f"of {TRAININGS} groups or more"
-        received = Described(f"{len(np.unique(group))}, equal examples being one")
-        raise ValueError(message(owner, "groups", expected, received))
+        argument = "x" if groups is None else "groups"
+        expected = f"of {TRAININGS} different examples or groups at least"
+        received = Described(f"{len(np.unique(group))}, equal examples being one group")
+        raise ValueError(message(owner, argument, expected, received))
     return group
 
 
