@@ -35,6 +35,7 @@ EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
 # With Chromium and its chromedriver: clicks on the report.
 BROWSER = ["pillow>=9.2", "selenium>=4.20"]
+NEIGHBORS = ["usearch>=2.16"]
 # The recipes of benchmarks/ are TOML, which Python reads from 3.11 on.
 TOMLI = ["tomli>=2; python_version < '3.11'"]
 # Exactly these: the site is built with warnings as errors, and new ones appear. Ruff
@@ -57,6 +58,7 @@ TEST = [
     *DATASETS,
     *EXAMPLES,
     *CLEANLAB,
+    *NEIGHBORS,
     *TOMLI,
     *DOCS,
     *NOTEBOOKS,
@@ -96,6 +98,7 @@ setup(
         "jax": ["jax>=0.5"],
         "torch": ["torch"],
         "cleanlab": CLEANLAB,
+        "neighbors": NEIGHBORS,
         "datasets": DATASETS,
         "examples": EXAMPLES,
         "test": TEST,

@@ -1,4 +1,4 @@
-"""Rows that tell the same: exact duplicates, and what a caller says belongs together."""
+"""Rows that tell the same: exact duplicates, and what a caller says are one group."""
 
 from __future__ import annotations
 

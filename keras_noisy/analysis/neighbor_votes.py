@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from keras import ops
 
 from keras_noisy._checks import errors
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray, NeighborMetric
-from keras_noisy.analysis import _units
+from keras_noisy.analysis import _approximate_neighbors, _exact_neighbors, _units
 
-# Numbers of neighbours that are tried.
-CANDIDATES = (5, 10, 20, 50, 100)
-_METRICS = ("cosine", "euclidean")
-_QUERIES = 512
-_POINTS = 1 << 16
+# Numbers of neighbours that are tried, and votes shared as all labels are that each of
+# them is drawn to.
+CANDIDATES = (5, 10, 20, 50, 100, 200)
+_PSEUDO_VOTES = 4
+APPROXIMATE_CANDIDATES = (5, 10, 20, 50)
+METRICS = ("cosine", "euclidean")
+# Above so many voters exact neighbours of all take hours without an accelerator.
+_MOST_EXACT = 100_000
 
 
 def neighbor_votes(
@@ -28,6 +28,8 @@ def neighbor_votes(
     metric: NeighborMetric = "cosine",
     num_classes: int | None = None,
     groups: ArrayLike | None = None,
+    approximate: bool | None = None,
+    verbose: bool = False,
 ) -> FloatArray:
     """Return the shares of labels among the nearest neighbours of each example.
 
@@ -40,19 +42,26 @@ def neighbor_votes(
             read in parts.
         labels: Given labels, class ids `(n,)`; -1 where there is none. Such examples
             receive votes and cast none.
-        num_neighbors: How many neighbours vote. By default that of 5, 10, 20, 50 and
-            100 whose majority agrees most often with the given label of the example,
-            which is not among the voters; of equal ones the largest.
+        num_neighbors: How many neighbours vote. By default the largest of 5, 10, 20,
+            50, 100 and 200 whose votes, with four more that are shared as all labels
+            are, make the given labels as likely as those of the best number do, up to
+            a standard error.
         metric: `"cosine"`, of the angle between rows, or `"euclidean"`, where columns
             are comparable: standardise them first.
         num_classes: Number of classes; by default the largest label plus one.
         groups: Ids `(n,)`, integers or strings: frames of one video, pictures of one
             patient. Groups that share a duplicate are one.
+        approximate: Whether neighbours may be missed to save time, with usearch (the
+            extra `neighbors`), whose results differ slightly between runs; at most 50
+            vote by default. None: above 100,000 voters, if it is installed. All others
+            are found exactly, on the device that Keras has.
+        verbose: Whether to show progress.
 
     Returns:
         float32 `(n, num_classes)`; rows sum to one.
 
     Raises:
+        ImportError: If usearch is needed and missing.
         TypeError: If labels are no integers, or features no numbers.
         ValueError: If shapes or lengths do not fit, features are not finite, or there
             are too few distinct labelled examples outside of a group for its votes.
@@ -78,76 +87,91 @@ def neighbor_votes(
         owner, labels, num_classes, size
     )
     num_neighbors = optional(errors.check_count)(owner, "num_neighbors", num_neighbors)
-    errors.check_choice(owner, "metric", metric, _METRICS)
+    errors.check_choice(owner, "metric", metric, METRICS)
+    if approximate is not None:
+        errors.check_bool(owner, "approximate", approximate)
+    errors.check_bool(owner, "verbose", verbose)
     groups = _units.check_groups(owner, groups, size)
     units = _units.find_units(features, groups)
-    return votes(owner, features, labels, num_classes, units, num_neighbors, metric)
+    return votes(
+        owner,
+        features,
+        labels,
+        num_classes,
+        units,
+        num_neighbors,
+        metric,
+        approximate,
+        verbose,
+    )
 
 
-def votes(owner, features, labels, num_classes, units, num_neighbors, metric):
+def votes(
+    owner,
+    features,
+    labels,
+    num_classes,
+    units,
+    num_neighbors=None,
+    metric="cosine",
+    approximate=None,
+    verbose=False,
+):
     """Return what `neighbor_votes` does, of arguments that are checked."""
     shares, has_label = units.mean_labels(labels, num_classes)
     # The largest group leaves the fewest voters.
     in_group = np.bincount(units.group[has_label], minlength=units.group.max() + 1)
-    available = int(has_label.sum() - in_group[units.group].max())
+    available = int(has_label.sum() - in_group.max())
     if available < (num_neighbors or 1):
-        received = errors.Described(f"{available} outside of the example's own group")
+        received = errors.Described(f"{available} outside of the largest group")
         expected = f"at least {num_neighbors or 1} distinct labelled examples"
         mend = "Pass a smaller `num_neighbors`, or more examples."
         raise ValueError(message(owner, "features", expected, received, mend))
-    counts = [num_neighbors or min(k, available) for k in CANDIDATES]
-    index = nearest(features, units, has_label, max(counts), metric)
-    found = None
-    for count in sorted({*counts}):
-        found = _better(found, _mean(shares, index[:, :count]), shares, has_label)
-    return found[1][units.of_row]
+    is_approximate = _is_approximate(owner, approximate, int(has_label.sum()))
+    library = _approximate_neighbors if is_approximate else _exact_neighbors
+    candidates = APPROXIMATE_CANDIDATES if is_approximate else CANDIDATES
+    counts = sorted({num_neighbors or min(k, available) for k in candidates})
+    index = library.nearest(
+        features, units, has_label, counts[-1], metric, verbose=verbose
+    )
+    count = _largest_as_good(index, counts, shares, has_label)
+    return _mean(shares, index[:, :count])[units.of_row]
+
+
+def _is_approximate(owner, approximate, size):
+    """Whether to look for neighbours with the library, or raise if it is missing."""
+    if approximate is None:
+        return size > _MOST_EXACT and _approximate_neighbors.is_installed()
+    if approximate and not _approximate_neighbors.is_installed():
+        raise ImportError(
+            f"{owner}: `approximate=True` needs usearch. Install it with "
+            "`pip install keras-noisy[neighbors]`."
+        )
+    return approximate
 
 
 def _mean(shares, index):
     total = np.zeros((len(index), shares.shape[1]), "float32")
     for column in index.T:
         total += shares[column]
-    return total / index.shape[1]
+    total /= index.shape[1]
+    return total
 
 
-def _better(found, mean, shares, has_label):
-    """Return `(agreement, votes)` of those that agree more with the given labels."""
-    winner = mean[has_label].argmax(axis=1)
-    agreement = np.take_along_axis(shares[has_label], winner[:, None], 1).mean()
-    return (agreement, mean) if found is None or agreement >= found[0] else found
-
-
-def nearest(features, units, is_voter, count, metric) -> Any:
-    """Return the voters nearest to each unit, none of its group, `(units, count)`."""
-    voters = np.flatnonzero(is_voter)
-    best = np.full((len(units), count), -np.inf, "float32")
-    index = np.zeros((len(units), count), "int32")
-    for start in range(0, len(voters), _POINTS):
-        members = voters[start : start + _POINTS]
-        points, offset = _points(features, units.first[members], metric)
-        points = ops.transpose(ops.convert_to_tensor(points))
-        of_points = ops.convert_to_tensor(units.group[members].astype("int32"))
-        kept = min(count, len(members))
-        for begin in range(0, len(units), _QUERIES):
-            rows = slice(begin, begin + _QUERIES)
-            queries, _ = _points(features, units.first[rows], metric)
-            closeness = ops.matmul(ops.convert_to_tensor(queries), points) - offset
-            group = ops.convert_to_tensor(units.group[rows].astype("int32"))
-            is_own = ops.expand_dims(group, 1) == of_points
-            values, places = ops.top_k(ops.where(is_own, -np.inf, closeness), kept)
-            values = np.hstack([best[rows], ops.convert_to_numpy(values)])
-            places = members[ops.convert_to_numpy(places)].astype("int32")
-            places = np.hstack([index[rows], places])
-            order = np.argsort(-values, axis=1, kind="stable")[:, :count]
-            best[rows] = np.take_along_axis(values, order, 1)
-            index[rows] = np.take_along_axis(places, order, 1)
-    return index
-
-
-def _points(features, rows, metric):
-    """Return points whose product, less the offset, is larger where they are nearer."""
-    points = np.asarray(features[rows], "float32")
-    if metric == "euclidean":
-        return points, (points * points).sum(axis=1) / 2
-    norms = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.where(norms > 0, norms, 1), np.float32(0)
+def _largest_as_good(index, counts, shares, has_label):
+    """Return the largest number of neighbours that finds given labels likely enough."""
+    if len(counts) == 1:
+        return counts[0]
+    given, index = shares[has_label], index[has_label]
+    prior = given.mean(axis=0)
+    total = np.zeros_like(given)
+    likelihoods = []
+    for column, count in enumerate(range(1, counts[-1] + 1)):
+        total += shares[index[:, column]]
+        if count in counts:
+            smooth = np.einsum("ij,ij->i", given, total) + _PSEUDO_VOTES * given @ prior
+            likelihoods.append(np.log(smooth / (count + _PSEUDO_VOTES)))
+    best = max(likelihoods, key=np.mean)
+    behind = np.stack([best - likelihood for likelihood in likelihoods])
+    error = behind.std(axis=1) / np.sqrt(behind.shape[1])
+    return counts[int(np.flatnonzero(behind.mean(axis=1) <= error)[-1])]

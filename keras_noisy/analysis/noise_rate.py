@@ -7,12 +7,15 @@ import dataclasses
 import numpy as np
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.distributions import as_predictions, check_rows
-from keras_noisy._checks.errors import message
+from keras_noisy._checks.errors import Described, message
 from keras_noisy._checks.labels import UNVERIFIED, check_labels
 from keras_noisy._typing import ArrayLike, FloatArray, IntArray, NoiseVerdict
-from keras_noisy.analysis import _core, _head, _units
-from keras_noisy.analysis.neighbor_votes import votes
+from keras_noisy.analysis import _sources
+
+_STRATA = 10
+_DRAWS = 4000
+# Wrong and right labels that are added to those found in a stratum.
+_PSEUDO_COUNT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,14 +24,16 @@ class NoiseRate:
 
     Attributes:
         estimate: Share of the labels that are wrong; None where it cannot be known.
-        low: Lower end of the 90 % interval.
-        high: Its upper end.
+        low: Lower end of the 90 % interval; 0 where the rate cannot be known.
+        high: Its upper end; 1 where the rate cannot be known.
         per_class: Share of the labels of each given class that are wrong, float64
-            `(num_classes,)`, or None.
-        by_source: The estimate by each source alone.
-        verdict: `"class-conditional"`, `"cannot tell"` or `"checked"`.
+            `(num_classes,)`, NaN for a class that no label has; or None.
+        by_source: What the estimate would be by each source alone.
+        verdict: `"class-conditional"`: whether a label is wrong depends on its class
+            alone, and the estimate holds; `"cannot tell"`: classes overlap, or wrong
+            labels depend on the example; `"checked"`: by labels verified by hand.
         transition_matrix: `T[i, j] = P(noisy = j | clean = i)`, or None.
-        explanation: The verdict in a sentence.
+        explanation: The verdict in words.
     """
 
     estimate: float | None
@@ -51,38 +56,94 @@ def noise_rate(
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> NoiseRate:
-    """Estimate how many labels are wrong.
+    """Estimate how many labels are wrong, with a 90 % interval, or say that none can.
+
+    Every example gets a distribution over classes by what has not seen its label: the
+    mean of the votes of its neighbours and of a regression on the other folds
+    (`features`), and of `predictions`. The examples of each predicted class are ranked
+    by it. If labels are wrong whatever the example looks like, those at the top
+    disagree with the prediction as often as the rest, and by the noise rate. The rate
+    is the mean of two readings of that profile: of the largest top share that
+    disagrees no more than all smaller ones, and of where a curve through the profile
+    starts. The interval grows with the rise from there to all examples.
+
+    If the profile rises too much, labels near the boundaries of classes are wrong more
+    often, or the classes overlap. Nothing in labels and features can tell these apart:
+    `estimate` is None. Verify some labels by hand, those of `propose_checks`, and pass
+    them as `checked`.
 
     Args:
-        labels: Given labels, class ids `(n,)`; -1 where there is none.
-        features: `(n, d)`: neighbours and a regression on them, out of fold, say what
-            each example looks like.
-        soft_labels: `(n, num_classes)`, SEAL's averages.
+        labels: Given labels, class ids `(n,)`; -1 where there is none. Such examples
+            do not count.
+        features: `(n, d)`, for instance those of a pre-trained network. Exact
+            duplicates count as one where they vouch for others.
+        soft_labels: `(n, num_classes)`, SEAL's averages. The networks have learnt a
+            part of the wrong labels: alone they give no rate, beside other sources
+            they count where labels are ranked for checks.
         predictions: `(n, num_classes)`, probabilities of networks that did not train on
             the example.
         checked: True classes `(n,)` of labels that somebody verified, -1 elsewhere.
-        groups: Ids `(n,)` of examples that belong together, as for `neighbor_votes`.
+        groups: Ids `(n,)` of examples that do not vouch for each other, as for
+            `neighbor_votes`.
         seed: Of folds and intervals.
 
     Returns:
         `NoiseRate`.
+
+    Raises:
+        TypeError: If labels are no integers, or another argument no numbers.
+        ValueError: If no source is given, shapes or lengths do not fit, labels have one
+            class, or predictions are not distributions.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_noisy import analysis, noise
+        >>> generator = np.random.default_rng(0)
+        >>> classes = generator.integers(0, 3, 900)
+        >>> features = np.eye(3)[classes] + generator.normal(0, 0.1, (900, 3))
+        >>> given = noise.corrupt_labels(classes, noise.symmetric(3, 0.2), seed=0).noisy
+        >>> rate = analysis.noise_rate(given, features=features)
+        >>> rate.verdict, rate.low < 0.2 < rate.high
+        ('class-conditional', True)
+
+    Reference:
+        Patrini et al., "Making Deep Neural Networks Robust to Label Noise", CVPR 2017,
+        read a transition matrix from one anchor of each class, where this reads it from
+        a core; Zhu et al., "Clusterability as an Alternative to Anchor Points When
+        Learning with Noisy Labels", ICML 2021, from neighbours.
     """
     owner = "noise_rate"
     seed = errors.check_seed(owner, seed)
-    sources = _sources(owner, labels, features, soft_labels, predictions, groups, seed)
-    labels, num_classes, shares, group = sources
+    sources = _read(owner, labels, features, soft_labels, predictions, groups, seed)
     if checked is not None:
         checked = check_labels(
-            owner, "checked", checked, size=len(labels),
-            num_classes=num_classes, unverified=True,
-        )  # fmt: skip
-        return _of_checked(labels, checked, shares, seed)
-    mean = np.mean([*shares.values()], axis=0)
-    known = labels != UNVERIFIED
-    core = _core.adaptive_core(mean[known], labels[known])
+            owner,
+            "checked",
+            checked,
+            size=len(sources.labels),
+            num_classes=sources.num_classes,
+            unverified=True,
+        )
+        if not ((checked != UNVERIFIED) & (sources.labels != UNVERIFIED)).any():
+            received = Described("-1 wherever there is a label")
+            expected = "the true class of at least one labelled example"
+            raise ValueError(message(owner, "checked", expected, received))
+        return _of_checked(sources, checked, seed)
+    every = {**sources.held_out, **sources.in_sample}
+    core = sources.core()
     by_source = {
-        name: _core.adaptive_core(values[known], labels[known]).rate
-        for name, values in shares.items()
+        name: sources.core_of(values).rate if len(every) > 1 or core is None else None
+        for name, values in every.items()
+    }
+    if core is None:
+        return _unknown(
+            by_source,
+            "Networks that trained on all labels have learnt wrong ones, so their "
+            "predictions alone cannot tell how many are wrong. Pass `features`, or "
+            "`predictions` of a cross-validation.",
+        )
+    by_source = {
+        name: core.rate if rate is None else rate for name, rate in by_source.items()
     }
     return _of_core(core, by_source)
 
@@ -97,115 +158,147 @@ def propose_checks(
     groups: ArrayLike | None = None,
     seed: int = 0,
 ) -> IntArray:
-    """Return the positions of labels to verify by hand, for `noise_rate(checked=)`."""
+    """Propose which labels to verify by hand, so that `noise_rate` can use them.
+
+    Examples are divided into ten parts of equal size, from the least to the most
+    suspicious labels, and equally many are drawn from each: most of the uncertainty is
+    in a few parts. Pass what is found, with the same sources, to
+    `noise_rate(checked=)`, which weights the parts by their size. Labels may also be verified by another rule,
+    as long as it does not depend on whether they look wrong within a part.
+
+    Args:
+        labels: Given labels, class ids `(n,)`, -1 where there is none.
+        count: How many to propose.
+        features: As for `noise_rate`.
+        soft_labels: As for `noise_rate`.
+        predictions: As for `noise_rate`.
+        groups: As for `noise_rate`.
+        seed: Which examples of each part.
+
+    Returns:
+        Positions of examples in the data, int64 `(min(count, n),)`, in order.
+
+    Raises:
+        TypeError: If labels are no integers, or another argument no numbers.
+        ValueError: As for `noise_rate`.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_noisy import analysis
+        >>> predictions = np.random.default_rng(0).dirichlet([1, 1], 1000)
+        >>> labels = np.arange(1000) % 2
+        >>> analysis.propose_checks(labels, predictions=predictions).shape
+        (200,)
+    """
     owner = "propose_checks"
     count = errors.check_count(owner, "count", count)
     seed = errors.check_seed(owner, seed)
-    sources = _sources(owner, labels, features, soft_labels, predictions, groups, seed)
-    labels, _, shares, _ = sources
-    stratum = _strata(labels, shares)
+    sources = _read(owner, labels, features, soft_labels, predictions, groups, seed)
+    stratum = _strata(sources)
     generator = np.random.default_rng(seed)
-    chosen = []
-    strata = np.unique(stratum[stratum >= 0])
-    for part in strata:
-        rows = generator.permutation(np.flatnonzero(stratum == part))
-        chosen.append(rows[: -(-count // len(strata))])
-    return np.sort(np.concatenate(chosen)[:count])
+    # One example of each part in turn, until there are enough.
+    turn = np.full(len(stratum), np.inf)
+    for part in range(_STRATA):
+        rows = np.flatnonzero(stratum == part)
+        turn[rows] = generator.permutation(len(rows)) + generator.random()
+    order = np.argsort(turn, kind="stable")[: min(count, int((stratum >= 0).sum()))]
+    return np.sort(order)
 
 
 def core_of_features(owner, labels, features, groups, seed):
-    """Return the `Core` that features and labels have."""
-    labels, _, shares, _ = _sources(owner, labels, features, None, None, groups, seed)
-    known = labels != UNVERIFIED
-    mean = np.mean([*shares.values()], axis=0)
-    return _core.adaptive_core(mean[known], labels[known])
+    """Return the `Core` that features and labels have, for another function."""
+    return _read(owner, labels, features, None, None, groups, seed).core()
 
 
-def _sources(owner, labels, features, soft_labels, predictions, groups, seed):
-    """Return labels, number of classes, distributions by source, and groups."""
-    given = {"soft_labels": soft_labels, "predictions": predictions}
-    shares = {}
-    num_classes = None
-    for name, values in given.items():
-        if values is None:
-            continue
-        values = as_predictions(owner, name, values, least=1)
-        check_rows(owner, name, values)
-        if num_classes not in (None, values.shape[1]):
-            expected = f"of {num_classes} classes, as the other source"
-            received = errors.describe_array(values)
-            raise ValueError(message(owner, name, expected, received))
-        num_classes = values.shape[1]
-        shares[name] = np.asarray(values, "float32")
-    size = None if not shares else len(next(iter(shares.values())))
-    labels, num_classes = _units.check_labels_and_classes(
-        owner, labels, num_classes, size
-    )
-    groups = _units.check_groups(owner, groups, len(labels))
-    group = np.arange(len(labels)) if groups is None else groups
-    if features is not None:
-        features = _units.check_features(owner, "features", features, len(labels))
-        units = _units.find_units(features, groups)
-        group = units.group[units.of_row]
-        shares["neighbors"] = votes(
-            owner, features, labels, num_classes, units, None, "cosine"
-        )
-        shares["regression"] = _head.out_of_fold(
-            features, labels, num_classes, group, seed
-        )
-    if not shares:
+def _read(owner, labels, features, soft_labels, predictions, groups, seed):
+    """Return `Sources`, or raise unless there is one, and labels of two classes."""
+    if features is None and soft_labels is None and predictions is None:
         expected = "at least one of `features`, `soft_labels` and `predictions`"
         raise ValueError(f"{owner}: {expected} must be given. Received: none.")
-    return labels, num_classes, shares, group
+    sources = _sources.read(
+        owner,
+        labels,
+        features=features,
+        soft_labels=soft_labels,
+        predictions=predictions,
+        groups=groups,
+        seed=seed,
+    )
+    found = np.unique(sources.labels[sources.labels != UNVERIFIED])
+    if len(found) < 2:
+        received = Described(f"labels of the classes {found.tolist()}")
+        raise ValueError(message(owner, "labels", "of at least two classes", received))
+    return sources
 
 
 def _of_core(core, by_source):
-    if core.is_flat:
-        text = f"About {core.rate:.1%} of the labels are wrong."
-        return NoiseRate(
-            core.rate, core.low, core.high, core.per_class, by_source,
-            "class-conditional", core.matrix, text,
-        )  # fmt: skip
-    text = (
-        "Classes overlap, or wrong labels depend on the example: the labels alone "
-        f"cannot tell which. Between {core.low:.1%} and {core.high:.1%} are wrong. "
-        "Check some by hand (`propose_checks`) and pass `checked`."
-    )
+    if not core.is_class_conditional:
+        return _unknown(
+            by_source,
+            f"{core.disagreement:.1%} of the labels are not what their examples look "
+            "like, and more so near the boundaries of classes: either classes overlap, "
+            "or labels of hard examples are wrong more often. Labels and features "
+            "cannot tell which. Verify the labels that `propose_checks` names, and "
+            "pass them as `checked`.",
+        )
+    low = max(0.0, core.rate - core.half_width)
+    high = min(1.0, core.rate + core.half_width)
     return NoiseRate(
-        None, core.low, core.high, None, by_source, "cannot tell", None, text
+        core.rate,
+        low,
+        high,
+        core.per_class,
+        by_source,
+        "class-conditional",
+        core.matrix,
+        f"About {core.rate:.1%} of the labels are wrong (90 % interval {low:.1%} to "
+        f"{high:.1%}), as often for typical examples of a class as for others.",
     )
 
 
-def _strata(labels, shares):
-    """Return which part of the data each example is of, -1 without a label."""
-    mean = np.mean([*shares.values()], axis=0)
-    known = labels != UNVERIFIED
-    given = mean[np.arange(len(labels)), np.maximum(labels, 0)]
-    suspicion = (mean.max(axis=1) - given).astype("float64")
+def _unknown(by_source, text):
+    return NoiseRate(None, 0.0, 1.0, None, by_source, "cannot tell", None, text)
+
+
+def _strata(sources):
+    """Return the part of each example, by how suspicious its label is; -1 without."""
+    scores, labels = sources.mean(), sources.labels
+    rows = np.flatnonzero(labels != UNVERIFIED)
+    given = scores[rows, labels[rows]]
+    suspicion = scores[rows].max(axis=1) - given
+    order = np.lexsort((-given, suspicion))
     stratum = np.full(len(labels), -1)
-    edges = np.quantile(suspicion[known], [0.2, 0.4, 0.6, 0.8])
-    stratum[known] = np.searchsorted(edges, suspicion[known])
+    stratum[rows[order]] = np.arange(len(rows)) * _STRATA // len(rows)
     return stratum
 
 
-def _of_checked(labels, checked, shares, seed):
-    stratum = _strata(labels, shares)
+def _of_checked(sources, checked, seed):
+    """Return the rate by parts of the data, each with the labels checked in it."""
+    stratum = _strata(sources)
     is_checked = (checked != UNVERIFIED) & (stratum >= 0)
-    generator = np.random.default_rng(seed)
-    draws = np.zeros(4000)
-    estimate = 0.0
-    total = (stratum >= 0).sum()
-    for part in np.unique(stratum[stratum >= 0]):
-        rows = np.flatnonzero((stratum == part) & is_checked)
-        wrong = int((labels[rows] != checked[rows]).sum())
-        weight = (stratum == part).sum() / total
-        estimate += weight * (wrong + 0.1) / (len(rows) + 0.2)
-        draws += weight * generator.beta(wrong + 0.1, len(rows) - wrong + 0.1, 4000)
-    low, high = np.quantile(draws, [0.05, 0.95])
-    text = (
-        f"Of {is_checked.sum()} labels that were checked, weighted as they were drawn, "
-        f"about {estimate:.1%} are wrong (90 % interval {low:.1%} to {high:.1%})."
+    is_wrong = is_checked & (checked != sources.labels)
+    sizes, counts, wrong = (
+        np.bincount(stratum[rows], minlength=_STRATA)
+        for rows in (stratum >= 0, is_checked, is_wrong)
     )
+    weights = sizes / sizes.sum()
+    # Of a part where nothing was checked nothing is known.
+    pseudo = np.where(counts > 0, _PSEUDO_COUNT, 1.0)
+    generator = np.random.default_rng(seed)
+    draws = generator.beta(
+        wrong + pseudo, counts - wrong + pseudo, (_DRAWS, len(sizes))
+    )
+    low, high = np.quantile(draws @ weights, [0.05, 0.95])
+    estimate = float(weights @ ((wrong + pseudo) / (counts + 2 * pseudo)))
     return NoiseRate(
-        float(estimate), float(low), float(high), None, {}, "checked", None, text
+        estimate,
+        float(low),
+        float(high),
+        None,
+        {},
+        "checked",
+        None,
+        f"By {int(counts.sum())} labels that were verified, of which "
+        f"{int(wrong.sum())} are wrong, about {estimate:.1%} of all are wrong (90 % interval {low:.1%} to "
+        f"{high:.1%}).",
     )

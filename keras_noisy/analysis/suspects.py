@@ -11,11 +11,16 @@ from keras_noisy._checks.distributions import as_numbers, pieces
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import optional
-from keras_noisy._typing import ArrayLike, LossThreshold, RankBy
-from keras_noisy.analysis import _units
+from keras_noisy._typing import (
+    ArrayLike,
+    LossThreshold,
+    NeighborMetric,
+    RankBy,
+)
+from keras_noisy.analysis import _core, _sources
 from keras_noisy.analysis.beta_mixture import beta_mixture
 from keras_noisy.analysis.label_correction import candidates
-from keras_noisy.analysis.neighbor_votes import votes
+from keras_noisy.analysis.neighbor_votes import METRICS
 from keras_noisy.analysis.suspects_table import Suspects
 
 
@@ -27,44 +32,57 @@ def find_suspects(
     predictions: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    metric: NeighborMetric = "cosine",
     rank_by: RankBy = "margin",
     threshold: LossThreshold = "deviation",
     iterations: int | None = None,
+    seed: int = 0,
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
-    At least one source must be given. Of several, the distributions over classes that
-    each of them makes are averaged:
+    One source or several must be given:
 
-    - `features`, one array `(n, d)` or a list of them: the votes of the nearest
-      neighbours in each (`neighbor_votes`).
-    - `soft_labels`, SEAL's averaged predictions `S`: a label is suspect where the
-      mean probability of another class is larger than that of the given one. Networks
-      of one training suffice.
+    - `soft_labels`, SEAL's averaged predictions: networks of one training suffice.
+    - `features`, for instance of a pre-trained network: votes of the nearest neighbours
+      (`neighbor_votes`), and a logistic regression on the other folds. A second array
+      can be the hidden layer of a network that was trained on the labels.
     - `predictions`, probabilities of networks that did not train on the example
-      (cross-validation), judged by cleanlab's confident learning. Needs the extra
-      `cleanlab`.
-    - `mean_losses`, the average over training of each example's loss. It proposes no
-      label: the given one stays. `threshold` says which losses are suspect.
+      (cross-validation). Alone they are judged by cleanlab's confident learning, which
+      needs the extra `cleanlab`.
+    - `mean_losses`, the average over training of each example's loss. Alone they
+      propose no label, the given one stays; `threshold` says which losses are suspect.
+
+    The mean `S` of the distributions over classes that the sources make is compared
+    with the given label `y`, by the margin `(1 + max_{k != y} S_k - S_y) / 2`. Where
+    features or predictions show class-conditional noise (`noise_rate`), its transition
+    matrix `T` tells more: with `q` the true classes whose noisy labels are like `S`,
+
+        confidence = (margin + 1 - q_y T_yy / sum_j q_j T_jy) / 2
+
+    A label is suspect if the confidence is above one half, and `S_y` is not above what
+    labels of its class usually get, their mean or median, whichever is lower: of a rare
+    class another one is always more probable. Where `noise_rate` finds more than half
+    of a class wrong, the quantile of that share takes the place of the median.
 
     Args:
         labels: Given labels, class ids `(n,)`.
         soft_labels: `(n, num_classes)`; a memory map is read in parts.
+        features: `(n, d)`, or a list of such arrays. The first should not have seen the
+            labels.
         predictions: `(n, num_classes)`.
-        features: `(n, d)`, or a list of such arrays.
-        mean_losses: `(n,)`.
+        mean_losses: `(n,)`. Beside other sources `exp(-loss)` is the probability of the
+            given label.
         groups: Ids `(n,)` of examples that do not vouch for each other, as for
             `neighbor_votes`.
-        rank_by: The order by `soft_labels`. `"margin"`: by how far the best other
-            class lies above the given one, `(1 + max_{k != y} S_k - S_y) / 2`;
-            `"correction"`: by `max_{k != y} S_k`, as Eq. 10 of the paper has it;
-            `"self_confidence"`: by `1 - S_y`. They hold the same labels for suspect.
-            The margin is the default because it was at least as good as Eq. 10 on
-            every noise that we measured (`benchmarks/results/suspects.md`).
-        threshold: Of `mean_losses`. `"deviation"`: above the mean plus one standard
-            deviation of the finite ones; `"beta_mixture"`: more probably of the second
-            distribution of `beta_mixture`, that of wrong labels.
+        metric: Of `features`, as for `neighbor_votes`.
+        rank_by: The order. `"margin"`: by the confidence above; `"correction"`: by
+            `max_{k != y} S_k`, as Eq. 10 of the paper has it; `"self_confidence"`: by
+            `1 - S_y`. They hold the same labels for suspect.
+        threshold: Of `mean_losses` alone. `"deviation"`: above the mean plus one
+            standard deviation of the finite ones; `"beta_mixture"`: more probably of
+            the second distribution of `beta_mixture`, that of wrong labels.
         iterations: Of `beta_mixture`; by default None, to convergence.
+        seed: Of the folds of the regression.
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
@@ -72,8 +90,8 @@ def find_suspects(
     Raises:
         ImportError: If cleanlab is needed and missing.
         TypeError: If labels are no integers, or predictions no numbers.
-        ValueError: If not exactly one source is given, `rank_by` is unknown, lengths
-            differ, ids are out of range, or values are NaN or negative probabilities.
+        ValueError: If no source is given, `rank_by` is unknown, lengths differ, ids are
+            out of range, or values are NaN or negative probabilities.
 
     Example:
         >>> from keras_noisy import analysis
@@ -103,7 +121,9 @@ def find_suspects(
     labels = check_labels(owner, "labels", labels)
     errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
     errors.check_choice(owner, "threshold", threshold, tuple(_THRESHOLDS))
+    errors.check_choice(owner, "metric", metric, METRICS)
     iterations = optional(errors.check_count)(owner, "iterations", iterations)
+    seed = errors.check_seed(owner, seed)
     if [*given] == ["mean_losses"]:
         judged = _by_losses(owner, labels, mean_losses, threshold, iterations)
     elif [*given] == ["predictions"]:
@@ -111,8 +131,18 @@ def find_suspects(
     elif [*given] == ["soft_labels"]:
         judged = _by_soft_labels(owner, labels, soft_labels, rank_by)
     else:
-        mean = _mean_of_sources(owner, labels, given, groups)
-        judged = _by_soft_labels(owner, labels, mean, rank_by)
+        losses = given.pop("mean_losses", None)
+        read = _sources.read(
+            owner,
+            labels,
+            features=features,
+            soft_labels=soft_labels,
+            predictions=predictions,
+            groups=groups,
+            seed=seed,
+            metric=metric,
+        )
+        judged = _by_sources(owner, read, losses, rank_by)
     proposed, confidence, is_suspect = judged
     # Stable, so that equal ones keep the order of the data on every machine.
     order = np.argsort(-confidence, kind="stable")
@@ -122,50 +152,54 @@ def find_suspects(
         proposed_label=proposed[order].astype(labels.dtype),
         confidence=confidence[order],
         is_suspect=is_suspect[order],
-        source=" + ".join(given),
+        source=" + ".join(name for name, value in sources.items() if value is not None),
     )
 
 
-def _mean_of_sources(owner, labels, given, groups):
-    """Return the mean of the distributions `(n, num_classes)` that sources make."""
-    found = []
-    for name in ("soft_labels", "predictions"):
-        if name in given:
-            values = as_numbers(owner, name, given[name])
-            candidates(owner, name, values, labels)
-            _check_probabilities(owner, name, values)
-            found.append(np.asarray(values, "float32"))
-    num_classes = found[0].shape[1] if found else None
-    if len({values.shape for values in found}) > 1:
-        received = errors.describe_array(found[1])
-        expected = f"of shape {found[0].shape}, as `soft_labels`"
-        raise ValueError(message(owner, "predictions", expected, received))
-    several = given.get("features", ())
-    is_one = getattr(several, "ndim", 0) == 2 or np.ndim(several[:1]) == 2
-    for features in [several] if len(several) and is_one else several:
-        features = _units.check_features(owner, "features", features, len(labels))
-        labels, num_classes = _units.check_labels_and_classes(
-            owner, labels, num_classes, len(labels)
-        )
-        groups = _units.check_groups(owner, groups, len(labels))
-        units = _units.find_units(features, groups)
-        found.append(votes(owner, features, labels, num_classes, units, None, "cosine"))
-    mean = np.mean(found, axis=0)
-    if "mean_losses" in given:
-        mean = _with_losses(owner, labels, mean, given["mean_losses"], len(found))
-    return mean
+def _by_sources(owner, sources, mean_losses, rank_by):
+    """Judge labels by the mean of distributions, and by a matrix where it holds."""
+    scores, labels = sources.mean(), sources.labels
+    if mean_losses is not None:
+        count = len(sources.held_out) + len(sources.in_sample)
+        scores = _with_losses(owner, labels, scores, mean_losses, count)
+    proposed, of_other, of_given = _compared(owner, "labels", scores, labels)
+    confidence = (1 + of_other - of_given) / 2
+    counts = np.bincount(labels, minlength=sources.num_classes)
+    core = sources.core() if np.count_nonzero(counts) > 1 else None
+    share_wrong = None
+    if core is not None and core.is_class_conditional:
+        matrix = _core.smoothed(core.matrix, counts)
+        wrong = _core.wrong_label_probability(scores, labels, matrix)
+        confidence = (confidence + wrong) / 2
+        share_wrong = core.per_class
+    is_suspect = (confidence > 0.5) & _is_low(labels, of_given, counts, share_wrong)
+    if rank_by != "margin":
+        confidence = _RANKS[rank_by](of_other, of_given)
+    return proposed, confidence, is_suspect
 
 
-def _with_losses(owner, labels, mean, mean_losses, count):
+def _is_low(labels, of_given, counts, share_wrong=None):
+    """Whether the given label gets no more than labels of its class usually do."""
+    most = np.zeros(len(counts))
+    order = np.argsort(labels, kind="stable")
+    of_class = np.split(of_given[order], np.cumsum(counts)[:-1])
+    for index, values in enumerate(of_class):
+        if len(values):
+            share = 0.5 if share_wrong is None else max(0.5, share_wrong[index])
+            most[index] = min(values.mean(), np.quantile(values, share))
+    return of_given <= most[labels]
+
+
+def _with_losses(owner, labels, scores, mean_losses, count):
     """Return the mean with one more source, the probability that losses say."""
     losses = _check_losses(owner, labels, mean_losses)
-    at = (np.arange(len(labels)), labels.astype(int))
-    before = mean[at]
-    after = (count * before + np.exp(-losses)) / (count + 1)
-    rest = np.maximum(1 - before, 1e-12)
-    mean = mean * ((1 - after) / rest)[:, None]
-    mean[at] = after
-    return mean
+    at = (np.arange(len(labels)), labels)
+    before = scores[at]
+    after = (count * before + np.exp(-np.maximum(losses, 0))) / (count + 1)
+    # The other classes share the rest as they did.
+    scores = scores * ((1 - after) / np.maximum(1 - before, 1e-6))[:, None]
+    scores[at] = after
+    return scores
 
 
 def _check_probabilities(owner, source, values):
@@ -186,14 +220,22 @@ _RANKS = {
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
     soft_labels = as_numbers(owner, "soft_labels", soft_labels)
-    of_other, proposed = candidates(owner, "soft_labels", soft_labels, labels)
+    proposed, of_other, of_given = _compared(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
+    confidence = _RANKS[rank_by](of_other, of_given)
+    ids = labels.astype(np.int64)
+    is_low = _is_low(ids, of_given, np.bincount(ids, minlength=soft_labels.shape[1]))
+    return proposed, confidence, (of_other > of_given) & is_low
+
+
+def _compared(owner, argument, scores, labels):
+    """Return the best other class, and the scores of it and of the given label."""
+    of_other, proposed = candidates(owner, argument, scores, labels)
     of_given = np.empty(len(labels))  # Half precision would tie what is not tied.
-    for rows in pieces(soft_labels):
+    for rows in pieces(scores):
         at = labels[rows, None].astype(int)
-        of_given[rows] = np.take_along_axis(soft_labels[rows], at, 1)[:, 0]
-    confidence = _RANKS[rank_by](of_other.astype("float64"), of_given)
-    return proposed, confidence, of_other > of_given
+        of_given[rows] = np.take_along_axis(scores[rows], at, 1)[:, 0]
+    return proposed, of_other.astype("float64"), of_given
 
 
 def _by_cleanlab(owner, labels, predictions):

@@ -31,7 +31,7 @@ def test_a_table(tmp_path, capsys, separator):
     shown = capsys.readouterr().out
     assert code == 0
     assert "of the 30 labels" in shown and "Training 1 of 3" in shown
-    assert "Missing values were replaced by the median or by a category: width" in shown
+    assert "replaced by the median or by a category: width" in shown
     assert (
         (out / "insects_suspects.csv").read_text().splitlines()[1].startswith("5,n5,")
     )
