@@ -21,7 +21,7 @@ AVERAGES = "averages of trainings"
 # given labels than another source.
 _WORSE = 0.1
 # With more examples, neighbours are looked for in the features alone.
-_HIDDEN_ROWS = 50_000
+HIDDEN_ROWS = 50_000
 
 
 class Trainings:
@@ -51,7 +51,7 @@ class Trainings:
         self.epochs = epochs or _networks.default_epochs(
             examples.size, self.batch_size, examples.kind
         )
-        is_small = examples.size <= _HIDDEN_ROWS
+        is_small = examples.size <= HIDDEN_ROWS
         self.with_neighbors = examples.features is None or is_small
 
     def distributions(self):

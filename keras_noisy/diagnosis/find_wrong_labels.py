@@ -207,12 +207,15 @@ def _diagnose(examples, given, truth, found, group, seed):
     """Return the `Diagnosis` that follows from distributions by their sources."""
     known = np.flatnonzero(examples.labels != UNVERIFIED)
     mean = _sources.mean([*found.values()])
-    suspects = find_suspects(examples.labels[known], mean[known])
+    # Twice, because predictions alone are cleanlab's to judge.
+    suspects = find_suspects(
+        examples.labels[known], mean[known], predictions=mean[known], seed=seed
+    )
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)
     return Diagnosis(
-        noise_rate=_rate(examples, given, found, group, seed),
+        noise_rate=_rate(examples, given, found, mean, group, seed),
         suspects=suspects.named(examples.names, examples.class_names),
         soft_labels=mean,
         num_agreed=_findings.agreed(suspects, found),
@@ -224,11 +227,18 @@ def _diagnose(examples, given, truth, found, group, seed):
     )
 
 
-def _rate(examples, given, found, group, seed):
-    has_neighbors = "neighbors in features" in found
+def _rate(examples, given, found, mean, group, seed):
+    """Return the noise rate of the labels as they were given.
+
+    `mean` holds the votes of neighbours already; they are looked for again, with a
+    regression beside them, where that takes little time.
+    """
+    is_small = examples.size <= _sources.HIDDEN_ROWS
+    if not is_small or "neighbors in features" not in found:
+        return noise_rate(given, predictions=mean, groups=group, seed=seed)
     return noise_rate(
         given,
-        features=examples.features if has_neighbors else None,
+        features=examples.features,
         predictions=found[_sources.AVERAGES],
         groups=group,
         seed=seed,

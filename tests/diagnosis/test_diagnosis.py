@@ -75,7 +75,7 @@ def test_verdict():
     for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
         assert part in text
     unknown = make(noise_rate=UNKNOWN)
-    assert "cannot be told from the data alone: between 10% and 40%." in unknown.verdict
+    assert "4 labels are wrong cannot be told from the data alone" in unknown.verdict
     assert "noise_rate" not in unknown.per_class
     assert "Do not clean unseen" in unknown.next_steps[-1]
 
@@ -191,6 +191,17 @@ def test_to_check():
     positions = make().to_check(3)
     assert len(positions) == 3
     assert set(positions) <= {0, 1, 2, 3}
+
+
+def test_the_rate_of_checks():
+    rate = make().rate_of_checks(["cat", "cat", None, "dog"])
+    assert rate.verdict == "checked"
+    assert rate.low < rate.estimate < rate.high
+    assert "3 labels that were verified, of which 0" in rate.explanation
+    with pytest.raises(ValueError, match="`truth` must be of the classes"):
+        make().rate_of_checks(["cow", None, None, None])
+    with pytest.raises(ValueError, match="`truth` must be one label for each"):
+        make().rate_of_checks(["cat"])
 
 
 def test_a_class_that_disappears_is_a_warning():
