@@ -146,7 +146,9 @@ def _tensor(array):
 
 
 def find_groups(owner, examples, groups):
-    """Return an id for each example, `(n,)`, equal ones being one group, or raise.
+    """Return two ids for each example, `(n,)`: its group, and what equals it; or raise.
+
+    Equal examples are of one group.
 
     Args:
         owner: Name of the public function, for errors.
@@ -156,7 +158,8 @@ def find_groups(owner, examples, groups):
     groups = _units.check_groups(owner, groups, examples.size)
     rows = examples.compared
     if rows is None:
-        return np.arange(examples.size) if groups is None else groups
+        alone = np.arange(examples.size)
+        return alone if groups is None else groups, alone
     units = _units.find_units(rows.reshape(len(rows), -1), groups)
     group = units.group[units.of_row]
     if len(np.unique(group)) < TRAININGS:
@@ -164,7 +167,7 @@ def find_groups(owner, examples, groups):
         expected = f"of {TRAININGS} different examples or groups at least"
         received = Described(f"{len(np.unique(group))}, equal examples being one group")
         raise ValueError(message(owner, argument, expected, received))
-    return group
+    return group, units.of_row
 
 
 def make_folds(group, labels, seed):
@@ -232,25 +235,18 @@ def mean(distributions):
     return total
 
 
-def contradictions(x, labels):
-    """Return rows of equal examples with different labels, lists.
+def contradictions(equal, labels):
+    """Return sets of equal examples with different labels, lists of their positions.
 
     Args:
-        x: Array of examples, or None.
+        equal: Ids `(n,)`, those of equal examples being the same.
         labels: Class ids `(n,)`, -1 where there is no label.
     """
-    if x is None:
-        return []
-    rows_of = {}
-    for row in range(len(x)):
-        if labels[row] >= 0:
-            content = np.ascontiguousarray(x[row]).tobytes()
-            rows_of.setdefault(hash(content), []).append(row)
-    found = []
-    for rows in rows_of.values():
-        if len(rows) > 1 and len(set(labels[rows].tolist())) > 1:
-            # Of equal hashes nearly all are of equal examples.
-            same = [row for row in rows if np.array_equal(x[row], x[rows[0]])]
-            if len(set(labels[same].tolist())) > 1:
-                found.append(same)
-    return found
+    rows = np.flatnonzero(labels >= 0)
+    rows = rows[np.argsort(equal[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(equal[rows], prepend=-1))
+    low, high = (
+        compare.reduceat(labels[rows], starts) for compare in (np.minimum, np.maximum)
+    )
+    sets = np.split(rows, starts[1:])
+    return [sets[number].tolist() for number in np.flatnonzero(low < high)]

@@ -131,8 +131,8 @@ class Diagnosis:
             truth: True labels `(n,)` of the examples of `to_check`, and None (or -1,
                 where labels are integers) elsewhere.
         """
-        names = [] if self.suspects.class_names is None else self.suspects.class_names
-        ids = {name: number for number, name in enumerate(np.asarray(names).tolist())}
+        names = np.asarray(self.suspects.class_names)
+        ids = {name: number for number, name in enumerate(names.tolist())}
         truth = np.asarray(truth, object).tolist()
         if not isinstance(truth, list) or len(truth) != len(self.suspects):
             expected = f"one label for each of the {len(self.suspects)} examples"
@@ -243,14 +243,13 @@ class Diagnosis:
         content = {name: getattr(self, name) for name in _PLAIN}
         content["noise_rate"] = {name: _plain(value) for name, value in rate.items()}
         text = json.dumps({"format": _FORMAT, **content}).encode()
-        arrays = suspects_table.to_arrays(self.suspects)
+        arrays = {
+            "diagnosis": np.frombuffer(text, np.uint8),
+            "soft_labels": np.asarray(self.soft_labels),
+            **suspects_table.to_arrays(self.suspects),
+        }
         with files.atomic_writer(path) as file:
-            np.savez_compressed(  # type: ignore[call-overload]
-                file,
-                diagnosis=np.frombuffer(text, np.uint8),
-                soft_labels=np.asarray(self.soft_labels),
-                **arrays,
-            )
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: FilePath) -> Self:

@@ -149,7 +149,7 @@ def find_wrong_labels(
     truth = None if reviewed is None else _review.read(_OWNER, reviewed, examples)
     if truth is not None:
         examples.labels = np.where(truth == UNVERIFIED, given, truth)
-    group = _sources.find_groups(_OWNER, examples, groups)
+    group, equal = _sources.find_groups(_OWNER, examples, groups)
     build = build_model or _networks.builder(examples)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
@@ -166,7 +166,9 @@ def find_wrong_labels(
     with steps.opened():
         found = trainings.distributions() | _sources.neighbors(steps, examples, group)
     found = _sources.without_weak(found, examples.labels)
-    return _diagnose(examples, given, truth, found, group, seed)
+    result = _diagnose(examples, given, truth, found, group, seed)
+    contradictions = _sources.contradictions(equal, given)
+    return dataclasses.replace(result, contradictions=contradictions)
 
 
 def _check_arguments(build_model, epochs, batch_size, verbose, seed, skip_broken):
@@ -220,7 +222,6 @@ def _diagnose(examples, given, truth, found, group, seed):
         soft_labels=mean,
         num_agreed=_findings.agreed(suspects, found),
         num_sources=len(found),
-        contradictions=_sources.contradictions(examples.compared, given),
         notes=examples.notes,
         folder=examples.folder,
         shown=examples.shown,

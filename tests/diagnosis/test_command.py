@@ -75,7 +75,7 @@ def test_texts(tmp_path, capsys):
         ([".", "--label", "a"], "`--label` must be left out where `path` is a folder"),
         (["one.csv", "--label", "a"], "a header and two columns or more"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
-        (["broken.npz"], "."),
+        (["broken.npz"], "`path` must be an undamaged .npz file"),
         (["insects.csv", "--label", "species", "--epochs", "0"], "`epochs` must be"),
     ],
 )

@@ -207,7 +207,9 @@ def test_the_rate_of_checks():
 def test_a_class_that_disappears_is_a_warning():
     table = analysis.find_suspects([0, 0, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
     named = table.named(class_names=["cat", "dog"])
-    with pytest.warns(UserWarning, match=r"1 class\w* is left .*\('dog'\)"):
+    with pytest.warns(
+        UserWarning, match="is left in `cleaned_labels` of class 'dog': all"
+    ):
         assert named.cleaned_labels().tolist() == ["cat"] * 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")

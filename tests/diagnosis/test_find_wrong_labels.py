@@ -107,7 +107,7 @@ def test_unlabelled_examples():
     assert "2 examples have no label and were not judged." in result.notes
 
 
-@pytest.mark.filterwarnings("ignore:Suspects. no example of")
+@pytest.mark.filterwarnings("ignore:Suspects. no example is left")
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
