@@ -132,10 +132,11 @@ class Suspects:
             return
         shown = ", ".join(map(repr, self._as_given(lost[:_SHOWN]).tolist()))
         shown += ", ..." if len(lost) > _SHOWN else ""
+        kind = "class" if len(lost) == 1 else "the classes"
         warnings.warn(
-            f"Suspects: no example of {len(lost)} classes is left in `cleaned_labels` "
-            f"({shown}): all of their labels are suspects. Look at them before you "
-            "train on the cleaned labels; rare classes can look wrong.",
+            f"Suspects: no example is left in `cleaned_labels` of {kind} {shown}: all "
+            "such labels are suspects. Look at them before you train on the cleaned "
+            "labels; rare classes can look wrong.",
             stacklevel=3,
         )
 

@@ -77,7 +77,7 @@ def _how_many(diagnosis):
     if rate.estimate is None:
         return (
             f"How many of the {size:,} labels are wrong cannot be told from the data "
-            f"alone: between {rate.low:.0%} and {rate.high:.0%}."
+            "alone: classes that overlap and wrong labels of hard examples look alike."
         )
     return (
         f"About {rate.estimate:.1%} of the {size:,} labels are wrong (90 % interval "
@@ -127,8 +127,8 @@ def next_steps(diagnosis):
     ]
     if diagnosis.noise_rate.estimate is None:
         steps.append(
-            "Do not clean unseen: classes that overlap look like wrong labels. Train "
-            "with a robust loss, or on what was reviewed."
+            "Do not clean unseen. To learn how many are wrong, verify the labels of "
+            "`to_check()` and pass what you find to `rate_of_checks`."
         )
     else:
         steps.append(

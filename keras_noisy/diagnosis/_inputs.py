@@ -72,6 +72,10 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
         own_network: Whether the user builds the network.
         skip_broken: Whether files that are no images are left out.
     """
+    if isinstance(x, str):
+        expected = "data: arrays, a data frame, texts, or a folder as a pathlib.Path"
+        mend = f"For a folder, pass pathlib.Path({x!r})."
+        raise TypeError(message(owner, "x", expected, x, mend))
     names, notes, folder = ids, [], None
     if isinstance(x, os.PathLike):
         _check_no_labels(owner, "a folder", labels)
@@ -128,10 +132,6 @@ def _column(owner, x, name):
 
 def _read_inputs(owner, x, own_network):
     """Return the fields of `Examples` that follow from `x` alone."""
-    if isinstance(x, str):
-        expected = "data: arrays, a data frame, texts, or a folder as a pathlib.Path"
-        mend = f"For a folder, pass pathlib.Path({x!r})."
-        raise TypeError(message(owner, "x", expected, x, mend))
     if _tables.is_frame(x):
         return _read_frame(owner, x)
     if _texts.are_texts(x):

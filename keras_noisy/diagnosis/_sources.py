@@ -21,7 +21,7 @@ AVERAGES = "averages of trainings"
 # given labels than another source.
 _WORSE = 0.1
 # With more examples, neighbours are looked for in the features alone.
-_HIDDEN_ROWS = 50_000
+HIDDEN_ROWS = 50_000
 
 
 class Trainings:
@@ -51,7 +51,7 @@ class Trainings:
         self.epochs = epochs or _networks.default_epochs(
             examples.size, self.batch_size, examples.kind
         )
-        is_small = examples.size <= _HIDDEN_ROWS
+        is_small = examples.size <= HIDDEN_ROWS
         self.with_neighbors = examples.features is None or is_small
 
     def distributions(self):
@@ -146,7 +146,9 @@ def _tensor(array):
 
 
 def find_groups(owner, examples, groups):
-    """Return an id for each example, `(n,)`, equal ones being one group, or raise.
+    """Return two ids for each example, `(n,)`: its group, and what equals it; or raise.
+
+    Equal examples are of one group.
 
     Args:
         owner: Name of the public function, for errors.
@@ -156,14 +158,16 @@ def find_groups(owner, examples, groups):
     groups = _units.check_groups(owner, groups, examples.size)
     rows = examples.compared
     if rows is None:
-        return np.arange(examples.size) if groups is None else groups
+        alone = np.arange(examples.size)
+        return alone if groups is None else groups, alone
     units = _units.find_units(rows.reshape(len(rows), -1), groups)
     group = units.group[units.of_row]
     if len(np.unique(group)) < TRAININGS:
-        expected = f"of {TRAININGS} groups or more"
-        received = Described(f"{len(np.unique(group))}, equal examples being one")
-        raise ValueError(message(owner, "groups", expected, received))
-    return group
+        argument = "x" if groups is None else "groups"
+        expected = f"of {TRAININGS} different examples or groups at least"
+        received = Described(f"{len(np.unique(group))}, equal examples being one group")
+        raise ValueError(message(owner, argument, expected, received))
+    return group, units.of_row
 
 
 def make_folds(group, labels, seed):
@@ -231,25 +235,18 @@ def mean(distributions):
     return total
 
 
-def contradictions(x, labels):
-    """Return rows of equal examples with different labels, lists.
+def contradictions(equal, labels):
+    """Return sets of equal examples with different labels, lists of their positions.
 
     Args:
-        x: Array of examples, or None.
+        equal: Ids `(n,)`, those of equal examples being the same.
         labels: Class ids `(n,)`, -1 where there is no label.
     """
-    if x is None:
-        return []
-    rows_of = {}
-    for row in range(len(x)):
-        if labels[row] >= 0:
-            content = np.ascontiguousarray(x[row]).tobytes()
-            rows_of.setdefault(hash(content), []).append(row)
-    found = []
-    for rows in rows_of.values():
-        if len(rows) > 1 and len(set(labels[rows].tolist())) > 1:
-            # Of equal hashes nearly all are of equal examples.
-            same = [row for row in rows if np.array_equal(x[row], x[rows[0]])]
-            if len(set(labels[same].tolist())) > 1:
-                found.append(same)
-    return found
+    rows = np.flatnonzero(labels >= 0)
+    rows = rows[np.argsort(equal[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(equal[rows], prepend=-1))
+    low, high = (
+        compare.reduceat(labels[rows], starts) for compare in (np.minimum, np.maximum)
+    )
+    sets = np.split(rows, starts[1:])
+    return [sets[number].tolist() for number in np.flatnonzero(low < high)]

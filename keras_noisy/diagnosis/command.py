@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import zipfile
 from typing import Any
 
 from keras_noisy._checks.errors import message
@@ -72,7 +73,7 @@ def _refuse(options, what, *names):
 
 def _read_npz(options):
     with open(options.path, "rb") as file:
-        archive = npz.Npz(file)
+        archive = _open_npz(options.path, file)
         x = archive[_one_of(options, archive.names, _INPUTS, None)]
         labels = archive[_one_of(options, archive.names, _LABELS, options.label)]
         more = {
@@ -81,6 +82,15 @@ def _read_npz(options):
             if getattr(options, name)
         }
     return x, labels, more
+
+
+def _open_npz(path, file):
+    try:
+        return npz.Npz(file)
+    except (ValueError, zipfile.BadZipFile) as error:
+        expected, mend = "an undamaged .npz file", f"({error})"
+        text = message(_OWNER, "path", expected, str(path), mend)
+        raise ValueError(text) from error
 
 
 def _one_of(options, names, usual, wanted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._data import files, npz
 from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
 from keras_noisy.analysis import suspects_table
-from keras_noisy.analysis.noise_rate import NoiseRate
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, propose_checks
 from keras_noisy.analysis.report import write_report
 from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.diagnosis import _exports, _findings, _review
@@ -116,19 +116,39 @@ class Diagnosis:
     def to_check(self, count: int = 200) -> IntArray:
         """Return positions of labels to verify by hand, for an unbiased noise rate.
 
-        They are drawn over the whole range of suspicion, not its top alone:
-        `analysis.noise_rate(labels, soft_labels=diagnosis.soft_labels,
-        checked=truth)`, with -1 in `truth` where nobody has looked, takes that into
-        account.
+        They are drawn over the whole range of suspicion, not its top alone, which
+        `rate_of_checks` takes into account.
 
         Args:
             count: How many.
         """
-        from keras_noisy.analysis.noise_rate import propose_checks
+        return propose_checks(self._ids(), count=count, soft_labels=self.soft_labels)
 
-        back = np.argsort(self.suspects.sample_id)
-        labels = self.suspects.given_label[back]
-        return propose_checks(labels, count=count, soft_labels=self.soft_labels)
+    def rate_of_checks(self, truth: Sequence[Any]) -> NoiseRate:
+        """Return the noise rate that follows from labels that somebody verified.
+
+        Args:
+            truth: True labels `(n,)` of the examples of `to_check`, and None (or -1,
+                where labels are integers) elsewhere.
+        """
+        names = np.asarray(self.suspects.class_names)
+        ids = {name: number for number, name in enumerate(names.tolist())}
+        truth = np.asarray(truth, object).tolist()
+        if not isinstance(truth, list) or len(truth) != len(self.suspects):
+            expected = f"one label for each of the {len(self.suspects)} examples"
+            received = errors.Described(f"{len(truth)} labels")
+            raise ValueError(message("Diagnosis", "truth", expected, received))
+        unknown = {*truth} - {*ids, None, UNVERIFIED}
+        if unknown:
+            expected = f"of the classes {[*ids][:20]}"
+            received = errors.Described(repr(sorted(map(str, unknown))[:5]))
+            raise ValueError(message("Diagnosis", "truth", expected, received))
+        checked = np.array([ids.get(label, UNVERIFIED) for label in truth])
+        return noise_rate(self._ids(), soft_labels=self.soft_labels, checked=checked)
+
+    def _ids(self):
+        """Return the given class ids in the order of the data."""
+        return self.suspects.given_label[np.argsort(self.suspects.sample_id)]
 
     # --- files
 
@@ -176,7 +196,7 @@ class Diagnosis:
             **self.shown,
             **more,
         }
-        return write_report(path, self.suspects.given_label[back], **arguments)
+        return write_report(path, self._ids(), **arguments)
 
     def to_datalab(self) -> dict[str, np.ndarray]:
         """Return columns like those of cleanlab's `Datalab.get_issues("label")`."""
@@ -223,14 +243,13 @@ class Diagnosis:
         content = {name: getattr(self, name) for name in _PLAIN}
         content["noise_rate"] = {name: _plain(value) for name, value in rate.items()}
         text = json.dumps({"format": _FORMAT, **content}).encode()
-        arrays = suspects_table.to_arrays(self.suspects)
+        arrays = {
+            "diagnosis": np.frombuffer(text, np.uint8),
+            "soft_labels": np.asarray(self.soft_labels),
+            **suspects_table.to_arrays(self.suspects),
+        }
         with files.atomic_writer(path) as file:
-            np.savez_compressed(  # type: ignore[call-overload]
-                file,
-                diagnosis=np.frombuffer(text, np.uint8),
-                soft_labels=np.asarray(self.soft_labels),
-                **arrays,
-            )
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: FilePath) -> Self:

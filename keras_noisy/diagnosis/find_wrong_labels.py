@@ -149,7 +149,7 @@ def find_wrong_labels(
     truth = None if reviewed is None else _review.read(_OWNER, reviewed, examples)
     if truth is not None:
         examples.labels = np.where(truth == UNVERIFIED, given, truth)
-    group = _sources.find_groups(_OWNER, examples, groups)
+    group, equal = _sources.find_groups(_OWNER, examples, groups)
     build = build_model or _networks.builder(examples)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
@@ -166,7 +166,9 @@ def find_wrong_labels(
     with steps.opened():
         found = trainings.distributions() | _sources.neighbors(steps, examples, group)
     found = _sources.without_weak(found, examples.labels)
-    return _diagnose(examples, given, truth, found, group, seed)
+    result = _diagnose(examples, given, truth, found, group, seed)
+    contradictions = _sources.contradictions(equal, given)
+    return dataclasses.replace(result, contradictions=contradictions)
 
 
 def _check_arguments(build_model, epochs, batch_size, verbose, seed, skip_broken):
@@ -207,28 +209,37 @@ def _diagnose(examples, given, truth, found, group, seed):
     """Return the `Diagnosis` that follows from distributions by their sources."""
     known = np.flatnonzero(examples.labels != UNVERIFIED)
     mean = _sources.mean([*found.values()])
-    suspects = find_suspects(examples.labels[known], mean[known])
+    # Twice, because predictions alone are cleanlab's to judge.
+    suspects = find_suspects(
+        examples.labels[known], mean[known], predictions=mean[known], seed=seed
+    )
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)
     return Diagnosis(
-        noise_rate=_rate(examples, given, found, group, seed),
+        noise_rate=_rate(examples, given, found, mean, group, seed),
         suspects=suspects.named(examples.names, examples.class_names),
         soft_labels=mean,
         num_agreed=_findings.agreed(suspects, found),
         num_sources=len(found),
-        contradictions=_sources.contradictions(examples.compared, given),
         notes=examples.notes,
         folder=examples.folder,
         shown=examples.shown,
     )
 
 
-def _rate(examples, given, found, group, seed):
-    has_neighbors = "neighbors in features" in found
+def _rate(examples, given, found, mean, group, seed):
+    """Return the noise rate of the labels as they were given.
+
+    `mean` holds the votes of neighbours already; they are looked for again, with a
+    regression beside them, where that takes little time.
+    """
+    is_small = examples.size <= _sources.HIDDEN_ROWS
+    if not is_small or "neighbors in features" not in found:
+        return noise_rate(given, predictions=mean, groups=group, seed=seed)
     return noise_rate(
         given,
-        features=examples.features if has_neighbors else None,
+        features=examples.features,
         predictions=found[_sources.AVERAGES],
         groups=group,
         seed=seed,

@@ -17,7 +17,7 @@ SOFT = np.array(
 LABELS = np.array([0, 1, 2, 2], "uint8")
 
 # The one example of class 1 is a suspect.
-class_1_is_lost = pytest.mark.filterwarnings("ignore:Suspects. no example of 1 class")
+class_1_is_lost = pytest.mark.filterwarnings("ignore:Suspects. no example is left")
 
 
 def test_soft_labels():

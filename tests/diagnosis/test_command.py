@@ -31,7 +31,7 @@ def test_a_table(tmp_path, capsys, separator):
     shown = capsys.readouterr().out
     assert code == 0
     assert "of the 30 labels" in shown and "Training 1 of 3" in shown
-    assert "Missing values were replaced by the median or by a category: width" in shown
+    assert "replaced by the median or by a category: width" in shown
     assert (
         (out / "insects_suspects.csv").read_text().splitlines()[1].startswith("5,n5,")
     )
@@ -75,7 +75,7 @@ def test_texts(tmp_path, capsys):
         ([".", "--label", "a"], "`--label` must be left out where `path` is a folder"),
         (["one.csv", "--label", "a"], "a header and two columns or more"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
-        (["broken.npz"], "."),
+        (["broken.npz"], "`path` must be an undamaged .npz file"),
         (["insects.csv", "--label", "species", "--epochs", "0"], "`epochs` must be"),
     ],
 )

@@ -28,6 +28,7 @@ RATE = NoiseRate(
     transition_matrix=np.full((2, 2), 0.5),
     explanation="About half.",
 )
+UNKNOWN = NoiseRate(None, 0.1, 0.4, None, {}, "cannot tell", None, "")
 SOFT = np.array([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.1, 0.9]], "float32")
 
 
@@ -65,18 +66,16 @@ def test_tables():
 def test_verdict():
     assert make().verdict == (
         "About 50.0% of the 4 labels are wrong (90 % interval 25.0% to 75.0%). 2 are "
-        "suspects; most often 'cat' is given where 'dog' fits better (1 times). Each of "
-        "the 3 sources alone doubts 1 of the suspects (50%); look at the others before "
-        "you believe them."
+        "suspects; most often 'cat' is given where 'dog' fits better (1 times). Each "
+        "of the 3 sources alone doubts 1 of the suspects (50%); look at the others "
+        "before you believe them."
     )
     assert repr(make()) == "Diagnosis(2 suspects among 4 labels, noise_rate=0.5)"
     text = str(make())
     for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
         assert part in text
-    unknown = make(
-        noise_rate=NoiseRate(None, 0.1, 0.4, None, {}, "cannot tell", None, "")
-    )
-    assert "cannot be told from the data alone: between 10% and 40%." in unknown.verdict
+    unknown = make(noise_rate=UNKNOWN)
+    assert "4 labels are wrong cannot be told from the data alone" in unknown.verdict
     assert "noise_rate" not in unknown.per_class
     assert "Do not clean unseen" in unknown.next_steps[-1]
 
@@ -123,9 +122,7 @@ def test_save_and_load(tmp_path):
     np.testing.assert_array_equal(again.noise_rate.per_class, RATE.per_class)
     assert again.cleaned_labels().tolist() == found.cleaned_labels().tolist()
     assert again.suspects.names.tolist() == SUSPECTS.names.tolist()
-    unknown = make(
-        noise_rate=NoiseRate(None, 0.1, 0.4, None, {}, "cannot tell", None, "")
-    )
+    unknown = make(noise_rate=UNKNOWN)
     unknown.save(tmp_path / "unknown.npz")
     assert Diagnosis.load(tmp_path / "unknown.npz").noise_rate.per_class is None
     content = (tmp_path / "diagnosis.npz").read_bytes()
@@ -196,10 +193,23 @@ def test_to_check():
     assert set(positions) <= {0, 1, 2, 3}
 
 
+def test_the_rate_of_checks():
+    rate = make().rate_of_checks(["cat", "cat", None, "dog"])
+    assert rate.verdict == "checked"
+    assert rate.low < rate.estimate < rate.high
+    assert "3 labels that were verified, of which 0" in rate.explanation
+    with pytest.raises(ValueError, match="`truth` must be of the classes"):
+        make().rate_of_checks(["cow", None, None, None])
+    with pytest.raises(ValueError, match="`truth` must be one label for each"):
+        make().rate_of_checks(["cat"])
+
+
 def test_a_class_that_disappears_is_a_warning():
     table = analysis.find_suspects([0, 0, 1], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
     named = table.named(class_names=["cat", "dog"])
-    with pytest.warns(UserWarning, match=r"1 class\w* is left .*\('dog'\)"):
+    with pytest.warns(
+        UserWarning, match="is left in `cleaned_labels` of class 'dog': all"
+    ):
         assert named.cleaned_labels().tolist() == ["cat"] * 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -231,7 +241,7 @@ def test_suspects_are_saved_and_loaded(tmp_path):
             np.testing.assert_array_equal(again.columns()[name], values)
             assert again.columns()[name].dtype == values.dtype
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="that `Suspects.save` wrote"):
+    with pytest.raises(ValueError, match=r"that `Suspects\.save` wrote"):
         analysis.Suspects.load(tmp_path / "other.npz")
 
 
