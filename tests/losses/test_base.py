@@ -469,6 +469,7 @@ def test_ids_that_are_not_whole_numbers(value):
         smooth(ids)
 
 
+@pytest.mark.dealt
 @pytest.mark.parametrize("bad", [-1, 5, 300, 0.5, math.nan, math.inf])
 @pytest.mark.parametrize("column", [False, True])
 def test_bad_ids_in_compiled_code(bad, column, monkeypatch):
