@@ -327,8 +327,8 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny, tmp_path, capsys):
     recipe = recipes.load(tiny[0])
     session = run.Session(recipe, args, "")
     (cell,) = run.select(recipe, args)
-    _, labels = session._find_labels(cell)
-    digest = _records.digest(session._settings(cell, labels))
+    _, labels = session.find_labels(cell)
+    digest = _records.digest(session.settings_of(cell, labels))
     folder = session._folder(cell, digest)
     folder.mkdir(parents=True)
     with filelock.FileLock(folder / ".lock"):
@@ -386,10 +386,10 @@ def test_devices_that_do_not_divide_a_batch():
     class Data:
         y_train, y_test = np.zeros(96), np.zeros(50)
 
-    run._check_batches(Data, 16, 1)
-    run._check_batches(Data, 16, 2)
+    run.check_batches(Data, 16, 1)
+    run.check_batches(Data, 16, 2)
     with pytest.raises(ValueError, match=r"Received: --devices 4.* a batch of 50\."):
-        run._check_batches(Data, 16, 4)
+        run.check_batches(Data, 16, 4)
 
 
 def test_epochs_of_a_recipe():
