@@ -372,11 +372,10 @@ def tables(lines):
             f"{r['estimate']:.1%}" if r["estimate"] is not None else "-" for r in rates
         ]
         spans = [f"{r['low']:.1%} to {r['high']:.1%}" for r in rates]
-        yield (
-            f"| {name} | {described(setting)} | {np.mean([r['true'] for r in rates]):.1%} | "
-            f"{', '.join(estimates)} | {', '.join(spans)} | "
-            f"{', '.join(dict.fromkeys(r['verdict'] for r in rates))} |"
-        )
+        wrong = np.mean([rate["true"] for rate in rates])
+        verdicts = dict.fromkeys(rate["verdict"] for rate in rates)
+        texts = [", ".join(cells) for cells in (estimates, spans, verdicts)]
+        yield row(name, described(setting), f"{wrong:.1%}", *texts)
 
 
 def row(*cells):

@@ -1,4 +1,4 @@
-"""Which source finds wrong labels best, on noise whose truth is known.
+r"""Which source finds wrong labels best, on noise whose truth is known.
 
 One network per fold of a cross-validation, trained on the noisy labels of the other
 folds, with its predictions averaged over the epochs; and one trained on all of them.
@@ -16,7 +16,8 @@ order:
 - loss, mixture: the same, with a mixture of two beta distributions for the verdict.
 
     python benchmarks/suspects_of_networks.py
-    python benchmarks/suspects_of_networks.py --npz mnist.npz --labels idn_labels.npz:mnist_idn_40
+    python benchmarks/suspects_of_networks.py --npz mnist.npz \
+        --labels idn_labels.npz:mnist_idn_40
 
 The second command takes CIFAR-10 and `cifar10_idn_40` as well.
 

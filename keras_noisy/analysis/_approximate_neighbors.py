@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+
 import keras
 import numpy as np
 
