@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,7 +21,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("usearch") is not None
 
 
-def nearest(features, units, is_voter, count, metric, *, verbose=False) -> Any:
+def nearest(features, units, is_voter, count, metric, *, verbose=False):
     """Return what `_exact_neighbors.nearest` does, for all units, approximately.
 
     Units that find too few neighbours outside of their group look for them exactly.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -12,9 +10,7 @@ _QUERIES = 512
 _POINTS = 1 << 16
 
 
-def nearest(
-    features, units, is_voter, count, metric, *, queries=None, verbose=False
-) -> Any:
+def nearest(features, units, is_voter, count, metric, *, queries=None, verbose=False):
     """Return the voters nearest to units, none of their group, `(queries, count)`.
 
     Args:
