@@ -260,6 +260,7 @@ SPECIAL = {
     "analysis.class_conditional_test: num_validation": "number of examples",
     "datasets.Dataset: noisy_labels": "arrays",
     "datasets.load: labels": "choice",
+    "diagnosis.find_wrong_labels: features": "entries",
     "diagnosis.find_wrong_labels: groups": "entries",
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
