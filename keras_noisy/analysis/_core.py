@@ -106,11 +106,20 @@ def adaptive_core(scores, labels):
             and half <= max(_SMALL, rate)
             and gap <= max(_SMALL, _MOST_RISE * rate)
             and overlap <= _MOST_OVERLAP
-            and rate <= _MOST_DISAGREEMENT * chance
+            and rate <= _MOST_DISAGREEMENT * _by_chance(classes, counts)
         ),
         disagreement=disagreement,
         share=float(share),
     )
+
+
+def _by_chance(classes, counts):
+    """Return how many labels would disagree if features said nothing of them.
+
+    Then nearly all examples look like the most frequent class, which agrees with many.
+    """
+    predicted = np.bincount(classes, minlength=len(counts)) / len(classes)
+    return 1 - float(predicted @ counts) / counts.sum()
 
 
 def true_classes(scores, matrix, *, steps=5):

@@ -25,6 +25,24 @@ def agreed(suspects, distributions):
     return int(doubted.sum())
 
 
+def is_informative(distribution, labels):
+    """Whether distributions that have not seen the labels fit them better than chance.
+
+    By chance, all examples look like the most frequent class, or like random ones.
+
+    Args:
+        distribution: `(n, num_classes)`.
+        labels: Class ids `(n,)`, -1 where there is no label.
+    """
+    known = labels != UNVERIFIED
+    predicted, given = distribution[known].argmax(axis=1), labels[known]
+    width, size = distribution.shape[1], len(given)
+    shares = [np.bincount(ids, minlength=width) / size for ids in (predicted, given)]
+    by_chance = float(shares[0] @ shares[1])
+    error = np.sqrt(by_chance * (1 - by_chance) / size)
+    return bool((predicted == given).mean() > by_chance + 2 * error)
+
+
 def per_class(suspects, rate):
     """Return a table of the classes, columns by their names.
 
@@ -100,9 +118,19 @@ def _which(diagnosis):
 
 def _how_sure(diagnosis):
     count = diagnosis.num_suspects
+    if not diagnosis.is_informative:
+        return (
+            "The labels cannot be predicted from these data better than by chance, so "
+            "the order of the examples means little. Pass features that tell the "
+            "classes apart."
+        )
+    if not count and diagnosis.noise_rate.low > 0:
+        return "Which ones they are cannot be told from the data."
     if not count:
         return "All sources of evidence fit the labels on the whole."
     agreed, sources = diagnosis.num_agreed, diagnosis.num_sources
+    if agreed == count:
+        return f"Each of the {sources} sources alone doubts all of the suspects."
     return (
         f"Each of the {sources} sources alone doubts {agreed:,} of the suspects "
         f"({agreed / count:.0%}); look at the others before you believe them."

@@ -90,7 +90,9 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     elif labels is None:
         expected = "given, unless `x` is an image folder or a tf.data.Dataset"
         raise ValueError(message(owner, "labels", expected, None))
+    _check_same_index(owner, x, labels)
     ids_of_classes, classes = _labels.as_classes(owner, labels, class_names)
+    notes = notes + _labels.notes_on(classes)
     fields = _read_inputs(owner, x, own_network)
     _check_length(owner, fields["x"], len(ids_of_classes))
     notes = notes + fields.pop("notes", [])
@@ -112,6 +114,21 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     return examples
 
 
+def _check_same_index(owner, x, labels):
+    """Raise if a frame and a series name their rows, and in another order."""
+    index, other = getattr(x, "index", None), getattr(labels, "index", None)
+    if not (hasattr(index, "equals") and hasattr(other, "equals")):
+        return
+    if len(index) == len(other) and not index.equals(other):
+        expected = "with the index of `x`"
+        mend = (
+            "If they are in the same order all the same, pass `labels.to_numpy()`; "
+            "if not, `labels.loc[x.index]`."
+        )
+        received = Described("another index")
+        raise ValueError(message(owner, "labels", expected, received, mend))
+
+
 def _check_no_labels(owner, what, labels):
     if labels is not None:
         expected = f"None where `x` is {what}, which has its own"
@@ -127,7 +144,11 @@ def _column(owner, x, name):
     if name not in columns:
         expected = f"one of the columns {list(columns)[:20]}"
         raise ValueError(message(owner, "labels", expected, name))
-    return columns, columns.pop(name)
+    found = columns.pop(name)
+    if not columns:
+        expected = f"a frame with columns beside {name!r}"
+        raise ValueError(message(owner, "x", expected, Described("none")))
+    return columns, found
 
 
 def _read_inputs(owner, x, own_network):

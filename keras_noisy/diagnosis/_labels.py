@@ -6,6 +6,7 @@ from keras_noisy._checks.errors import Described, as_array, describe_array, mess
 from keras_noisy._checks.labels import UNVERIFIED, labels_of
 
 _ARGUMENT = "labels"
+_NO_WORDS = ("-1", "n/a", "na", "nan", "none", "null", "unknown")
 
 
 def as_classes(owner, labels, class_names=None):
@@ -36,8 +37,22 @@ def as_classes(owner, labels, class_names=None):
     return result, classes
 
 
+def notes_on(classes):
+    """Return sentences on classes whose names read as if there were no label."""
+    odd = [name for name in classes.tolist() if str(name).lower() in _NO_WORDS]
+    if not odd:
+        return []
+    return [
+        f"{', '.join(map(repr, odd))} was taken for a class; pass None or an empty "
+        "string where there is no label."
+    ]
+
+
 def _values_of(owner, labels):
     """Return labels as strings, integers or bools, and which of them are labels."""
+    if isinstance(labels, (list, tuple)) and any(isinstance(v, str) for v in labels):
+        # NumPy would make strings of all of them.
+        labels = np.array(labels, object)
     array = labels_of(labels)
     if array.ndim != 1 or not len(array):
         expected = "one label for each example, of shape (n,)"
@@ -52,7 +67,7 @@ def _values_of(owner, labels):
     if array.dtype.kind == "f":
         return _of_floats(owner, array)
     if array.dtype.kind == "U":
-        return array, array != ""
+        return array, np.char.strip(array) != ""
     if array.dtype.kind == "b":
         return array, np.ones(len(array), bool)
     if array.dtype.kind not in "iu":
@@ -85,7 +100,8 @@ def _of_objects(owner, array):
         raise TypeError(message(owner, _ARGUMENT, expected, received))
     values = np.array([""] * len(array), object)
     values[has_label] = known
-    return values.astype(str), has_label & (values != "")
+    values = values.astype(str)
+    return values, has_label & (np.char.strip(values) != "")
 
 
 def _is_missing(value):

@@ -95,10 +95,14 @@ def _numbers(values):
         return np.where(np.isnat(values), np.nan, numbers)
     if values.dtype.kind in "iuf":
         return values.astype("float64")
+    if values.dtype.kind == "U":
+        values = values.astype(object)
     if values.dtype.kind != "O":
         return None
     is_missing = np.array([is_missing_value(value) for value in values.tolist()])
     known = as_array(values[~is_missing].tolist())
+    if known.dtype.kind == "U":
+        known = _read_numbers(known)
     if known.dtype.kind not in "iuf" or known.ndim != 1 or not known.size:
         return None
     numbers = np.full(len(values), np.nan)
@@ -106,10 +110,22 @@ def _numbers(values):
     return numbers
 
 
+def _read_numbers(words):
+    """Return words as numbers if all are, and too different to be categories."""
+    if len(set(words.tolist())) <= min(_LEVELS, len(words) / 2):
+        return words
+    try:
+        return words.astype("float64")
+    except ValueError:
+        return words
+
+
 def is_missing_value(value):
     """Whether a cell of a frame is empty."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(value, str):
+        return not value.strip()
     return isinstance(value, float) and value != value
 
 

@@ -78,6 +78,13 @@ class Diagnosis:
         return int(self.suspects.is_suspect.sum())
 
     @functools.cached_property
+    def is_informative(self) -> bool:
+        """Whether the labels can be predicted better than by chance."""
+        labels = np.empty(len(self.suspects), np.int64)
+        labels[self.suspects.sample_id] = self.suspects.given_label
+        return _findings.is_informative(self.soft_labels, labels)
+
+    @functools.cached_property
     def per_class(self) -> dict[str, np.ndarray]:
         """A table of the classes, for `pandas.DataFrame`: columns by their names.
 

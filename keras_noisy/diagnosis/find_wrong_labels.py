@@ -213,6 +213,10 @@ def _diagnose(examples, given, truth, found, group, seed):
     suspects = find_suspects(
         examples.labels[known], mean[known], predictions=mean[known], seed=seed
     )
+    if not _findings.is_informative(mean, examples.labels):
+        # Guesses would doubt half of the labels.
+        none = np.zeros(len(known), bool)
+        suspects = dataclasses.replace(suspects, is_suspect=none)
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)
