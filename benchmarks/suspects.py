@@ -162,13 +162,19 @@ def boosted(num_classes):
 
 
 def cleanlab_scores(labels, **source):
-    """Return how suspicious Datalab finds each label, and its verdict."""
+    """Return how suspicious Datalab finds each label, and its verdict.
+
+    None where it finds nothing to say, as of features with many equal rows.
+    """
     from cleanlab import Datalab
 
     with contextlib.redirect_stdout(io.StringIO()):
         lab = Datalab({"label": labels}, label_name="label", verbosity=0)
         lab.find_issues(**source, issue_types={"label": {}})
-    issues = lab.get_issues("label")
+    try:
+        issues = lab.get_issues("label")
+    except ValueError:
+        return None
     return 1 - issues["label_score"].to_numpy(), issues["is_label_issue"].to_numpy()
 
 
@@ -294,7 +300,11 @@ def sources_of(name, x, y, noisy, num_classes, seed):
             margin(predictions, noisy),
             margin(predictions, noisy) > 0,
         )
-    return {title: judge(*pair, y, noisy) for title, pair in found.items()}
+    return {
+        title: judge(*pair, y, noisy)
+        for title, pair in found.items()
+        if pair is not None
+    }
 
 
 def main():

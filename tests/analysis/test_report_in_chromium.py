@@ -1,6 +1,7 @@
 """The report's table, by clicking in headless Chromium: the extra `browser`."""
 
 import csv
+import dataclasses
 import shutil
 import time
 
@@ -31,6 +32,12 @@ TEXTS = FORMULAS + [f"text {i} {ATTACK}" for i in range(len(FORMULAS), N)]
 PRICES = [-1.5, *np.roll(np.arange(N - 1), 40)]
 
 
+def doubted(labels, soft_labels):
+    """Return suspects that are all labels."""
+    found = analysis.find_suspects(labels, soft_labels)
+    return dataclasses.replace(found, is_suspect=np.ones(len(labels), bool))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("downloads")
@@ -42,7 +49,7 @@ def page(folder):
     analysis.write_report(
         path,
         GIVEN,
-        soft_labels=SOFT,
+        suspects=doubted(GIVEN, SOFT),
         images=np.random.default_rng(0).uniform(size=(N, 8, 8)),
         texts=TEXTS,
         names=[f"{i}.png" for i in range(N)],
@@ -287,7 +294,8 @@ def test_twenty_thousand_suspects(driver, folder):
     n = 20_000
     path = folder / "large.html"
     soft = np.tile([0.1, 0.9], (n, 1))
-    analysis.write_report(path, np.zeros(n, int), soft_labels=soft)
+    labels = np.zeros(n, int)
+    analysis.write_report(path, labels, suspects=doubted(labels, soft))
     driver.get(path.as_uri())
     assert status(driver) == "20,000 of 20,000 suspects, rows 1 to 50"
     assert len(rows(driver)) == 50
