@@ -42,7 +42,10 @@ def of_truth(labels, truth, suspects):
     """Return a sentence that compares the labels there are with the true ones."""
     has_label = labels >= 0
     wrong = has_label & (labels != truth)
-    left = has_label & (suspects.cleaned_labels() != truth)
+    cleaned = labels.copy()
+    rows = suspects.sample_id[suspects.is_suspect]
+    cleaned[rows] = suspects.proposed_label[suspects.is_suspect]
+    left = has_label & (cleaned != truth)
     result = suspects.precision_and_recall(wrong)
     count = has_label.sum()
     return (

@@ -171,7 +171,7 @@ class BestClassifier:
     def fit(self, x, y, **arguments):
         self.trained_on = y
 
-    def predict(self, x, **arguments):
+    def predict_on_batch(self, x):
         return self.rows[x]
 
 

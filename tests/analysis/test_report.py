@@ -56,6 +56,13 @@ HOSTILE = [
 ]
 
 
+def doubted(size, soft_labels=None):
+    """Return suspects that are all labels, of class 0."""
+    labels = np.zeros(size, int)
+    found = analysis.find_suspects(labels, soft_labels or [[0.1, 0.9]] * size)
+    return dataclasses.replace(found, is_suspect=np.ones(size, bool))
+
+
 class Page(html.parser.HTMLParser):
     """What a page shows without script, what it would load, and the script's data."""
 
@@ -214,6 +221,7 @@ def test_classes_and_their_confusions_by_hand(tmp_path):
 
 def test_examples_without_a_label(tmp_path):
     suspects = analysis.find_suspects([0, 1, 1, 0], np.eye(2)[[1, 1, 1, 0]])
+    # The same page, without a warning, where no label of a class is left.
     given = np.where(suspects.sample_id == 3, -1, suspects.given_label)
     suspects = dataclasses.replace(suspects, given_label=given)
     page = written(
@@ -228,17 +236,8 @@ def test_examples_without_a_label(tmp_path):
 
 
 def test_names_that_the_suspects_know(tmp_path):
-    @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-    class Named(analysis.Suspects):
-        names: object = None
-        class_names: object = None
-
-    found = analysis.find_suspects([0, 0], [[0.4, 0.6], [0.1, 0.9]])
-    fields = {
-        each.name: getattr(found, each.name) for each in dataclasses.fields(found)
-    }
-    fields |= {"names": np.array(["b", "a"]), "class_names": np.array(["cat", "dog"])}
-    suspects = Named(**fields)
+    found = doubted(2, [[0.4, 0.6], [0.1, 0.9]])
+    suspects = found.named(np.array(["a", "b"]), np.array(["cat", "dog"]))
     page = written(tmp_path, [0, 0], suspects=suspects)
     assert [row[:2] for row in page.data["rows"]] == [[1, "b"], [0, "a"]]
     assert page.data["classes"] == ["cat", "dog"]
@@ -294,7 +293,7 @@ def test_hostile_texts_are_data(tmp_path, text):
     page = written(
         tmp_path,
         np.zeros(n, int),
-        soft_labels=[[0.1, 0.9]] * n,
+        suspects=doubted(n),
         texts=[text] * n,
         names=[text] * n,
         table={text: [text] * n},
@@ -324,13 +323,13 @@ def test_data_frames(tmp_path):
         },
         index=[7, 8, 9],
     )
-    page = written(tmp_path, [0, 0, 0], soft_labels=[[0.1, 0.9]] * 3, table=frame)
+    page = written(tmp_path, [0, 0, 0], suspects=doubted(3), table=frame)
     rows = [row[4:] for row in page.data["rows"]]
     assert rows[1][:2] == ["", ""]
     assert rows[0][:2] == [1.5, "red"]
     assert rows[2][3] == "True"
     names = pandas.Series(["a", "b", "c"], index=[7, 8, 9])
-    page = written(tmp_path, [0, 0, 0], soft_labels=[[0.1, 0.9]] * 3, names=names)
+    page = written(tmp_path, [0, 0, 0], suspects=doubted(3), names=names)
     assert [row[1] for row in page.data["rows"]] == ["a", "b", "c"]
 
 
@@ -363,7 +362,7 @@ def test_infinite_losses(tmp_path):
 def test_the_page_stays_below_its_size(tmp_path, monkeypatch):
     n = 3000
     images = GENERATOR.integers(0, 255, (n, 32, 32, 3), dtype="uint8")
-    arguments = {"soft_labels": [[0.1, 0.9]] * n, "images": images}
+    arguments = {"suspects": doubted(n), "images": images}
     monkeypatch.setattr(report, "_MOST_BYTES", 1_000_000)
     page = written(tmp_path, np.zeros(n, int), **arguments)
     assert 800_000 < len(page.source) < 1_000_000
@@ -381,7 +380,7 @@ def test_the_page_stays_below_its_size(tmp_path, monkeypatch):
 def test_long_texts_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(_report_examples, "_MOST_CHARACTERS", 10_000)
     page = written(
-        tmp_path, np.zeros(9, int), soft_labels=[[0.1, 0.9]] * 9, texts=["x" * 9000] * 9
+        tmp_path, np.zeros(9, int), suspects=doubted(9), texts=["x" * 9000] * 9
     )
     assert {row[4] for row in page.data["rows"]} == {"x" * 1000 + "…"}
     assert "Texts are cut after 1,000 characters." in page.text
@@ -402,7 +401,7 @@ def test_pictures_of_files(tmp_path):
     Image.fromarray(np.full((9, 9, 4), 200, "uint8")).save(folder / "clear.png")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     paths = [folder / name for name in ("wide.jpg", "clear.png", "broken.png", "gone")]
-    page = written(target, np.zeros(4, int), soft_labels=[[0.1, 0.9]] * 4, images=paths)
+    page = written(target, np.zeros(4, int), suspects=doubted(4), images=paths)
     wide, clear, *others = page.data["pictures"]
     assert pixels(wide).shape == (22, 96, 3)
     assert pixels(clear).shape == (9, 9, 3)
@@ -422,7 +421,7 @@ def test_pictures_of_files(tmp_path):
     ],
 )
 def test_pixels(tmp_path, image, expected):
-    page = written(tmp_path, [0], soft_labels=[[0.1, 0.9]], images=[image])
+    page = written(tmp_path, [0], suspects=doubted(1), images=[image])
     (address,) = page.data["pictures"]
     np.testing.assert_array_equal(pixels(address), expected)
 

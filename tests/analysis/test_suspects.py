@@ -220,7 +220,8 @@ def test_datalab_has_the_same_columns():
     from cleanlab import Datalab
 
     lab = Datalab({"label": [0, 1, 2, 2] * 10}, label_name="label", verbosity=0)
-    lab.find_issues(pred_probs=np.tile(SOFT, (10, 1)), issue_types={"label": {}})
+    predictions = 0.6 * np.eye(3)[[0, 1, 2, 2] * 10] + 0.4 / 3
+    lab.find_issues(pred_probs=predictions, issue_types={"label": {}})
     expected = set(lab.get_issues("label").columns)
     assert set(find_suspects(LABELS, SOFT).to_datalab()) == expected
 

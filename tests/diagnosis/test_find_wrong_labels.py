@@ -9,7 +9,7 @@ import pytest
 import keras_noisy
 from keras_noisy import diagnosis as room
 from keras_noisy import find_wrong_labels
-from keras_noisy.diagnosis import Diagnosis
+from keras_noisy.diagnosis import Diagnosis, _labels, _tables
 
 CLASSES = np.array(["ant", "bee", "cat"])
 CORES = 6 * np.eye(3, 8)
@@ -414,3 +414,55 @@ def test_importing_the_package_imports_no_keras():
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
     with pytest.raises(AttributeError, match="no attribute 'find_right_labels'"):
         keras_noisy.find_right_labels  # noqa: B018
+
+
+def test_data_that_say_nothing():
+    """Labels that nothing predicts: no suspect, no rate, and a verdict that says so."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 8)).astype("float32")
+    labels = rng.choice(3, 400, p=[0.76, 0.2, 0.04])
+    diagnosis = find(x, labels, epochs=3)
+    assert diagnosis.num_suspects == 0 and not diagnosis.is_informative
+    assert diagnosis.noise_rate.estimate is None
+    assert "cannot be predicted from these data better than by chance" in (
+        diagnosis.verdict
+    )
+
+
+def test_labels_of_another_index():
+    pandas = pytest.importorskip("pandas", reason="needs data frames")
+    frame = pandas.DataFrame({"a": np.arange(6.0)})
+    labels = pandas.Series(list("ababab"))[::-1]
+    with pytest.raises(ValueError, match=r"`labels` must be with the index of `x`"):
+        find(frame, labels)
+
+
+def test_a_frame_of_labels_alone():
+    with pytest.raises(ValueError, match=r"a frame with columns beside 'kind'"):
+        find({"kind": list("ababab")}, "kind")
+
+
+def test_labels_of_two_kinds():
+    with pytest.raises(TypeError, match=r"`labels` must be strings alone"):
+        find(np.zeros((6, 2)), [1, "1", "c", 1, "1", "c"])
+
+
+def test_numbers_that_are_written_as_words():
+    numbers = np.random.default_rng(0).normal(size=100)
+    words = [f"{number:.6f}" for number in numbers]
+    words[3] = ""
+    encoded, notes = _tables.encode("owner", {"a": np.array(words, object)})
+    assert encoded.shape == (100, 2) and encoded[3, 1] == 1
+    order = np.delete(np.arange(100), 3)
+    assert np.corrcoef(encoded[order, 0], numbers[order])[0, 1] > 0.9999
+    assert notes == ["Missing values were replaced by the median or by a category: a."]
+
+
+def test_classes_that_read_like_no_label():
+    names = ["a", " ", "a", "None", "b", "b", "b"]
+    ids, classes = _labels.as_classes("owner", names)
+    assert ids.tolist() == [1, -1, 1, 0, 2, 2, 2]
+    assert _labels.notes_on(classes) == [
+        "'None' was taken for a class; pass None or an empty string where there is no "
+        "label."
+    ]
