@@ -406,7 +406,9 @@ def grouped(lines):
 def described(setting):
     """Return a setting in words."""
     kind, rate, is_thinned = setting
-    text = "labels right" if kind == "clean" else f"{kind.replace('_', ' ')} {rate:.0%}"
+    text = {"clean": "labels right", "real": "published"}.get(
+        kind, f"{kind.replace('_', ' ')} {rate:.0%}"
+    )
     return text + (", 20:1" if is_thinned else "")
 
 
