@@ -35,6 +35,16 @@ def test_votes_are_those_of_the_nearest(metric, shift):
     assert np.mean(np.abs(votes - expected).max(axis=1) > 1e-6) < 0.01
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12])
+def test_the_unit_of_features_does_not_matter(scale, metric):
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(80, 4)), rng.integers(0, 3, 80)
+    votes = neighbor_votes(x, labels, num_neighbors=5, metric=metric)
+    scaled = neighbor_votes(scale * x, labels, num_neighbors=5, metric=metric)
+    np.testing.assert_allclose(scaled, votes, atol=1e-6)
+
+
 def test_blocks_give_the_same(monkeypatch):
     expected = neighbor_votes(FEATURES, CLASSES, num_neighbors=9)
     monkeypatch.setattr(analysis._exact_neighbors, "_POINTS", 64)
