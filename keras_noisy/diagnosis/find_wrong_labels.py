@@ -87,7 +87,8 @@ def find_wrong_labels(
             Those of a folder are the paths of its files.
         groups: Ids `(n,)`: frames of one video, pictures of one patient. Examples of a
             group do not vouch for each other: a training sees all of them or none,
-            and neighbours are those of other groups. Equal examples are one group.
+            and neighbours are those of other groups. Equal examples are one group,
+            unless most have an equal one.
         epochs: Epochs of each training; by default as many as make 1500 steps, 600 on
             images, within 6 and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.

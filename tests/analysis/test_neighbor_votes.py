@@ -72,6 +72,15 @@ def test_duplicates_cast_one_vote_divided_among_their_labels():
     np.testing.assert_allclose(votes[2], [0.75, 0.25])
 
 
+def test_rows_of_few_values_are_no_copies():
+    """Three of each kind of row: different examples that look alike."""
+    features, labels = np.repeat(np.eye(4), 3, axis=0), np.repeat([0, 1, 0, 1], 3)
+    labels[0] = 1
+    votes = neighbor_votes(features, labels, num_neighbors=2)
+    np.testing.assert_allclose(votes[:3], [[1, 0], [0.5, 0.5], [0.5, 0.5]])
+    np.testing.assert_allclose(votes[3:6], [[0, 1]] * 3)
+
+
 def test_groups_do_not_vouch_for_each_other():
     features = np.array([0.0, 0.1, 0.2, 5, 6, 7])[:, None]
     labels = [0, 0, 0, 1, 1, 1]
