@@ -22,12 +22,14 @@ class Sources:
         num_classes: Number of classes.
         held_out: Distributions by what has not seen the example's label, by name.
         in_sample: Distributions by what has.
+        has_few_values: Whether most rows of the first features have an equal one.
     """
 
     labels: np.ndarray
     num_classes: int
     held_out: dict[str, np.ndarray]
     in_sample: dict[str, np.ndarray]
+    has_few_values: bool = False
 
     def core(self):
         """Return the `Core` of what has not seen the labels, None if nothing has."""
@@ -75,6 +77,7 @@ def read(
     """
     held_out, in_sample = {}, {}
     size = num_classes = None
+    has_few_values = False
     for name, values, kept in (
         ("soft_labels", soft_labels, in_sample),
         ("predictions", predictions, held_out),
@@ -100,11 +103,12 @@ def read(
         kept = held_out if index == 0 else in_sample
         kept["neighbors" if index == 0 else f"neighbors {index + 1}"] = found
         if index == 0:
+            has_few_values = units.has_few_values
             group = units.group[units.of_row]
             held_out["regression"] = _head.out_of_fold(
                 array, labels, num_classes, group, seed
             )
-    return Sources(labels, num_classes, held_out, in_sample)
+    return Sources(labels, num_classes, held_out, in_sample, has_few_values)
 
 
 def _distributions(owner, name, values):

@@ -17,6 +17,10 @@ from keras_noisy._checks.errors import (
 from keras_noisy._checks.labels import UNVERIFIED, check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES
 
+# Below this share of distinct rows equal ones are examples that a few categories
+# describe, and not copies of one example.
+_LEAST_DISTINCT = 0.5
+
 
 @dataclasses.dataclass(frozen=True)
 class Units:
@@ -35,6 +39,11 @@ class Units:
     group: np.ndarray
     num_distinct: int
 
+    @property
+    def has_few_values(self) -> bool:
+        """Whether most rows have an equal one, which is another example."""
+        return self.num_distinct < _LEAST_DISTINCT * len(self.of_row)
+
     def __len__(self) -> int:
         return len(self.first)
 
@@ -48,11 +57,6 @@ class Units:
         np.add.at(counts, (self.of_row[known], labels[known].astype(int)), 1)
         totals = counts.sum(axis=1, keepdims=True)
         return counts / np.maximum(totals, 1), totals[:, 0] > 0
-
-
-# Below this share of distinct rows equal ones are examples that a few categories
-# describe, and not copies of one example.
-_LEAST_DISTINCT = 0.5
 
 
 def find_units(features, groups=None):

@@ -147,6 +147,14 @@ def noise_rate(
     by_source = {
         name: core.rate if rate is None else rate for name, rate in by_source.items()
     }
+    if sources.has_few_values:
+        return _unknown(
+            by_source,
+            "Most rows of `features` have an equal one, so that the features alone do "
+            "not tell the examples apart: equal rows with different labels may all be "
+            "right. Verify the labels that `propose_checks` names, and pass them as "
+            "`checked`.",
+        )
     return _of_core(core, by_source)
 
 

@@ -295,3 +295,12 @@ def test_rare_classes_that_features_say_nothing_of():
     labels = generator.choice(3, 800, p=np.array([20, 5, 1]) / 26)
     found = noise_rate(labels, features=generator.normal(size=(800, 8)))
     assert found.verdict == "cannot tell" and found.estimate is None
+
+
+def test_rows_of_few_values_give_no_rate():
+    """Seven segments of which each is wrong in a tenth: classes look alike."""
+    generator = np.random.default_rng(0)
+    classes = generator.integers(0, 4, 600)
+    rows = np.eye(4, 7)[classes] != (generator.uniform(size=(600, 7)) < 0.1)
+    found = noise_rate(classes, features=rows.astype("float32"))
+    assert found.estimate is None and "have an equal one" in found.explanation

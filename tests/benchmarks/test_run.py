@@ -29,7 +29,7 @@ def start(tiny, out, *arguments):
 
 def in_subprocess(code, *arguments):
     """Start `code` with these arguments, from the root of the repository."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
