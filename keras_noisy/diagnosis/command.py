@@ -112,7 +112,7 @@ def _read_csv(options):
         _check_column(f"--{name}", getattr(options, name), columns)
     for name in options.drop:
         _check_column("--drop", name, columns)
-    labels = columns.pop(options.label)
+    labels = _csv.as_labels(columns.pop(options.label))
     more = {
         name: columns.pop(getattr(options, name))
         for name in ("ids", "groups")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_noisy.__main__ import main
+from keras_noisy.diagnosis import _csv
 
 pytest.importorskip("matplotlib")
 
@@ -36,6 +37,26 @@ def test_a_table(tmp_path, capsys, separator):
         (out / "insects_suspects.csv").read_text().splitlines()[1].startswith("5,n5,")
     )
     assert "n5" in (out / "insects_report.html").read_text()
+
+
+def test_whole_numbers_are_labels(tmp_path, capsys):
+    """As anywhere else, -1 and an empty cell say that there is no label."""
+    path = tmp_path / "numbers.csv"
+    rows = [f"{i % 2 + i / 100},{i % 2},{i}" for i in range(30)]
+    rows[4], rows[5] = "0.04,-1,4", "1.05,,5"
+    path.write_text("\n".join(["width,class,id", *rows]) + "\n")
+    code = main(["check", str(path), "--label", "class", "--drop", "id",
+                 "--epochs", "1", "--output", str(tmp_path)])  # fmt: skip
+    assert code == 0
+    shown = capsys.readouterr().out
+    assert "28 labels" in shown and "2 examples have no label" in shown
+
+
+def test_which_cells_are_numbers():
+    assert _csv.as_labels(["10", " -1", "", "2.0"]) == [10, -1, None, 2]
+    # Names, of which -1 and 01 are some.
+    for cells in (["-2", "-1"], ["01", "1"], ["1", "a"], ["1.5", "1"], ["+1", "1"]):
+        assert _csv.as_labels(cells) == cells
 
 
 def test_arrays(tmp_path, capsys, monkeypatch):
