@@ -43,6 +43,19 @@ def is_informative(distribution, labels):
     return bool((predicted == given).mean() > by_chance + 2 * error)
 
 
+def notes_on_groups(names):
+    """Return sentences on classes, by their names, that lie in one group each."""
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:_SHOWN])) + (", ..." if names[_SHOWN:] else "")
+    which = "class lies" if len(names) == 1 else "classes lie"
+    each = "" if len(names) == 1 else " each"
+    return [
+        f"{len(names)} {which} in one group{each} ({shown}): no example of another "
+        "group can vouch for these labels, so that none of them is a suspect."
+    ]
+
+
 def per_class(suspects, rate):
     """Return a table of the classes, columns by their names.
 
