@@ -36,7 +36,11 @@ def test_a_table(tmp_path, capsys, separator):
     assert (
         (out / "insects_suspects.csv").read_text().splitlines()[1].startswith("5,n5,")
     )
-    assert "n5" in (out / "insects_report.html").read_text()
+    report = (out / "insects_report.html").read_text()
+    assert "n5" in report
+    for text in (shown, report):
+        assert f"--reviewed {out / 'insects_suspects.csv'}" in text
+        assert "to_csv(" not in text and "cleaned_labels" not in text
 
 
 def test_whole_numbers_are_labels(tmp_path, capsys):
@@ -95,6 +99,7 @@ def test_texts(tmp_path, capsys):
         (["."], "a folder with CLASS/IMAGE files"),
         ([".", "--label", "a"], "`--label` must be left out where `path` is a folder"),
         (["one.csv", "--label", "a"], "a header and two columns or more"),
+        (["header.csv", "--label", "a"], "with rows below its header"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
         (["broken.npz"], "`path` must be an undamaged .npz file"),
         (["insects.csv", "--label", "species", "--epochs", "0"], "`epochs` must be"),
@@ -102,6 +107,7 @@ def test_texts(tmp_path, capsys):
 )
 def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     table(tmp_path / "insects.csv")
+    (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "one.csv").write_text("a\n1\n2\n")
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\xfa,b\n1,2\n")
     (tmp_path / "broken.npz").write_bytes(b"no archive")
@@ -109,6 +115,7 @@ def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     assert main(["check", *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("keras-noisy: ") and err.count("\n") == 1
+    assert err.count("keras-noisy:") == 1
     assert re.search(text, err)
 
 

@@ -77,6 +77,8 @@ def test_verdict():
     text = str(make())
     for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
         assert part in text
+    alone = make(num_sources=1, num_agreed=2).verdict
+    assert alone.endswith("The only source of evidence doubts all of the suspects.")
     unknown = make(noise_rate=UNKNOWN)
     assert "4 labels are wrong cannot be told from the data alone" in unknown.verdict
     assert "noise_rate" not in unknown.per_class
