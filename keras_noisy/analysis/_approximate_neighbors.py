@@ -40,13 +40,13 @@ def nearest(features, units, is_voter, count, metric, *, verbose=False):
         expansion_add=_EXPANSION,
         expansion_search=max(_EXPANSION, wanted),
     )
-    center = _exact_neighbors.center_of(features, units, metric)
+    frame = _exact_neighbors.center_of(features, units, metric)
     steps = -(-len(voters) // _ROWS) + -(-len(units) // _ROWS)
     progress = keras.utils.Progbar(steps) if verbose else None
     for start in range(0, len(voters), _ROWS):
         members = voters[start : start + _ROWS]
         points, _ = _exact_neighbors.prepared(
-            features, units.first[members], metric, center
+            features, units.first[members], metric, frame
         )
         graph.add(members, points)
         if progress is not None:
@@ -55,7 +55,7 @@ def nearest(features, units, is_voter, count, metric, *, verbose=False):
     for start in range(0, len(units), _ROWS):
         rows = np.arange(start, min(start + _ROWS, len(units)))
         points, _ = _exact_neighbors.prepared(
-            features, units.first[rows], metric, center
+            features, units.first[rows], metric, frame
         )
         found = graph.search(points, wanted).keys.astype(np.int64)
         index[rows] = _first_of_others(found, rows, units, count)

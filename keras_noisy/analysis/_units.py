@@ -27,11 +27,13 @@ class Units:
         of_row: Unit of each row, `(n,)`.
         group: Group of each unit, `(units,)`: units of one group say nothing about
             each other.
+        num_distinct: Number of distinct rows.
     """
 
     first: np.ndarray
     of_row: np.ndarray
     group: np.ndarray
+    num_distinct: int
 
     def __len__(self) -> int:
         return len(self.first)
@@ -48,8 +50,16 @@ class Units:
         return counts / np.maximum(totals, 1), totals[:, 0] > 0
 
 
+# Below this share of distinct rows equal ones are examples that a few categories
+# describe, and not copies of one example.
+_LEAST_DISTINCT = 0.5
+
+
 def find_units(features, groups=None):
     """Return the distinct rows of finite features `(n, d)`, as `Units`.
+
+    Features that take few values, so that less than half of the rows are distinct, say
+    nothing of copies: each row is a unit.
 
     Args:
         features: Array, or a memory map, which is read in parts.
@@ -64,10 +74,13 @@ def find_units(features, groups=None):
         )
         digests[rows] = np.frombuffer(found, "uint64")
     _, first, of_row = np.unique(digests, return_index=True, return_inverse=True)
+    if len(first) < _LEAST_DISTINCT * len(features):
+        each = np.arange(len(features))
+        return Units(each, each, each if groups is None else groups, len(first))
     group = np.arange(len(first))
     if groups is not None:
         group = _joined(of_row, groups)
-    return Units(first, of_row, group)
+    return Units(first, of_row, group, len(first))
 
 
 def _joined(of_row, groups):

@@ -36,6 +36,8 @@ def neighbor_votes(
     An example never votes for itself, and neither do examples of its group. Exact
     duplicates are one group, and cast one vote together, divided among their labels:
     copies of a picture that were made after it was labelled would vouch for each other.
+    Where less than half of the rows are distinct, as in a table of a few categories,
+    equal rows are different examples, and vote.
 
     Args:
         features: `(n, d)`, for instance `analysis.features(model, x)`; a memory map is

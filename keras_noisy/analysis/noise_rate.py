@@ -14,8 +14,10 @@ from keras_noisy.analysis import _sources
 
 _STRATA = 10
 _DRAWS = 4000
-# Wrong and right labels that are added to those found in a stratum.
-_PSEUDO_COUNT = 0.1
+# Fewer parts where each would have fewer checks.
+_LEAST_CHECKS = 8
+# Wrong and right labels that are added to those found, a share to each part.
+_PSEUDO_COUNT = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -273,6 +275,21 @@ def _strata(sources):
     return stratum
 
 
+def _num_parts(counts):
+    """Return into how many parts of equal size the checks divide, those of `_strata`.
+
+    Args:
+        counts: Number of checks in each stratum.
+    """
+    for parts in (_STRATA, 5, 2):
+        if counts.reshape(parts, -1).sum(axis=1).min() >= _LEAST_CHECKS:
+            return parts
+    total, lower = counts.sum(), counts[: _STRATA // 2].sum()
+    # Who has looked at suspicious labels alone has no sample of all of them.
+    is_even = abs(2 * lower - total) <= 2.6 * np.sqrt(total)
+    return 1 if is_even else _STRATA
+
+
 def _of_checked(sources, checked, seed):
     """Return the rate by parts of the data, each with the labels checked in it."""
     stratum = _strata(sources)
@@ -282,9 +299,13 @@ def _of_checked(sources, checked, seed):
         np.bincount(stratum[rows], minlength=_STRATA)
         for rows in (stratum >= 0, is_checked, is_wrong)
     )
+    parts = _num_parts(counts)
+    sizes, counts, wrong = (
+        each.reshape(parts, -1).sum(axis=1) for each in (sizes, counts, wrong)
+    )
     weights = sizes / sizes.sum()
     # Of a part where nothing was checked nothing is known.
-    pseudo = np.where(counts > 0, _PSEUDO_COUNT, 1.0)
+    pseudo = np.where(counts > 0, _PSEUDO_COUNT / parts, 1.0)
     generator = np.random.default_rng(seed)
     draws = generator.beta(
         wrong + pseudo, counts - wrong + pseudo, (_DRAWS, len(sizes))

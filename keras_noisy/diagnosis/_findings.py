@@ -56,6 +56,14 @@ def notes_on_groups(names):
     ]
 
 
+def notes_on_sources(names):
+    """Return sentences on sources, by their names, that were left out."""
+    return [
+        f"The {name} were left out: they fit the labels much worse than another source."
+        for name in sorted(names)
+    ]
+
+
 def per_class(suspects, rate):
     """Return a table of the classes, columns by their names.
 

@@ -163,10 +163,11 @@ def find_groups(owner, examples, groups):
         return alone if groups is None else groups, alone
     units = _units.find_units(rows.reshape(len(rows), -1), groups)
     group = units.group[units.of_row]
-    if len(np.unique(group)) < TRAININGS:
+    number = min(len(np.unique(group)), units.num_distinct)
+    if number < TRAININGS:
         argument = "x" if groups is None else "groups"
         expected = f"of {TRAININGS} different examples or groups at least"
-        received = Described(f"{len(np.unique(group))}, equal examples being one group")
+        received = Described(f"{number}, equal examples being one group")
         raise ValueError(message(owner, argument, expected, received))
     return group, units.of_row
 

@@ -87,7 +87,9 @@ def find_wrong_labels(
             Those of a folder are the paths of its files.
         groups: Ids `(n,)`: frames of one video, pictures of one patient. Examples of a
             group do not vouch for each other: a training sees all of them or none,
-            and neighbours are those of other groups. Equal examples are one group.
+            and neighbours are those of other groups. Equal examples are one group,
+            unless most have an equal one. Labels of a class that lies in one group are
+            no suspects, because nobody could vouch for them.
         epochs: Epochs of each training; by default as many as make 1500 steps, 600 on
             images, within 6 and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.
@@ -171,8 +173,9 @@ def find_wrong_labels(
         found = trainings.distributions()
         predicted = found[_sources.AVERAGES]
         found |= _sources.neighbors(steps, examples, group, predicted)
-    found = _sources.without_weak(found, examples.labels)
-    result = _diagnose(examples, given, truth, found, group, alone, seed)
+    used = _sources.without_weak(found, examples.labels)
+    examples.notes += _findings.notes_on_sources([*(found.keys() - used.keys())])
+    result = _diagnose(examples, given, truth, used, group, alone, seed)
     contradictions = _sources.contradictions(equal, given)
     return dataclasses.replace(result, contradictions=contradictions)
 

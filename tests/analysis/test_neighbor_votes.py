@@ -35,6 +35,16 @@ def test_votes_are_those_of_the_nearest(metric, shift):
     assert np.mean(np.abs(votes - expected).max(axis=1) > 1e-6) < 0.01
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12])
+def test_the_unit_of_features_does_not_matter(scale, metric):
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(80, 4)), rng.integers(0, 3, 80)
+    votes = neighbor_votes(x, labels, num_neighbors=5, metric=metric)
+    scaled = neighbor_votes(scale * x, labels, num_neighbors=5, metric=metric)
+    np.testing.assert_allclose(scaled, votes, atol=1e-6)
+
+
 def test_blocks_give_the_same(monkeypatch):
     expected = neighbor_votes(FEATURES, CLASSES, num_neighbors=9)
     monkeypatch.setattr(analysis._exact_neighbors, "_POINTS", 64)
@@ -60,6 +70,15 @@ def test_duplicates_cast_one_vote_divided_among_their_labels():
     np.testing.assert_allclose(votes[:2], [[0.5, 0.5]] * 2)
     # The point at 1 sees half a vote for each class from 0, and that of 2.
     np.testing.assert_allclose(votes[2], [0.75, 0.25])
+
+
+def test_rows_of_few_values_are_no_copies():
+    """Three of each kind of row: different examples that look alike."""
+    features, labels = np.repeat(np.eye(4), 3, axis=0), np.repeat([0, 1, 0, 1], 3)
+    labels[0] = 1
+    votes = neighbor_votes(features, labels, num_neighbors=2)
+    np.testing.assert_allclose(votes[:3], [[1, 0], [0.5, 0.5], [0.5, 0.5]])
+    np.testing.assert_allclose(votes[3:6], [[0, 1]] * 3)
 
 
 def test_groups_do_not_vouch_for_each_other():

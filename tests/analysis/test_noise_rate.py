@@ -148,6 +148,31 @@ def test_checked_labels_answer_under_any_noise():
     assert np.max(widths) < 0.05
 
 
+@pytest.mark.parametrize("count", [5, 20, 60])
+@pytest.mark.parametrize("is_proposed", [True, False], ids=["proposed", "random"])
+def test_intervals_of_few_checks_cover(is_proposed, count):
+    """Binomial intervals where there are few; never a rate that nobody has seen."""
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 600)
+    labels = np.where(rng.uniform(size=600) < 0.15, 1 - truth, truth)
+    rate = (labels != truth).mean()
+    score = np.clip(0.5 + 0.3 * (2 * truth - 1) + rng.normal(0, 0.2, 600), 0.01, 0.99)
+    predictions = np.stack([1 - score, score], axis=1)
+    covered = []
+    for seed in range(60):
+        rows = np.random.default_rng(seed).permutation(600)[:count]
+        if is_proposed:
+            rows = propose_checks(
+                labels, predictions=predictions, count=count, seed=seed
+            )
+        checked = np.full(600, -1)
+        checked[rows] = truth[rows]
+        found = noise_rate(labels, predictions=predictions, checked=checked, seed=seed)
+        assert found.low <= found.estimate <= found.high
+        covered.append(found.low <= rate <= found.high)
+    assert np.mean(covered) >= 0.8
+
+
 def test_parts_without_checks_are_not_known():
     x, labels = overlapping()
     checked = np.full(4000, -1)
