@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return command.check(options)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).removeprefix("keras-noisy: ")
         print(f"keras-noisy: {text}", file=sys.stderr)
         return 2
 

@@ -1,6 +1,7 @@
 """Files that are either whole or not there, whenever the process is killed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,8 +22,15 @@ def atomic_path(path, suffix=""):
     Args:
         path: Where the file will be.
         suffix: How the path to write to must end.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
     """
     path = os.fspath(path)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder or "."):
+        # Opening the file would name a path that nobody has given.
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder", folder)
     temporary = f"{path}.{uuid.uuid4().hex}.tmp{suffix}"
     try:
         yield temporary
@@ -30,7 +38,7 @@ def atomic_path(path, suffix=""):
     except BaseException:
         remove(temporary)
         raise
-    sync_folder(os.path.dirname(path))
+    sync_folder(folder)
 
 
 @contextlib.contextmanager

@@ -114,9 +114,15 @@ def check_data_set(owner, data):
 def count_examples(owner, data):
     """Return the number of examples of a data set of batches."""
     count = sum(int(keras.tree.flatten(inputs_of(batch))[0].shape[0]) for batch in data)
-    if not count:
-        raise ValueError(message(owner, "x", "data of at least one example", data))
+    check_not_empty(owner, count)
     return count
+
+
+def check_not_empty(owner, count):
+    """Raise if `count` examples are none."""
+    if not count:
+        expected = "data of at least one example"
+        raise ValueError(message(owner, "x", expected, Described("none")))
 
 
 def check_finite(owner, data):

@@ -40,8 +40,8 @@ def features(
 
     Raises:
         TypeError: If `model` is no Keras model, or `file` no path.
-        ValueError: If there is no such layer, it does not run when the model predicts,
-            or its output is no array with a row for each example.
+        ValueError: If there are no examples, or no such layer, it does not run when the
+            model predicts, or its output is no array with a row for each example.
 
     Example:
         >>> import keras, numpy as np
@@ -62,10 +62,13 @@ def features(
     x = x if arrays.is_arrays(x) else arrays.standard(x)
     if arrays.is_arrays(x):
         x = arrays.as_arrays(owner, "x", x)
+        predictions.check_not_empty(owner, arrays.length(owner, "x", x))
         first = arrays.batch_of(x, slice(0, 1))
     else:
         predictions.check_data_set(owner, x)
-        first = arrays.of_backend(predictions.inputs_of(next(iter(x))))
+        first = next(iter(x), None)
+        predictions.check_not_empty(owner, first is not None)
+        first = arrays.of_backend(predictions.inputs_of(first))
     if not model.built:
         model.predict_on_batch(first)
     hidden = _Hidden(model, *_find_layer(owner, model, layer))

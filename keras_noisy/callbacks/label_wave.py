@@ -125,6 +125,7 @@ class LabelWave(smoothed_early_stopping.SmoothedEarlyStopping):
             x.listeners.append(self._listen)
         elif arrays.is_arrays(self.x):
             self._num_examples = arrays.length(_OWNER, "x", self.x)
+            predictions.check_not_empty(_OWNER, self._num_examples)
         elif isinstance(self.x, (tuple, dict, str)):
             # A data set is none of them; this raises.
             arrays.as_arrays(_OWNER, "x", self.x)

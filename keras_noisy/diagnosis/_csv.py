@@ -1,11 +1,15 @@
 """CSV files with a header, with whatever separator they have."""
 
 import csv
+import re
 
 from keras_noisy._checks.errors import check_path, message
+from keras_noisy._checks.labels import UNVERIFIED
 
 _SEPARATORS = ",;\t|"
 _SAMPLE = 1 << 16
+# With a point where a program has had numbers with missing ones.
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0)?")
 
 
 def read(owner, argument, path):
@@ -27,7 +31,9 @@ def read(owner, argument, path):
         file.seek(0)
         rows = list(csv.reader(file, delimiter=_separator(sample)))
     rows = [row for row in rows if row]
-    if len(rows) < 2 or len(rows[0]) < 2:
+    if rows and len(rows[0]) > 1 and len(rows) < 2:
+        raise error("a CSV file with rows below its header", "It has the header alone.")
+    if not rows or len(rows[0]) < 2:
         mend = f"The first line is {sample.partition(chr(10))[0][:80]!r}."
         expected = (
             "a CSV file with a header and two columns or more, separated by a comma, "
@@ -52,6 +58,21 @@ def _separator(sample):
         found = ","
     header = sample.partition("\n")[0]
     return found if found in header else max(_SEPARATORS, key=header.count)
+
+
+def as_labels(cells):
+    """Return labels as integers if all are whole numbers, None where there is none.
+
+    Below -1 numbers are names: there, -1 is a class like the others.
+    """
+    words = [cell.strip() for cell in cells]
+    known = [word for word in words if word]
+    if not all(_WHOLE.fullmatch(word) for word in known):
+        return cells
+    numbers = [int(word.removesuffix(".0")) if word else None for word in words]
+    if min((n for n in numbers if n is not None), default=0) < UNVERIFIED:
+        return cells
+    return numbers
 
 
 def as_numbers(cells):

@@ -43,6 +43,27 @@ def is_informative(distribution, labels):
     return bool((predicted == given).mean() > by_chance + 2 * error)
 
 
+def notes_on_groups(names):
+    """Return sentences on classes, by their names, that lie in one group each."""
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:_SHOWN])) + (", ..." if names[_SHOWN:] else "")
+    which = "class lies" if len(names) == 1 else "classes lie"
+    each = "" if len(names) == 1 else " each"
+    return [
+        f"{len(names)} {which} in one group{each} ({shown}): no example of another "
+        "group can vouch for these labels, so that none of them is a suspect."
+    ]
+
+
+def notes_on_sources(names):
+    """Return sentences on sources, by their names, that were left out."""
+    return [
+        f"The {name} were left out: they fit the labels much worse than another source."
+        for name in sorted(names)
+    ]
+
+
 def per_class(suspects, rate):
     """Return a table of the classes, columns by their names.
 
@@ -129,44 +150,59 @@ def _how_sure(diagnosis):
     if not count:
         return "All sources of evidence fit the labels on the whole."
     agreed, sources = diagnosis.num_agreed, diagnosis.num_sources
+    which = f"Each of the {sources} sources alone"
+    which = which if sources > 1 else "The only source of evidence"
     if agreed == count:
-        return f"Each of the {sources} sources alone doubts all of the suspects."
+        return f"{which} doubts all of the suspects."
     return (
-        f"Each of the {sources} sources alone doubts {agreed:,} of the suspects "
+        f"{which} doubts {agreed:,} of the suspects "
         f"({agreed / count:.0%}); look at the others before you believe them."
     )
 
 
-def next_steps(diagnosis):
-    """Return what a reader does next, a list of sentences."""
+IN_PYTHON = {
+    "decide": " (`contradictions`)",
+    "look": "`report('report.html')`",
+    "review": "`to_csv('suspects.csv')`, fill in `confirmed` or `corrected_label`, and "
+    "pass `reviewed='suspects.csv'` the next time",
+    "check": "To learn how many are wrong, verify the labels of `to_check()` and pass "
+    "what you find to `rate_of_checks`.",
+    "train": "Train on `cleaned_labels()`, or on the examples of `keep_mask()` alone.",
+}
+
+
+def next_steps(diagnosis, how=IN_PYTHON):
+    """Return what a reader does next, a list of sentences.
+
+    Args:
+        diagnosis: `Diagnosis`.
+        how: By what the reader does it, parts of these sentences.
+    """
     steps = list(diagnosis.notes)
     if diagnosis.contradictions:
         count = len(diagnosis.contradictions)
         steps.append(
             f"{count} {'set' if count == 1 else 'sets'} of equal examples have "
-            "different labels (`contradictions`): decide on one label for each."
+            f"different labels{how['decide']}: decide on one label for each."
         )
     if not diagnosis.num_suspects:
         return [*steps, "Train as you are: there is nothing to clean."]
     steps += [
-        "Look at the suspects: `report('report.html')`.",
-        "Have them reviewed: `to_csv('suspects.csv')`, fill in `confirmed` or "
-        "`corrected_label`, and pass `reviewed='suspects.csv'` the next time.",
+        f"Look at the suspects: {how['look']}.",
+        f"Have them reviewed: {how['review']}.",
     ]
     if diagnosis.noise_rate.estimate is None:
-        steps.append(
-            "Do not clean unseen. To learn how many are wrong, verify the labels of "
-            "`to_check()` and pass what you find to `rate_of_checks`."
-        )
+        steps.append(f"Do not clean unseen. {how['check']}")
     else:
-        steps.append(
-            "Train on `cleaned_labels()`, or on the examples of `keep_mask()` alone."
-        )
+        steps.append(how["train"])
     return steps
 
 
-def as_text(diagnosis):
-    """Return verdict, classes, confusions and next steps for a terminal."""
+def as_text(diagnosis, how=IN_PYTHON):
+    """Return verdict, classes, confusions and next steps for a terminal.
+
+    Arguments are those of `next_steps`.
+    """
     lines = [diagnosis.verdict, "", "Classes with most suspects:"]
     table = diagnosis.per_class
     order = np.argsort(-table["suspects"], kind="stable")
@@ -178,5 +214,5 @@ def as_text(diagnosis):
     ] or ["  none"]
     lines += ["", "Given label -> proposed label:"]
     lines += [f"  {g} -> {p}: {n:,}" for g, p, n in diagnosis.confusions[:_SHOWN]]
-    lines += ["", "Next:", *(f"  - {step}" for step in next_steps(diagnosis))]
+    lines += ["", "Next:", *(f"  - {step}" for step in next_steps(diagnosis, how))]
     return "\n".join(lines)

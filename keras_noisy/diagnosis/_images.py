@@ -12,6 +12,7 @@ _SIDE = 64
 _PIXELS = 32
 _PIECE = 1024
 _SHOWN = 5
+_PARTS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
 
 
 def read_folder(owner, folder, skip_broken):
@@ -26,7 +27,7 @@ def read_folder(owner, folder, skip_broken):
         Images, uint8 `(n, 64, 64, 3)`; the name of the class of each; the path of each
         file, which begins with `folder`; and sentences on what was left out.
     """
-    paths, labels = _scan(owner, os.fspath(folder))
+    paths, labels, notes = _scan(owner, os.fspath(folder))
     image_module = _pillow(owner)
     images = np.empty((len(paths), _SIDE, _SIDE, 3), np.uint8)
     broken = []
@@ -43,7 +44,7 @@ def read_folder(owner, folder, skip_broken):
         else:
             images[row] = np.asarray(small)
     if not broken:
-        return images, labels, paths, []
+        return images, labels, paths, notes
     found = _names([paths[row] for row in broken])
     if not skip_broken:
         expected = "a folder of images that can be read"
@@ -53,23 +54,25 @@ def read_folder(owner, folder, skip_broken):
     whole = np.setdiff1d(np.arange(len(paths)), broken)
     note = f"{len(broken)} files that are no images were left out: {found}."
     labels, paths = ([column[row] for row in whole] for column in (labels, paths))
-    return images[whole], labels, paths, [note]
+    return images[whole], labels, paths, [*notes, note]
 
 
 def _scan(owner, folder):
-    """Return the paths of all image files below the folders of classes."""
+    """Return paths of all image files below the folders of classes, classes, notes."""
     if not os.path.isdir(folder):
         expected = "an existing folder with a sub folder for each class"
         raise FileNotFoundError(message(owner, "x", expected, folder))
     with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
+        entries = sorted((e.name, e.is_dir()) for e in entries if e.name[0] != ".")
+    names = [name for name, is_dir in entries if is_dir]
+    outside = [name for name, is_dir in entries if not is_dir and _is_image(name)]
     paths, labels, empty = [], [], []
     for name in names:
         before = len(paths)
         for inside, folders, found in os.walk(os.path.join(folder, name)):
             folders.sort()
-            files = [f for f in sorted(found) if f.lower().endswith(_SUFFIXES)]
-            paths += [os.path.join(inside, f) for f in files if f[0] != "."]
+            files = [f for f in sorted(found) if _is_image(f) and f[0] != "."]
+            paths += [os.path.join(inside, f) for f in files]
         labels += [name] * (len(paths) - before)
         empty += [name] if len(paths) == before else []
     if len(names) - len(empty) < 2:
@@ -77,7 +80,32 @@ def _scan(owner, folder):
         mend = f"There are no images ({', '.join(_SUFFIXES)}) in {_names(empty)}."
         mend = mend if empty else "It has no sub folders with images."
         raise ValueError(message(owner, "x", expected, folder, mend))
-    return paths, labels
+    _check_parts(owner, folder, paths, labels)
+    notes = []
+    if outside:
+        what = "Images that are in no folder of a class were left out"
+        notes.append(f"{what}: {_names(outside)}.")
+    if empty:
+        notes.append(f"Folders without an image were left out: {_names(empty)}.")
+    return paths, labels, notes
+
+
+def _is_image(name):
+    return name.lower().endswith(_SUFFIXES)
+
+
+def _check_parts(owner, folder, paths, labels):
+    """Raise if the folders are parts of a data set, with the classes inside."""
+    parts = list(dict.fromkeys(labels))
+    if not all(part.lower() in _PARTS for part in parts):
+        return
+    inside = [os.path.relpath(path, folder).split(os.sep)[1:-1] for path in paths]
+    classes = sorted({folders[0] for folders in inside if folders})
+    if classes:
+        expected = "a folder with a sub folder for each class"
+        received = Described(f"parts {_names(parts)} with folders {_names(classes)}")
+        mend = f"Pass one part, for instance {os.path.join(folder, parts[0])!r}."
+        raise ValueError(message(owner, "x", expected, received, mend))
 
 
 def _names(names):

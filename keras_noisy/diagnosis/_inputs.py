@@ -31,6 +31,7 @@ class Examples:
         names: Names, ids or paths `(n,)`, or None.
         notes: Sentences on what was done with the data.
         num_words: Of texts, the number of word ids.
+        is_empty: Which examples have no features, `(n,)`, or None.
         shown: What a report shows of an example, arguments of `write_report`.
         folder: Where the files of `names` are, or None.
     """
@@ -43,6 +44,7 @@ class Examples:
     names: Any = None
     notes: list = dataclasses.field(default_factory=list)
     num_words: int = 0
+    is_empty: Any = None
     shown: dict = dataclasses.field(default_factory=dict)
     folder: str | None = None
 
@@ -111,6 +113,7 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     )
     if features is not None:
         examples.features = check_features(owner, "features", features, examples.size)
+        examples.is_empty = None
     return examples
 
 
@@ -157,6 +160,7 @@ def _read_inputs(owner, x, own_network):
         return _read_frame(owner, x)
     if _texts.are_texts(x):
         return _read_texts(owner, x, own_network)
+    _texts.check_strings(owner, x)
     x = arrays.as_arrays(owner, "x", x)
     if not hasattr(x, "shape"):
         if not own_network:
@@ -201,11 +205,21 @@ def _read_texts(owner, x, own_network):
     if own_network:
         return {"kind": "custom", "x": shown["texts"], "shown": shown}
     texts = _texts.Texts(owner, x)
+    empty = np.flatnonzero(texts.is_empty)
+    notes = []
+    if len(empty):
+        rows = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        notes = [
+            f"{len(empty)} texts have no words (rows {rows}): that their labels are "
+            "suspects or not means little."
+        ]
     return {
         "kind": "texts",
         "x": texts.sequences,
         "features": texts.coordinates(),
         "num_words": texts.num_words,
+        "is_empty": texts.is_empty if len(empty) else None,
+        "notes": notes,
         "shown": shown,
     }
 

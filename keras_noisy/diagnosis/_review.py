@@ -8,6 +8,7 @@ from keras_noisy.diagnosis import _csv
 
 CONFIRMED, CORRECTED = "confirmed", "corrected_label"
 COLUMNS = (CONFIRMED, CORRECTED)
+_THESE = "a review of these data"
 _ANSWERS = {
     **dict.fromkeys(("yes", "y", "true", "1"), True),
     **dict.fromkeys(("no", "n", "false", "0"), False),
@@ -17,6 +18,8 @@ _ANSWERS = {
 def read(owner, path, examples):
     """Return the true class of each reviewed example, int64 `(n,)`, -1 for the others.
 
+    A note of the examples says how many rows were applied.
+
     Args:
         owner: Name of the public function, for errors.
         path: A file like that of `Diagnosis.to_csv`, filled in.
@@ -25,10 +28,21 @@ def read(owner, path, examples):
     columns = _csv.read(owner, "reviewed", path)
     reader = _Reader(owner, path, examples, columns)
     truth = np.full(examples.size, UNVERIFIED, np.int64)
-    for number in range(len(next(iter(columns.values())))):
+    num_rows = len(next(iter(columns.values())))
+    for number in range(num_rows):
         label = reader.truth_of(number)
-        if label is not None:
-            truth[reader.position_of(number)] = label
+        if label is None:
+            continue
+        position = reader.position_of(number)
+        if truth[position] not in (UNVERIFIED, label):
+            raise reader.contradiction(number)
+        truth[position] = label
+    reviewed = truth != UNVERIFIED
+    changed = int((truth[reviewed] != examples.labels[reviewed]).sum())
+    examples.notes.append(
+        f"The review decides on {reviewed.sum()} examples, and gives {changed} of them "
+        f"another label ({num_rows} rows were read)."
+    )
     return truth
 
 
@@ -44,8 +58,9 @@ class _Reader:
             raise self._error(expected, f"It has {list(columns)[:20]}.")
         self._positions = None
         if "name" in columns and examples.names is not None:
-            names = examples.names.tolist()
-            self._positions = {str(name): row for row, name in enumerate(names)}
+            self._positions = {}
+            for row, name in enumerate(examples.names.tolist()):
+                self._positions.setdefault(str(name), []).append(row)
         elif "sample_id" not in columns:
             expected = "a CSV file with a column `sample_id`, or `name` with `ids`"
             raise self._error(expected, f"It has {list(columns)[:20]}.")
@@ -83,18 +98,41 @@ class _Reader:
             raise self._error(expected, f"{self._in_row(number, name)} {known}")
         return self._ids[label]
 
+    def contradiction(self, number):
+        """Return an error for a row that decides otherwise than one above it."""
+        name = "sample_id" if self._positions is None else "name"
+        expected = "a CSV file that decides once on each example"
+        mend = "A row above it says something else of the same example."
+        return self._error(expected, f"{self._in_row(number, name)} {mend}")
+
     def position_of(self, number):
         """Return which example a row is of, or raise if it is of other data."""
-        name = "sample_id" if self._positions is None else "name"
-        cell = self._cell(name, number)
-        if self._positions is not None:
-            position = self._positions.get(cell, -1)
-        else:
-            position = int(cell) if cell.isdecimal() else -1
-        if not 0 <= position < len(self._labels):
-            raise self._error("a review of these data", self._in_row(number, name))
+        position = self._position(number)
         given = self._cell("given_label", number)
         if given and self._ids.get(given, UNVERIFIED) != self._labels[position]:
             expected = "a review of these data, with the labels that they have"
             raise self._error(expected, self._in_row(number, "given_label"))
         return position
+
+    def _position(self, number):
+        """Return which example a row names, by number, by name or by both."""
+        cell = self._cell("sample_id", number)
+        by_number = int(cell) if cell.isdecimal() else -1
+        if self._positions is None:
+            if not 0 <= by_number < len(self._labels):
+                raise self._error(_THESE, self._in_row(number, "sample_id"))
+            return by_number
+        found = self._positions.get(self._cell("name", number), [])
+        if not found:
+            raise self._error(_THESE, self._in_row(number, "name"))
+        if cell and by_number not in found:
+            mend = (
+                f"Example {cell} has another name. If the data came in another order "
+                "since, remove the column `sample_id`."
+            )
+            raise self._error(_THESE, f"{self._in_row(number, 'name')} {mend}")
+        if not cell and len(found) > 1:
+            expected = "a CSV file that says which example is meant"
+            mend = f"{len(found)} examples have this name: add a column `sample_id`."
+            raise self._error(expected, f"{self._in_row(number, 'name')} {mend}")
+        return by_number if cell else found[0]

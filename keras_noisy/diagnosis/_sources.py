@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_noisy._checks.errors import Described, message
+from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._data import arrays, outputs
 from keras_noisy.analysis import _units
 from keras_noisy.analysis.features import features as hidden_features
@@ -171,6 +172,19 @@ def find_groups(owner, examples, groups):
     return group, units.of_row
 
 
+def classes_of_one_group(group, labels):
+    """Return ids of classes whose examples all belong to one group.
+
+    Args:
+        group: Ids `(n,)`.
+        labels: Class ids `(n,)`, -1 where there is no label.
+    """
+    known = labels != UNVERIFIED
+    pairs = np.unique(np.stack([labels[known], group[known]]), axis=1)
+    classes, counts = np.unique(pairs[0], return_counts=True)
+    return classes[counts == 1]
+
+
 def make_folds(group, labels, seed):
     """Return a fold for each example, the same within a group, of all classes.
 
@@ -192,20 +206,29 @@ def make_folds(group, labels, seed):
     return fold_of[group]
 
 
-def neighbors(steps, examples, group):
-    """Return votes of neighbours in the features, a dict, empty if there are none."""
+def neighbors(steps, examples, group, predicted):
+    """Return votes of neighbours in the features, a dict, empty if there are none.
+
+    Examples without features do not vote, and receive what the trainings have
+    `predicted`, `(n, num_classes)`.
+    """
     if examples.features is None:
         return {}
+    empty = examples.is_empty
+    labels = examples.labels
+    if empty is not None:
+        labels = np.where(empty, UNVERIFIED, labels)
 
     def make():
+        num_classes = len(examples.class_names)
         return neighbor_votes(
-            examples.features,
-            examples.labels,
-            num_classes=len(examples.class_names),
-            groups=group,
+            examples.features, labels, num_classes=num_classes, groups=group
         )
 
-    return {"neighbors in features": steps.get("neighbors", make)}
+    votes = steps.get("neighbors", make)
+    if empty is not None:
+        votes = np.where(empty[:, None], predicted, votes)
+    return {"neighbors in features": votes}
 
 
 def without_weak(distributions, labels):

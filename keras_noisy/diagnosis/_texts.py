@@ -35,6 +35,20 @@ def look_like_texts(values):
     return mean >= 4 and len(set(words)) > 0.5 * len(words)
 
 
+def check_strings(owner, x):
+    """Raise if some of `x` are texts and others are not."""
+    is_column = isinstance(x, (list, tuple)) or (
+        getattr(getattr(x, "dtype", None), "kind", None) == "O" and len(x.shape) == 1
+    )
+    if not is_column or not any(isinstance(value, str) for value in x):
+        return
+    for row, value in enumerate(x):
+        if not isinstance(value, str):
+            received = Described(f"{value!r} in row {row}")
+            mend = "Pass an empty string where there is no text."
+            raise TypeError(message(owner, "x", "texts, all strings", received, mend))
+
+
 class Texts:
     """Texts `(n,)` as what networks and neighbours take.
 
@@ -43,7 +57,9 @@ class Texts:
         texts: Strings.
 
     Attributes:
-        num_words: Number of word ids, 0 for no word and 1 for a rare one included.
+        num_words: Number of word ids, 0 for no word, 1 for a rare one, and the last
+            one, which stands for a text without words, included.
+        is_empty: Which texts have no words, `(n,)`.
         sequences: Ids of the first words of each text, int32 `(n, length)`.
     """
 
@@ -58,12 +74,15 @@ class Texts:
             received = Described(f"{len(self._words)} texts without any")
             raise ValueError(message(owner, "x", expected, received))
         ids = {word: i + 2 for i, word in enumerate(known)}
-        self.num_words = len(known) + 2
+        self.num_words = len(known) + 3
+        self.is_empty = np.array([not words for words in self._words])
         length = min(LENGTH, max(map(len, self._words)))
         self.sequences = np.zeros((len(self._words), length), np.int32)
         for row, words in enumerate(self._words):
             found = [ids.get(word, 1) for word in words[:length]]
             self.sequences[row, : len(found)] = found
+        # The mean over no words at all would be NaN.
+        self.sequences[self.is_empty, 0] = self.num_words - 1
 
     def coordinates(self):
         """Return the largest principal components of TF-IDF, float32 `(n, d)`.

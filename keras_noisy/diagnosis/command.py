@@ -9,8 +9,7 @@ from typing import Any
 
 from keras_noisy._checks.errors import message
 from keras_noisy._data import npz
-from keras_noisy.diagnosis import _csv
-from keras_noisy.diagnosis.diagnosis import Diagnosis
+from keras_noisy.diagnosis import _csv, _findings
 from keras_noisy.diagnosis.find_wrong_labels import find_wrong_labels
 
 _OWNER = "keras-noisy"
@@ -33,18 +32,31 @@ def check(options: argparse.Namespace) -> int:
         **more,
     )
     output.mkdir(parents=True, exist_ok=True)
-    print(diagnosis.verdict if options.quiet else diagnosis)
-    _write(diagnosis, output, options.path.name.removesuffix(options.path.suffix))
+    name = options.path.resolve().name.removesuffix(options.path.suffix)
+    suspects, report = (output / f"{name}_{e}" for e in ("suspects.csv", "report.html"))
+    how = _how(suspects, report)
+    if options.quiet:
+        print(diagnosis.verdict)
+    else:
+        print(_findings.as_text(diagnosis, how))
+    diagnosis.to_csv(suspects)
+    print(f"\nSuspects: {suspects}")
+    findings = [diagnosis.verdict, *_findings.next_steps(diagnosis, how)]
+    diagnosis.report(report, title=f"Labels of {name}", findings=findings)
+    print(f"Report: {report}")
     return 0
 
 
-def _write(diagnosis: Diagnosis, output: pathlib.Path, name: str) -> None:
-    suspects = output / f"{name}_suspects.csv"
-    diagnosis.to_csv(suspects)
-    print(f"\nSuspects: {suspects}")
-    report = output / f"{name}_report.html"
-    diagnosis.report(report, title=f"Labels of {name}")
-    print(f"Report: {report}")
+def _how(suspects, report):
+    """Return by what somebody goes on who works on the command line."""
+    return {
+        "decide": "",
+        "look": str(report),
+        "review": f"in {suspects}, fill in `confirmed` (yes or no) or "
+        f"`corrected_label`, and pass `--reviewed {suspects}` the next time",
+        "check": "Review the suspects first.",
+        "train": "Train on the proposed labels of the suspects, or without these rows.",
+    }
 
 
 def _read(options: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
@@ -112,7 +124,7 @@ def _read_csv(options):
         _check_column(f"--{name}", getattr(options, name), columns)
     for name in options.drop:
         _check_column("--drop", name, columns)
-    labels = columns.pop(options.label)
+    labels = _csv.as_labels(columns.pop(options.label))
     more = {
         name: columns.pop(getattr(options, name))
         for name in ("ids", "groups")

@@ -20,7 +20,7 @@ from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath
-from keras_noisy.analysis.noise_rate import noise_rate
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
 from keras_noisy.analysis.suspects import find_suspects
 from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.diagnosis import _findings, _inputs, _networks, _review, _sources
@@ -88,7 +88,8 @@ def find_wrong_labels(
         groups: Ids `(n,)`: frames of one video, pictures of one patient. Examples of a
             group do not vouch for each other: a training sees all of them or none,
             and neighbours are those of other groups. Equal examples are one group,
-            unless most have an equal one.
+            unless most have an equal one. Labels of a class that lies in one group are
+            no suspects, because nobody could vouch for them.
         epochs: Epochs of each training; by default as many as make 1500 steps, 600 on
             images, within 6 and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.
@@ -151,6 +152,10 @@ def find_wrong_labels(
     if truth is not None:
         examples.labels = np.where(truth == UNVERIFIED, given, truth)
     group, equal = _sources.find_groups(_OWNER, examples, groups)
+    alone = []
+    if groups is not None:
+        alone = _sources.classes_of_one_group(group, examples.labels)
+    examples.notes += _findings.notes_on_groups(examples.class_names[alone].tolist())
     build = build_model or _networks.builder(examples)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
@@ -165,9 +170,12 @@ def find_wrong_labels(
         **settings,
     )
     with steps.opened():
-        found = trainings.distributions() | _sources.neighbors(steps, examples, group)
-    found = _sources.without_weak(found, examples.labels)
-    result = _diagnose(examples, given, truth, found, group, seed)
+        found = trainings.distributions()
+        predicted = found[_sources.AVERAGES]
+        found |= _sources.neighbors(steps, examples, group, predicted)
+    used = _sources.without_weak(found, examples.labels)
+    examples.notes += _findings.notes_on_sources([*(found.keys() - used.keys())])
+    result = _diagnose(examples, given, truth, used, group, alone, seed)
     contradictions = _sources.contradictions(equal, given)
     return dataclasses.replace(result, contradictions=contradictions)
 
@@ -206,8 +214,11 @@ def _identity(examples, group, build_model, settings):
     }
 
 
-def _diagnose(examples, given, truth, found, group, seed):
-    """Return the `Diagnosis` that follows from distributions by their sources."""
+def _diagnose(examples, given, truth, found, group, alone, seed):
+    """Return the `Diagnosis` that follows from distributions by their sources.
+
+    No example of the classes `alone` is a suspect, as none could vouch for it.
+    """
     known = np.flatnonzero(examples.labels != UNVERIFIED)
     mean = _sources.mean([*found.values()])
     # Twice, because predictions alone are cleanlab's to judge.
@@ -218,11 +229,17 @@ def _diagnose(examples, given, truth, found, group, seed):
         # Guesses would doubt half of the labels.
         none = np.zeros(len(known), bool)
         suspects = dataclasses.replace(suspects, is_suspect=none)
+    judged = suspects.is_suspect & ~np.isin(suspects.given_label, alone)
+    suspects = dataclasses.replace(suspects, is_suspect=judged)
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)
+    cannot_be_judged = np.isin(given, alone)
+    if examples.is_empty is not None:
+        cannot_be_judged |= examples.is_empty
+    judged = np.where(cannot_be_judged, UNVERIFIED, given)
     return Diagnosis(
-        noise_rate=_rate(examples, given, found, mean, group, seed),
+        noise_rate=_rate(examples, judged, found, mean, group, seed),
         suspects=suspects.named(examples.names, examples.class_names),
         soft_labels=mean,
         num_agreed=_findings.agreed(suspects, found),
@@ -234,11 +251,14 @@ def _diagnose(examples, given, truth, found, group, seed):
 
 
 def _rate(examples, given, found, mean, group, seed):
-    """Return the noise rate of the labels as they were given.
+    """Return the noise rate of the given labels, -1 where none can be judged.
 
     `mean` holds the votes of neighbours already; they are looked for again, with a
     regression beside them, where that takes little time.
     """
+    if len(np.unique(given[given != UNVERIFIED])) < 2:
+        explanation = "There are no labels of two classes that could be judged."
+        return NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, explanation)
     is_small = examples.size <= _sources.HIDDEN_ROWS
     if not is_small or "neighbors in features" not in found:
         return noise_rate(given, predictions=mean, groups=group, seed=seed)

@@ -50,6 +50,13 @@ def test_a_run_is_deleted_and_nothing_else(tmp_path):
     assert not os.listdir(tmp_path / "elsewhere")
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    folder = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError) as error:
+        files.write_json(folder / "state.json", {})
+    assert str(error.value) == f"[Errno 2] There is no such folder: {str(folder)!r}"
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "state.json"
     files.write_json(path, {"epoch": 1})

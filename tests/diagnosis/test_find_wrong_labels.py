@@ -1,4 +1,5 @@
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 import keras_noisy
 from keras_noisy import diagnosis as room
 from keras_noisy import find_wrong_labels
-from keras_noisy.diagnosis import Diagnosis, _labels, _tables
+from keras_noisy.diagnosis import Diagnosis, _images, _labels, _tables
 
 CLASSES = np.array(["ant", "bee", "cat"])
 CORES = 6 * np.eye(3, 8)
@@ -89,6 +90,21 @@ def test_groups_do_not_vouch_for_each_other():
         np.flatnonzero(group == 5))].all()  # fmt: skip
     at = np.isin(alone.suspects.sample_id, np.flatnonzero(group == 5))
     assert not alone.suspects.is_suspect[at].all()
+
+
+def test_classes_that_are_groups():
+    """Nobody can vouch for labels of a class that lies in one group."""
+    x, labels, _, _ = data(30, wrong=0)
+    group = np.where(labels == "ant", 99, np.arange(30) % 10)
+    result = find(x, labels, groups=group)
+    assert result.num_suspects == 0
+    assert result.notes == [
+        "1 class lies in one group ('ant'): no example of another group can vouch for "
+        "these labels, so that none of them is a suspect."
+    ]
+    result = find(x, labels, groups=labels, epochs=1)
+    assert result.num_suspects == 0 and result.noise_rate.estimate is None
+    assert result.notes[0].startswith("3 classes lie in one group each ('ant', 'bee'")
 
 
 def test_unlabelled_examples():
@@ -216,6 +232,22 @@ def test_texts():
     assert one_column.num_labels == 40
 
 
+def test_texts_without_words():
+    words = ["river", "house", "green", "table", "cloud"]
+    texts = [f"{'alpha' if i % 2 else 'beta'} {words[i % 5]} {words[i % 3]}"
+             for i in range(40)]  # fmt: skip
+    texts[:3] = "", " ", "?!"
+    result = find(texts, np.arange(40) % 2, epochs=1)
+    assert np.isfinite(result.soft_labels).all()
+    assert result.notes[0].startswith("3 texts have no words (rows 0, 1, 2): ")
+    texts[1] = None
+    for form in (texts, np.array(texts, object)):
+        with pytest.raises(
+            TypeError, match=r"`x` must be texts, .*=None in row 1. Pass"
+        ):
+            find(form, np.arange(40) % 2)
+
+
 def test_a_data_frame():
     pd = pytest.importorskip("pandas")
     x, labels, _, is_wrong = data()
@@ -257,6 +289,29 @@ def test_an_image_folder(tmp_path):
     assert pathlib.Path(first) == folder / "day" / "00.png"
     with pytest.raises(ValueError, match="`labels` must be None where `x` is a folder"):
         find(folder, [0] * 12)
+
+
+def test_images_and_folders_without_a_class(tmp_path):
+    folder = folder_of_images(tmp_path)
+    (folder / "dusk").mkdir()
+    shutil.copy(folder / "day" / "00.png", folder / "stray.png")
+    assert find(folder, epochs=1).notes == [
+        "Images that are in no folder of a class were left out: stray.png.",
+        "Folders without an image were left out: dusk.",
+    ]
+
+
+def test_a_folder_of_train_and_test(tmp_path):
+    for part in ("train", "test"):
+        folder_of_images(tmp_path / part)
+    text = "parts test, train with folders day, night. Pass one part, .*test"
+    with pytest.raises(ValueError, match=text):
+        find(tmp_path)
+    # Classes may have such names, or folders of their own.
+    scanned = _images.read_folder("owner", tmp_path / "train", False)
+    assert sorted(set(scanned[1])) == ["day", "night"]
+    (tmp_path / "train").rename(tmp_path / "bus")
+    assert set(_images.read_folder("owner", tmp_path, False)[1]) == {"bus", "test"}
 
 
 def test_broken_images_are_named_and_skipped_when_asked(tmp_path):
