@@ -20,6 +20,9 @@ _LABELS = ("labels", "y", "label", "y_train")
 def check(options: argparse.Namespace) -> int:
     """Find wrong labels as the options of the command say, and write what was found."""
     output = pathlib.Path(options.output or ".")
+    name = options.path.resolve().name.removesuffix(options.path.suffix)
+    suspects, report = (output / f"{name}_{e}" for e in ("suspects.csv", "report.html"))
+    _check_reviewed(options.reviewed, suspects)
     x, labels, more = _read(options)
     diagnosis = find_wrong_labels(
         x,
@@ -32,8 +35,6 @@ def check(options: argparse.Namespace) -> int:
         **more,
     )
     output.mkdir(parents=True, exist_ok=True)
-    name = options.path.resolve().name.removesuffix(options.path.suffix)
-    suspects, report = (output / f"{name}_{e}" for e in ("suspects.csv", "report.html"))
     how = _how(suspects, report)
     if options.quiet:
         print(diagnosis.verdict)
@@ -47,13 +48,21 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_reviewed(reviewed, suspects):
+    """Raise if the run would write over the work of a reviewer."""
+    if reviewed is not None and pathlib.Path(reviewed).resolve() == suspects.resolve():
+        expected = "another file than the one that this run writes"
+        mend = "Rename it, or pass another folder as --output."
+        raise ValueError(message(_OWNER, "--reviewed", expected, reviewed, mend))
+
+
 def _how(suspects, report):
     """Return by what somebody goes on who works on the command line."""
     return {
         "decide": "",
         "look": str(report),
-        "review": f"in {suspects}, fill in `confirmed` (yes or no) or "
-        f"`corrected_label`, and pass `--reviewed {suspects}` the next time",
+        "review": "fill in `confirmed` (yes or no) or `corrected_label` in a copy of "
+        f"{suspects}, and pass that as `--reviewed` the next time",
         "check": "Review the suspects first.",
         "train": "Train on the proposed labels of the suspects, or without these rows.",
     }

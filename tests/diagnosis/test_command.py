@@ -39,7 +39,7 @@ def test_a_table(tmp_path, capsys, separator):
     report = (out / "insects_report.html").read_text()
     assert "n5" in report
     for text in (shown, report):
-        assert f"--reviewed {out / 'insects_suspects.csv'}" in text
+        assert f"a copy of {out / 'insects_suspects.csv'}, and pass" in text
         assert "to_csv(" not in text and "cleaned_labels" not in text
 
 
@@ -95,6 +95,10 @@ def test_texts(tmp_path, capsys):
         (["insects.csv"], "`--label` must be a column. .* The file has"),
         (["insects.csv", "--label", "spices"], "`--label` must be one of the columns"),
         (["insects.csv", "--label", "species", "--drop", "x"], "`--drop` must be one"),
+        (
+            ["insects.csv", "--label", "id", "--reviewed", "insects_suspects.csv"],
+            "`--reviewed` must be another file than .* Rename it",
+        ),
         (["insects.csv", "--label", "id"], "Is this a column of ids"),
         (["."], "a folder with CLASS/IMAGE files"),
         ([".", "--label", "a"], "`--label` must be left out where `path` is a folder"),

