@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from keras_noisy.version import __version__
 
 if TYPE_CHECKING:
-    from keras_noisy.diagnosis import Diagnosis, find_wrong_labels
+    from keras_noisy.diagnosis.diagnosis import Diagnosis
+    from keras_noisy.diagnosis.find_wrong_labels import find_wrong_labels
 
 __all__ = ["Diagnosis", "__version__", "find_wrong_labels"]
 

@@ -58,7 +58,7 @@ class Note(keras.callbacks.Callback):
 
 def fit(model, *those, epochs=12, x=X, **kwargs):
     settings = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **kwargs}
-    labels = {} if hasattr(x, "num_batches") else {"y": Y}
+    labels = {"y": Y} if x is X else {}
     if labels == {}:
         settings.pop("batch_size")
     return model.fit(x, epochs=epochs, callbacks=list(those), **labels, **settings)
