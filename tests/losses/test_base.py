@@ -651,6 +651,7 @@ def test_losses_name_the_callbacks_that_they_work_with():
         "EarlyLearningRegularization",
         "JointOptimization",
         "ProSelfLC",
+        "TargetModification",
     }
     for name, companion in COMPANIONS.items():
         module, _, callback = companion.rpartition(".")

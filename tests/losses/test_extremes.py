@@ -194,10 +194,14 @@ FORMULAS = {
         0.4 * cross_entropy(q, log_p) + 1.5 * reverse(q, p, -4)
     ),
     "target_modification": lambda q, p, log_p: (
-        (0.9 - 0.3 * trust(p, log_p)) * cross_entropy(q, log_p)
-        + 0.3 * trust(p, log_p) * entropy(p, log_p)
-        + 0.06 * cross_entropy(np.full_like(q, 0.2), log_p)
-        + 0.04 * argmax_cross_entropy(log_p)
+        0.25 * cross_entropy(q, log_p)
+        + 0.75
+        * (
+            (0.9 - 0.3 * trust(p, log_p)) * cross_entropy(q, log_p)
+            + 0.3 * trust(p, log_p) * entropy(p, log_p)
+            + 0.06 * cross_entropy(np.full_like(q, 0.2), log_p)
+            + 0.04 * argmax_cross_entropy(log_p)
+        )
     ),
 }
 
