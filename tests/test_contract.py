@@ -503,7 +503,7 @@ def test_doctests(name):
     module = import_or_skip(name)
     # An example may use the names of its package without importing them.
     package = importlib.import_module(".".join(name.split(".")[:2]))
-    names = {key: vars(package)[key] for key in getattr(package, "__all__", ())}
+    names = {key: getattr(package, key) for key in getattr(package, "__all__", ())}
     result = doctest.testmod(module, extraglobs=names)
     assert result.failed == 0
     stem = name.rpartition(".")[2]

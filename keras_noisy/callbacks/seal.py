@@ -40,7 +40,9 @@ from keras_noisy._typing import (
 )
 from keras_noisy.callbacks import _attached, _numbered, _recorder
 
-_PASS_BATCH = 256
+# Examples at once in a pass: many where they are small, for what a batch costs that has
+# nothing to compute; fewer where their activations fill the device.
+_PASS_BATCH, _LARGE_PASS_BATCH, _LARGE = 1024, 256, 4096
 _CURE = (
     "Pass `recompute_statistics=True`, average on the fly, or give the layers a lower "
     "momentum."
@@ -153,8 +155,8 @@ class SEAL(_Averaging):
         x: The `n` training inputs in the order of the labels: an array or a tuple
             or dict of arrays, or a finite data set of batches of inputs (or of what
             `fit` takes) that always comes in the same order.
-        batch_size: Batch size of the pass over arrays, 256 by default. Larger is
-            faster where memory allows.
+        batch_size: Batch size of the pass over arrays. By default 1024, or 256 where
+            an example has more than 4096 numbers. Larger is faster where memory allows.
         storage: Folder for the averages, made if it is missing. By default they are
             in memory, `8 n num_classes` bytes. A folder of another run is refused,
             and one that another process uses.
@@ -207,12 +209,13 @@ class SEAL(_Averaging):
         super().__init__(storage, from_logits)
         x = self.x = arrays.standard(x)
         count = optional(check_count)
-        self.batch_size = count("SEAL", "batch_size", batch_size) or _PASS_BATCH
+        self.batch_size = count("SEAL", "batch_size", batch_size)
         self.recompute_statistics = check_bool(
             "SEAL", "recompute_statistics", recompute_statistics
         )
         if arrays.is_arrays(x):
             self.num_examples = arrays.length("SEAL", "x", x)
+            self.batch_size = self.batch_size or _pass_batch(x)
             self._data = arrays.digest(x) if storage is not None else None
         elif isinstance(x, (tuple, dict, str)):
             # A data set is none of them; this raises.
@@ -276,6 +279,12 @@ class SEAL(_Averaging):
             self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)
             start = stop
+
+
+def _pass_batch(x):
+    """Return how many examples of arrays are predicted at once."""
+    numbers = sum(np.prod(leaf.shape[1:]) for leaf in keras.tree.flatten(x))
+    return _PASS_BATCH if numbers <= _LARGE else _LARGE_PASS_BATCH
 
 
 class _Peeked:

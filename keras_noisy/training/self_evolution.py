@@ -189,8 +189,8 @@ class SelfEvolution:
             callbacks: A list of callbacks that serves all rounds, or a function from
                 the number of the round, from 0 on, to such a list. A callback that
                 keeps a state of its own begins anew in a run that is continued.
-            predict_batch_size: Batch size of the pass over all examples, 256 by
-                default.
+            predict_batch_size: Batch size of the pass over all examples; by default
+                as in `callbacks.SEAL`.
             resume: Whether to continue the run in `storage`; otherwise it is
                 deleted, and a new one begins.
             verbose: As in `model.fit`; 0 says nothing of the rounds either.
