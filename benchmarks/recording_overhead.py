@@ -59,12 +59,13 @@ class Way:
         self.model = network()
         own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(keras.optimizers.SGD(0.01), loss or own)
-        self.data = {"x": x, "y": y, "batch_size": BATCH}
+        # As `fit` does by default; arrays of `pipeline` are shuffled already.
+        self.data = {"x": x, "y": y, "batch_size": BATCH, "shuffle": True}
         self.callbacks = []
         if recorder is not None:
             callback = recorder(NUM_EXAMPLES)
             batches = callback.pipeline(self.model, x, y, batch_size=BATCH)
-            self.data = {"x": batches}
+            self.data = {"x": batches, "shuffle": False}
             self.callbacks = [callback]
         if make_pass is not None:
             self.callbacks = [make_pass(x)]
