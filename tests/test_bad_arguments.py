@@ -221,7 +221,7 @@ KINDS = {
     "seed": "seed, start_id",
     "one each": "texts, names",
     "columns": "table",
-    "sentences": "findings",
+    "sentences": "findings, extra_columns",
     "estimate": "noise_rate",
     "shape": "input_shape, image_size, normalize, bounds",
     "choice": "split, order, key, save_freq, collect, warm_start, preset",
@@ -478,7 +478,11 @@ def cases():
         ),
         "analysis.Suspects.to_csv": (
             suspects.to_csv,
-            {"path": "suspects.csv", "all_examples": True},
+            {
+                "path": "suspects.csv",
+                "all_examples": True,
+                "extra_columns": ["confirmed"],
+            },
         ),
         "analysis.Suspects.top": (suspects.top, {"count": 1}),
         "analysis.beta_mixture": {"losses": np.arange(9.0), "iterations": 3},

@@ -206,6 +206,11 @@ class Suspects:
             extra_columns: Names of empty columns to add, for a reviewer to fill in.
         """
         path = errors.check_path("Suspects", "path", path)
+        is_list = isinstance(extra_columns, (list, tuple))
+        if not (is_list and all(isinstance(name, str) for name in extra_columns)):
+            expected = "a list of names"
+            received = extra_columns
+            raise TypeError(message("Suspects", "extra_columns", expected, received))
         columns = {
             name: values.tolist()
             for name, values in self.columns(all_examples=all_examples).items()
