@@ -207,7 +207,7 @@ def _is_flat(wrong, sizes, last):
 
 
 def _start(wrong, sizes):
-    """Return where a curve `a + b t^c` through the rings starts, by least squares."""
+    """Return `a` of the curve `a + b t^c` that fits the rings best, weighted."""
     known = sizes > 0
     middle = ((np.append(0, _SHARES[:-1]) + _SHARES) / 2)[known]
     level = wrong[known] / sizes[known]

@@ -78,13 +78,13 @@ def find_units(features, groups=None):
         )
         digests[rows] = np.frombuffer(found, "uint64")
     _, first, of_row = np.unique(digests, return_index=True, return_inverse=True)
-    if len(first) < _LEAST_DISTINCT * len(features):
+    units = Units(first, of_row, np.arange(len(first)), len(first))
+    if units.has_few_values:
         each = np.arange(len(features))
         return Units(each, each, each if groups is None else groups, len(first))
-    group = np.arange(len(first))
-    if groups is not None:
-        group = _joined(of_row, groups)
-    return Units(first, of_row, group, len(first))
+    if groups is None:
+        return units
+    return dataclasses.replace(units, group=_joined(of_row, groups))
 
 
 def _joined(of_row, groups):

@@ -42,8 +42,8 @@ class LearningDynamics(_attached.Attached):
       (`ProSelfLC`, `TargetModification`, `BootstrapSoft`, `BootstrapHard`,
       `LabelSmoothing`, `ConfidencePenalty`),
     - `trust_clean`, `trust_corrupted`: mean weight `e` of the prediction in the target,
-      `g l` with `callbacks.GlobalTrust` in the same `fit`, or what else `ProSelfLC`
-      is told that it is.
+      `g l` with `callbacks.GlobalTrust` in the same `fit`, or what the argument
+      `trust` of `ProSelfLC` makes it.
 
     Without them it logs `label_agreement`, the share of examples predicted as the
     given label, `target_agreement`, the share whose target has that class, and

@@ -105,7 +105,7 @@ def load(
     Args:
         name: Name of the data set.
         source: None; "tfds" for TensorFlow Datasets, or a builder of it; a `.npz` file
-            with `x_train`, `y_train`, `x_test`, `y_test` and, if it likes,
+            with `x_train`, `y_train`, `x_test`, `y_test` and, optionally,
             `class_names`; or a folder: a `data_dir` of TFDS, a data set that TFDS
             prepared, images as `train/CLASS/*` and `val/CLASS/*`, for "custom" also
             as `CLASS/*`, or Clothing1M. All images of `CLASS/*` are the split

@@ -83,7 +83,7 @@ def _values_of(owner, labels):
 
 
 def _of_objects(owner, array):
-    has_label = np.array([not _is_missing(value) for value in array.tolist()])
+    has_label = np.array([not is_missing(value) for value in array.tolist()])
     known = array[has_label].tolist()
     kinds = {type(value) for value in known}
     if kinds <= {bytes}:
@@ -104,7 +104,8 @@ def _of_objects(owner, array):
     return values, has_label & (np.char.strip(values) != "")
 
 
-def _is_missing(value):
+def is_missing(value):
+    """Whether a value of a list or a frame stands for none."""
     # NaN, and pandas' NA and NaT, are unequal to themselves, or say neither.
     return value is None or type(value).__name__ in ("NAType", "NaTType") or (
         isinstance(value, float) and value != value

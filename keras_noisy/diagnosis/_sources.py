@@ -250,15 +250,6 @@ def without_weak(distributions, labels):
     }
 
 
-def mean(distributions):
-    """Return the mean of distributions `(n, num_classes)`, float32."""
-    total = np.zeros(distributions[0].shape, "float32")
-    for each in distributions:
-        total += each
-    total /= len(distributions)
-    return total
-
-
 def contradictions(equal, labels):
     """Return sets of equal examples with different labels, lists of their positions.
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_noisy._checks.errors import Described, as_array, message
+from keras_noisy.diagnosis import _labels
 
 _LEVELS = 50
 # A column of words is a text, or says which row it is, where hardly a value is twice
@@ -122,11 +123,8 @@ def _read_numbers(words):
 
 def is_missing_value(value):
     """Whether a cell of a frame is empty."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, str):
-        return not value.strip()
-    return isinstance(value, float) and value != value
+    is_blank = isinstance(value, str) and not value.strip()
+    return is_blank or _labels.is_missing(value)
 
 
 def _scaled(name, numbers, notes):

@@ -20,6 +20,7 @@ from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath
+from keras_noisy.analysis._sources import mean as mean_of
 from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
 from keras_noisy.analysis.suspects import find_suspects
 from keras_noisy.analysis.suspects_table import Suspects
@@ -220,17 +221,15 @@ def _diagnose(examples, given, truth, found, group, alone, seed):
     No example of the classes `alone` is a suspect, as none could vouch for it.
     """
     known = np.flatnonzero(examples.labels != UNVERIFIED)
-    mean = _sources.mean([*found.values()])
+    mean = mean_of(found.values())
     # Twice, because predictions alone are cleanlab's to judge.
     suspects = find_suspects(
         examples.labels[known], mean[known], predictions=mean[known], seed=seed
     )
-    if not _findings.is_informative(mean, examples.labels):
-        # Guesses would doubt half of the labels.
-        none = np.zeros(len(known), bool)
-        suspects = dataclasses.replace(suspects, is_suspect=none)
-    judged = suspects.is_suspect & ~np.isin(suspects.given_label, alone)
-    suspects = dataclasses.replace(suspects, is_suspect=judged)
+    # Guesses would doubt half of the labels.
+    doubted = suspects.is_suspect & _findings.is_informative(mean, examples.labels)
+    doubted &= ~np.isin(suspects.given_label, alone)
+    suspects = dataclasses.replace(suspects, is_suspect=doubted)
     suspects = _whole(suspects, known, examples.labels, mean, len(found))
     if truth is not None:
         suspects = _respecting(suspects, given, truth)

@@ -129,7 +129,7 @@ class TargetModification(_targets.WithTarget, _timed.TimedLoss):
             return (1 - e) * q + e * p
 
     Args:
-        target: Function of `q` and `p`, and of `progress` if it likes.
+        target: Function of `q` and `p`, and optionally of `progress`.
     """
 
     function = staticmethod(target_modification)
