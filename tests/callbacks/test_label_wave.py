@@ -57,11 +57,11 @@ class Note(keras.callbacks.Callback):
 
 
 def fit(model, *those, epochs=12, x=X, **kwargs):
-    settings = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **kwargs}
-    labels = {"y": Y} if x is X else {}
-    if labels == {}:
-        settings.pop("batch_size")
-    return model.fit(x, epochs=epochs, callbacks=list(those), **labels, **settings)
+    settings = {"shuffle": False, "verbose": 0, **kwargs}
+    # Data sets bring labels and batches of their own.
+    if x is X or isinstance(x, dict):
+        settings = {"y": Y, "batch_size": BATCH, **settings}
+    return model.fit(x, epochs=epochs, callbacks=list(those), **settings)
 
 
 def stop_of(changes, window, patience):
