@@ -115,8 +115,10 @@ def test_every_page_of_the_repository_is_there(pages):
         name = path.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         assert name in pages
     for path in (ROOT / "benchmarks" / "results").glob("*.md"):
-        assert f"results/{path.stem}.html" in pages
-    assert {"index.html", "changelog.html", "contributing.html"} <= pages.keys()
+        name = "index" if path.stem == "README" else path.stem
+        assert f"results/{name}.html" in pages
+    others = {"index.html", "notebooks.html", "changelog.html", "contributing.html"}
+    assert others <= pages.keys()
 
 
 def test_formulas_are_mathml(pages):

@@ -21,17 +21,20 @@ PLACES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "examples/README.md": "notebooks.md",
     "benchmarks/results/": "results/",
     "docs/": "",
 }
 # Sections of the navigation whose pages need not be listed, and where a page that is
 # not listed goes.
 SECTIONS = {
-    "guides/": ("Guides",),
+    "guides/": ("Train",),
     "cards/": ("Methods", "Others"),
-    "results/": ("Results",),
-    "api/": ("API",),
+    "results/": ("Reference", "Results"),
+    "api/": ("Reference", "API"),
 }
+# Who searches wants a guide before a page of figures.
+BOOST = {"guides/": 4, "cards/": 2, "results/": 0.5, "changelog": 0.2}
 LINK = re.compile(r"(\]\()([^)\s#]+)")
 FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL
@@ -75,8 +78,11 @@ def complete(nav, prefix, section, files):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Make links of the repository links of the site, and link cards to the API."""
+    """Make links of the repository links of the site, and weigh pages for search."""
     uri = page.file.src_uri
+    for prefix, boost in BOOST.items():
+        if uri.startswith(prefix):
+            page.meta["search"] = {"boost": boost}
     source = repository_path(uri)
     if source is None:
         return markdown
