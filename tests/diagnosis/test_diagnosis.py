@@ -7,7 +7,7 @@ import pytest
 
 from keras_noisy import analysis, diagnosis, find_wrong_labels
 from keras_noisy.analysis import NoiseRate
-from keras_noisy.diagnosis import Diagnosis, _inputs, _review
+from keras_noisy.diagnosis import Diagnosis, _csv, _inputs, _review
 
 # Four labels of "cat", "dog": ids 1 and 2 are suspects.
 SUSPECTS = analysis.Suspects(
@@ -314,6 +314,19 @@ def test_suspects_are_saved_and_loaded(tmp_path):
         analysis.Suspects.load(tmp_path / "other.npz")
 
 
+def test_files_for_reviewers_show_all_letters(tmp_path):
+    """Spreadsheets take UTF-8 for UTF-8 where a mark says so; programs need none."""
+    path = tmp_path / "review.csv"
+    umlauts = make(suspects=SUSPECTS.named(["a", "b", "\udcff", "d"], ["cät", "dog"]))
+    umlauts.to_csv(path)
+    assert path.read_bytes()[:3] == b"\xef\xbb\xbf"
+    assert _csv.read("owner", "path", path)["given_label"] == ["dog", "cät"]
+    umlauts.suspects.to_csv(path)
+    assert path.read_bytes().startswith(b"sample_id")
+    make().to_csv(path)
+    assert path.read_bytes().startswith(b"sample_id")
+
+
 # --- reviews
 
 
@@ -373,6 +386,19 @@ def test_what_to_csv_writes_is_read(tmp_path):
 def test_bad_reviews(tmp_path, rows, text):
     with pytest.raises(ValueError, match=rf"`reviewed` must be .*{text}"):
         review(tmp_path / "review.csv", rows)
+
+
+def test_what_data_frames_make_of_integers(tmp_path):
+    """Beside empty cells 2 becomes 2.0; and blanks around names may be gone."""
+    path = tmp_path / "reviewed.csv"
+    path.write_text("sample_id,given_label,corrected_label,confirmed\n"
+                    "1.0,0.0,1.0,\n2,1,,0.0\n,,,\n")  # fmt: skip
+    examples = _inputs.Examples("features", None, np.array([0, 0, 1, 1]), np.arange(2))
+    assert _review.read("owner", path, examples).tolist() == [-1, 1, 1, -1]
+    path.write_text("sample_id,given_label,corrected_label\n0,a,b\n1,a ,a\n")
+    names = np.array(["a", "a ", "b "])
+    examples = _inputs.Examples("features", None, np.array([0, 1, 2]), names)
+    assert _review.read("owner", path, examples).tolist() == [2, 0, -1]
 
 
 def test_a_review_says_how_much_it_decides(tmp_path):
