@@ -453,6 +453,19 @@ def test_a_constant_column_and_few_examples():
         find(np.round(x / 4), labels)
 
 
+def test_ten_thousand_classes():
+    """More than half as many as examples are no classes; of others two are enough."""
+    labels = np.arange(15_000) % 10_000
+    with pytest.raises(ValueError, match="10000 different labels of 15000 examples"):
+        find(np.zeros((15_000, 2)), labels)
+    x = np.repeat(np.random.default_rng(0).normal(size=(150, 4)), 2, axis=0)
+    x += np.arange(600).reshape(300, 2).repeat(2, axis=1) * 1e-6
+    result = find(x, np.repeat(np.arange(150), 2), epochs=1)
+    assert result.soft_labels.shape == (300, 150)
+    assert len(result.suspects) == 300 and len(result.per_class["class"]) == 150
+    assert str(result)
+
+
 def test_equal_examples_with_different_labels():
     x, labels, _, _ = data(30)
     x[5], x[6] = x[4], x[3]
