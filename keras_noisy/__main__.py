@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -23,11 +24,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here and not above: `--help` and mistakes should not wait for Keras.
         from keras_noisy.diagnosis import command
 
+        _never_fail_to_print()
         return command.check(options)
+    except KeyboardInterrupt:
+        again = "The same command goes on from there."
+        mend = again if options.storage else "With --storage a run can be continued."
+        print(f"keras-noisy: stopped. {mend}", file=sys.stderr)
+        return 130
     except (ValueError, TypeError, OSError, ImportError) as error:
         text = " ".join(str(error).split()).removeprefix("keras-noisy: ")
         print(f"keras-noisy: {text}", file=sys.stderr)
         return 2
+
+
+def _never_fail_to_print():
+    """Print what a terminal has no character for as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser():
@@ -57,6 +71,7 @@ def _parser():
     check.add_argument(
         "--drop", action="append", default=[], help=f"column that is {_LEFT_OUT}"
     )
+    check.add_argument("--encoding", help="of a CSV file that is not UTF-8")
     check.add_argument("--reviewed", help="CSV file of suspects that somebody reviewed")
     check.add_argument("--output", help="folder for the files; by default this one")
     check.add_argument("--storage", help="folder that a killed run continues from")

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from keras_noisy._checks.errors import Described, message
+from keras_noisy._data import pictures
 
 # An example of another size has the range of pixels of these.
 _SAMPLE = 64
@@ -28,12 +29,12 @@ class Thumbnails:
 
     def __init__(self, owner, images, size, first):
         try:
-            from PIL import Image, ImageOps
+            from PIL import Image
         except ImportError as error:
             raise ImportError(
                 f"{owner}: `images` needs Pillow. Install it with `pip install pillow`."
             ) from error
-        self._image, self._operations = Image, ImageOps
+        self._image = Image
         self._owner = owner
         is_sequence = hasattr(images, "__getitem__") and hasattr(images, "__len__")
         if isinstance(images, (str, bytes)) or not is_sequence or len(images) != size:
@@ -75,10 +76,9 @@ class Thumbnails:
             with self._image.open(entry) as file:
                 file.draft("RGB", (side, side))  # JPEGs are then read in a fraction.
                 file.thumbnail((2 * side, 2 * side))
-                picture = self._operations.exif_transpose(file)
+                return pictures.as_rgb(file)
         except (OSError, SyntaxError, ValueError, self._image.DecompressionBombError):
             return None
-        return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
 
     def _array(self, position):
         array = np.asarray(self._images[position])

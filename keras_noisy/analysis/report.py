@@ -86,7 +86,9 @@ def write_report(
         noise_rate: An estimate of how many labels are wrong: an object with
             `estimate`, `low` and `high`, each a share or None, and, where it has
             them, `per_class` and `explanation`. Or None.
-        findings: Sentences to show first, or None.
+        findings: Sentences to show first, in place of those on `noise_rate` and on the
+            number of suspects; those after the first one follow what is said about
+            classes. `words` between grave accents are shown as code. Or None.
         settings: Dict of what the run depended on, ready for JSON, or None.
         title: Title of the page.
         num_suspects: Show at most so many suspects; None shows all.
@@ -166,8 +168,9 @@ def write_report(
     )
     content = {
         "title": _report_examples.shown(title),
-        "lead": [*_sentences(findings)],
-        **_findings(labels, suspects, truth, noise_rate, class_name),
+        **_findings(
+            labels, suspects, truth, noise_rate, class_name, _sentences(findings)
+        ),
         "figures": [
             *_figures_of_truth(labels, truth, rounds, highest, class_names),
             *_figures(histories, test_predictions, test_labels),
@@ -236,20 +239,23 @@ def _class_name(class_names, highest):
     return lambda label: _report_examples.shown(class_names[label])
 
 
-def _findings(labels, suspects, truth, rate, class_name):
+def _findings(labels, suspects, truth, rate, class_name, given):
     found = _report_findings.pairs(suspects)
     per_class = getattr(rate, "per_class", None)
     has_label = labels >= 0
     classes = _report_findings.classes(
         labels[has_label], suspects, found, class_name, per_class
     )
-    sentences = [] if rate is None else _report_findings.of_rate(rate)
-    sentences += _report_findings.of_suspects(suspects, has_label)
+    lead, sentences = given[:1], []
+    if not given:
+        sentences += [] if rate is None else _report_findings.of_rate(rate)
+        sentences += _report_findings.of_suspects(suspects, has_label)
     sentences += _report_findings.of_classes(classes, found, class_name)
     if truth is not None and has_label.any():
         sentences.append(_report_findings.of_truth(labels, truth, suspects))
     return {
-        "findings": sentences,
+        "lead": lead,
+        "findings": [*sentences, *given[1:]],
         "classes": classes,
         "matrix": _report_findings.matrix(found, class_name),
         "num_pairs": len(found),
@@ -270,13 +276,29 @@ def _findings(labels, suspects, truth, rate, class_name):
 def _environment():
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_noisy.analysis"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _with_code
+    return environment
+
+
+def _with_code(sentence):
+    """Return HTML of a sentence, in which `words` between grave accents are code."""
+    from markupsafe import Markup, escape
+
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    html = (
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+    return Markup().join(html)
 
 
 def _render(content, examples):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import hashlib
@@ -204,6 +205,8 @@ class Suspects:
             path: The file, which appears when it is complete.
             all_examples: Whether to write all examples.
             extra_columns: Names of empty columns to add, for a reviewer to fill in.
+                Such a file has a byte order mark if it has letters beyond ASCII,
+                which spreadsheets would show as others without it.
         """
         path = errors.check_path("Suspects", "path", path)
         is_list = isinstance(extra_columns, (list, tuple))
@@ -222,7 +225,10 @@ class Suspects:
         for row in zip(*columns.values(), strict=True):
             writer.writerow([*row, *empty])
         with files.atomic_writer(path) as file:
-            file.write(text.getvalue().encode())
+            for_spreadsheet = extra_columns and not text.getvalue().isascii()
+            file.write(codecs.BOM_UTF8 if for_spreadsheet else b"")
+            # Names of files may hold what no text can.
+            file.write(text.getvalue().encode(errors="backslashreplace"))
 
     def save_cleaned_labels(self, path: FilePath) -> None:
         """Write `cleaned_labels` to a `.npy` file that `numpy.load` reads."""

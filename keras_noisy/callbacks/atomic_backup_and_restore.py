@@ -153,7 +153,12 @@ class AtomicBackupAndRestore(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs = None) -> None:
         """Delete the backup."""
         if self.delete_checkpoint:
-            files.remove_run(self.backup_dir, _FILES, _SUFFIX)
+            delete(self.backup_dir)
+
+
+def delete(folder: FilePath) -> None:
+    """Delete the backup in a folder, and the folder if that leaves it empty."""
+    files.remove_run(folder, _FILES, _SUFFIX)
 
 
 def _check_folder(path):

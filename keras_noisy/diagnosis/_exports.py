@@ -13,15 +13,25 @@ from keras_noisy.version import __version__
 def write_json(path, content):
     """Write content to a JSON file that appears when it is complete."""
     with files.atomic_writer(path) as file:
-        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        # Half of a surrogate pair, as names of files may have, is escaped.
+        file.write(text.encode(errors="backslashreplace"))
 
 
-def label_studio(suspects, texts, url_prefix):
+def label_studio(suspects, shown, are_images, url_prefix):
     """Return tasks of Label Studio with a prediction each, a list.
 
     The labelling interface needs a control `<Choices name="label" toName="example">`.
-    Each task has the example as `$image`, `$text` or, of other data, `$row`.
+    Each task has the example as `$image`, `$text` or, of other data, `$row`, which an
+    object `<Table>` shows.
+
+    Args:
+        suspects: `Suspects`.
+        shown: What a report shows of the examples, as in `Examples`.
+        are_images: Whether the names of the examples are those of images.
+        url_prefix: What stands before these names.
     """
+    texts, table = shown.get("texts"), shown.get("table", {})
     rows = np.flatnonzero(suspects.is_suspect)
     columns = {name: c[rows].tolist() for name, c in suspects.columns().items()}
     tasks = []
@@ -38,8 +48,10 @@ def label_studio(suspects, texts, url_prefix):
         }
         if texts is not None:
             row["text"] = str(texts[sample_id])
-        elif "name" in row:
+        elif are_images and "name" in row:
             row["image"] = f"{url_prefix}{row['name']}"
+        else:
+            row["row"] = {str(n): str(values[sample_id]) for n, values in table.items()}
         version = f"keras-noisy {__version__}"
         prediction = {"model_version": version, "score": score, "result": [choice]}
         tasks.append({"data": row, "predictions": [prediction]})

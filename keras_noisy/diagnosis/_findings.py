@@ -131,9 +131,10 @@ def _which(diagnosis):
     given, proposed, most = diagnosis.confusions[0]
     if count == 1:
         return f"One is a suspect: {given!r}, where {proposed!r} fits better."
+    often = "once" if most == 1 else f"{most:,} times"
     return (
         f"{count:,} are suspects; most often {given!r} is given where {proposed!r} "
-        f"fits better ({most:,} times)."
+        f"fits better ({often})."
     )
 
 
@@ -176,26 +177,53 @@ def next_steps(diagnosis, how=IN_PYTHON):
 
     Args:
         diagnosis: `Diagnosis`.
-        how: By what the reader does it, parts of these sentences.
+        how: By what the reader does it, parts of these sentences; None for a step that
+            is left out.
     """
     steps = list(diagnosis.notes)
     if diagnosis.contradictions:
-        count = len(diagnosis.contradictions)
-        steps.append(
-            f"{count} {'set' if count == 1 else 'sets'} of equal examples have "
-            f"different labels{how['decide']}: decide on one label for each."
-        )
+        steps += [_contradictions(diagnosis, how["decide"])]
     if not diagnosis.num_suspects:
         return [*steps, "Train as you are: there is nothing to clean."]
-    steps += [
-        f"Look at the suspects: {how['look']}.",
-        f"Have them reviewed: {how['review']}.",
-    ]
+    if how["look"] is not None:
+        steps.append(f"Look at the suspects: {how['look']}.")
+    steps.append(f"Have them reviewed: {how['review']}.")
     if diagnosis.noise_rate.estimate is None:
         steps.append(f"Do not clean unseen. {how['check']}")
     else:
         steps.append(how["train"])
     return steps
+
+
+def _contradictions(diagnosis, where):
+    """Return a sentence that names equal examples with different labels."""
+    sets, suspects = diagnosis.contradictions, diagnosis.suspects
+    back = np.argsort(suspects.sample_id)
+
+    def described(position):
+        row = back[position]
+        name = f"example {position}" if suspects.names is None else suspects.names[row]
+        return f"{name} ({suspects.class_names[suspects.given_label[row]]})"
+
+    shown = [
+        " = ".join(map(described, each[:_SHOWN])) + (" = ..." if each[_SHOWN:] else "")
+        for each in sets[:_SHOWN]
+    ]
+    one = len(sets) == 1
+    return (
+        f"{len(sets):,} {'set' if one else 'sets'} of equal examples "
+        f"{'has' if one else 'have'} different labels{where}; decide on one label for "
+        f"each: {'; '.join(shown)}{'; ...' if sets[_SHOWN:] else ''}."
+    )
+
+
+def for_report(diagnosis, how=IN_PYTHON):
+    """Return what a report begins with: the verdict, and what to know and to do.
+
+    Arguments are those of `next_steps`.
+    """
+    # A page need not say that one looks at it.
+    return [verdict(diagnosis), *next_steps(diagnosis, {**how, "look": None})]
 
 
 def as_text(diagnosis, how=IN_PYTHON):

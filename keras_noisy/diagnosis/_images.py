@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from keras_noisy._checks.errors import Described, message
+from keras_noisy._data import pictures
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _SIDE = 64
@@ -37,7 +38,7 @@ def read_folder(owner, folder, skip_broken):
                 # Of large or odd images; they are made small here.
                 warnings.simplefilter("ignore")
                 with image_module.open(path) as image:
-                    small = image.convert("RGB").resize((_SIDE, _SIDE))
+                    small = pictures.as_rgb(image).resize((_SIDE, _SIDE))
         # Pillow raises half a dozen types on damaged bytes.
         except Exception:
             broken.append(row)
@@ -49,10 +50,15 @@ def read_folder(owner, folder, skip_broken):
     if not skip_broken:
         expected = "a folder of images that can be read"
         received = Described(f"{len(broken)} of {len(paths)} broken: {found}")
-        mend = "Mend or remove them, or pass skip_broken=True to leave them out."
+        mend = "Mend or remove them, or leave them out with `skip_broken`."
         raise ValueError(message(owner, "x", expected, received, mend))
     whole = np.setdiff1d(np.arange(len(paths)), broken)
-    note = f"{len(broken)} files that are no images were left out: {found}."
+    are = (
+        "file that is no image was"
+        if len(broken) == 1
+        else "files that are no images were"
+    )
+    note = f"{len(broken)} {are} left out: {found}."
     labels, paths = ([column[row] for row in whole] for column in (labels, paths))
     return images[whole], labels, paths, [*notes, note]
 
@@ -70,7 +76,7 @@ def _scan(owner, folder):
     for name in names:
         before = len(paths)
         for inside, folders, found in os.walk(os.path.join(folder, name)):
-            folders.sort()
+            folders[:] = sorted(name for name in folders if name[0] != ".")
             files = [f for f in sorted(found) if _is_image(f) and f[0] != "."]
             paths += [os.path.join(inside, f) for f in files]
         labels += [name] * (len(paths) - before)

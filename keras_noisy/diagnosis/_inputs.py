@@ -100,7 +100,12 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     notes = notes + fields.pop("notes", [])
     unlabelled = int((ids_of_classes == UNVERIFIED).sum())
     if unlabelled:
-        notes.append(f"{unlabelled} examples have no label and were not judged.")
+        one = "example has no label and was"
+        many = "examples have no label and were"
+        notes.append(f"{unlabelled:,} {one if unlabelled == 1 else many} not judged.")
+    if ids is not None:
+        # Names are not paths below it.
+        folder = None
     if names is not None:
         names = as_column(owner, "ids", names, len(ids_of_classes))
     examples = Examples(

@@ -1,5 +1,7 @@
 """Labels as people have them, strings or numbers with gaps, as class ids."""
 
+import collections
+
 import numpy as np
 
 from keras_noisy._checks.errors import Described, as_array, describe_array, message
@@ -38,14 +40,24 @@ def as_classes(owner, labels, class_names=None):
 
 
 def notes_on(classes):
-    """Return sentences on classes whose names read as if there were no label."""
-    odd = [name for name in classes.tolist() if str(name).lower() in _NO_WORDS]
-    if not odd:
-        return []
-    return [
-        f"{', '.join(map(repr, odd))} was taken for a class; pass None or an empty "
-        "string where there is no label."
-    ]
+    """Return sentences on classes whose names look like a mistake."""
+    notes, words = [], [name for name in classes.tolist() if isinstance(name, str)]
+    odd = [name for name in words if name.lower() in _NO_WORDS]
+    if odd:
+        notes.append(
+            f"{', '.join(map(repr, odd))} was taken for a class; pass None or an empty "
+            "string where there is no label."
+        )
+    alike = collections.defaultdict(list)
+    for name in words:
+        alike[" ".join(name.casefold().split())].append(name)
+    groups = [" and ".join(map(repr, names)) for names in alike.values() if names[1:]]
+    if groups:
+        notes.append(
+            "Classes have names that differ in case or blanks alone, and are likely to "
+            f"be one: {'; '.join(groups[:5])}{'; ...' if groups[5:] else ''}."
+        )
+    return notes
 
 
 def _values_of(owner, labels):

@@ -1,5 +1,7 @@
 """What a person has decided on suspects, read from a CSV file."""
 
+import re
+
 import numpy as np
 
 from keras_noisy._checks.errors import Described, message
@@ -9,6 +11,8 @@ from keras_noisy.diagnosis import _csv
 CONFIRMED, CORRECTED = "confirmed", "corrected_label"
 COLUMNS = (CONFIRMED, CORRECTED)
 _THESE = "a review of these data"
+# What spreadsheets and data frames make of integers beside empty cells.
+_WHOLE = re.compile(r"(-?\d+)\.0*")
 _ANSWERS = {
     **dict.fromkeys(("yes", "y", "true", "1"), True),
     **dict.fromkeys(("no", "n", "false", "0"), False),
@@ -52,6 +56,9 @@ class _Reader:
     def __init__(self, owner, path, examples, columns):
         self._owner, self._path, self._columns = owner, path, columns
         self._ids = {str(c): i for i, c in enumerate(examples.class_names.tolist())}
+        # Programs strip blanks; a class whose name has none goes before.
+        for name, number in list(self._ids.items()):
+            self._ids.setdefault(name.strip(), number)
         self._labels = examples.labels
         if not set(COLUMNS) & set(columns):
             expected = f"a CSV file with a column `{CONFIRMED}` or `{CORRECTED}`"
@@ -70,7 +77,11 @@ class _Reader:
         return ValueError(message(self._owner, "reviewed", expected, received, mend))
 
     def _cell(self, name, number):
-        return self._columns[name][number].strip() if name in self._columns else ""
+        cell = self._columns[name][number] if name in self._columns else ""
+        if cell in self._ids:
+            return cell
+        whole = _WHOLE.fullmatch(cell.strip())
+        return whole[1] if whole and name != "name" else cell.strip()
 
     def _in_row(self, number, name):
         # The header is the first row.

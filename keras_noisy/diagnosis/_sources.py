@@ -9,10 +9,11 @@ import numpy as np
 
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._checks.labels import UNVERIFIED
-from keras_noisy._data import arrays, outputs
+from keras_noisy._data import arrays, mean_predictions, outputs
 from keras_noisy.analysis import _units
 from keras_noisy.analysis.features import features as hidden_features
 from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.callbacks import atomic_backup_and_restore
 from keras_noisy.callbacks.seal import SEALOnTheFly
 from keras_noisy.diagnosis import _networks
 
@@ -69,11 +70,22 @@ class Trainings:
         }
         for number in range(TRAININGS):
             found = self._steps.get(f"training_{number}", lambda n=number: self._run(n))
+            averages, backup = self._folders(number)
+            if averages is not None:
+                mean_predictions.delete(averages)
+                atomic_backup_and_restore.delete(backup)
             rows = np.flatnonzero(self._fold == number)
             parts = np.split(found, len(names), axis=1)
             for name, part in zip(names, parts, strict=True):
                 total[name][rows] = part
         return total
+
+    def _folders(self, number):
+        """Return folders of a training while it lasts: averages, and its state."""
+        return [
+            self._steps.folder(f"training_{number}_{what}")
+            for what in ("averages", "backup")
+        ]
 
     def _run(self, number):
         """Train a network, and return its distributions on its fold side by side."""
@@ -86,7 +98,17 @@ class Trainings:
         model = self._build()
         self._check(model)
         from_logits = bool(outputs.takes_logits(model.loss))
-        seal = SEALOnTheFly(examples.size, from_logits=from_logits)
+        averages, backup = self._folders(number)
+        seal = SEALOnTheFly(examples.size, storage=averages, from_logits=from_logits)
+        callbacks = [seal]
+        if backup is not None:
+            # Last, as an epoch counts when its averages are on the disk; and kept when
+            # `fit` has ended, because its network is still needed.
+            callbacks.append(
+                atomic_backup_and_restore.AtomicBackupAndRestore(
+                    backup, delete_checkpoint=False
+                )
+            )
         batches = seal.pipeline(
             model,
             examples.x,
@@ -100,7 +122,7 @@ class Trainings:
             epochs=self.epochs,
             shuffle=False,
             verbose=0 if self._verbose == "auto" else self._verbose,
-            callbacks=[seal],
+            callbacks=callbacks,
         )
         rows = np.flatnonzero(self._fold == number)
         found = [seal.soft_labels[rows]]

@@ -42,6 +42,10 @@ class Steps:
         finally:
             self._folder.release()
 
+    def folder(self, name):
+        """Return a folder for what a step keeps while it lasts, or None."""
+        return None if self._folder is None else self._folder.file(name)
+
     def get(self, name, make):
         """Return the array `name`, made by `make` where it is not there yet."""
         if self._folder is None:

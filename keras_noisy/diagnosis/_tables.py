@@ -49,7 +49,9 @@ def encode(owner, columns):
     parts, notes = [], _Notes()
     for name, values in columns.items():
         numbers = _numbers(values)
-        if numbers is None:
+        if numbers is not None and _counts_rows(numbers):
+            notes.add("rows", name)
+        elif numbers is None:
             parts += _one_hot(name, values, notes)
         else:
             parts += _scaled(name, numbers, notes)
@@ -63,6 +65,7 @@ def encode(owner, columns):
 _TEXTS = {
     "constant": "Columns with one value say nothing and were left out",
     "ids": "Columns of words that hardly repeat (ids, or texts) were left out",
+    "rows": "Columns that number the rows were left out",
     "missing": "Missing values were replaced by the median or by a category",
     "rare": f"Categories beyond the {_LEVELS} most frequent were joined",
 }
@@ -79,7 +82,7 @@ class _Notes:
 
     def sentences(self):
         return [
-            f"{_TEXTS[what]}: {', '.join(names[:10])}"
+            f"{_TEXTS[what]}: {', '.join(name or repr(name) for name in names[:10])}"
             + (f" and {len(names) - 10} more." if len(names) > 10 else ".")
             for what, names in self._names.items()
             if names
@@ -109,6 +112,15 @@ def _numbers(values):
     numbers = np.full(len(values), np.nan)
     numbers[~is_missing] = known
     return numbers
+
+
+def _counts_rows(numbers):
+    """Whether a column is that of the rows' numbers, as programs write it into files.
+
+    Where data are sorted by class, it would say the class.
+    """
+    is_long = len(numbers) > _LEAST_ROWS
+    return is_long and bool((np.diff(numbers) == 1).all())
 
 
 def _read_numbers(words):

@@ -183,7 +183,7 @@ class Diagnosis:
         )
 
     def report(self, path: FilePath, **more: Any) -> FilePath:
-        """Write an HTML page with all findings. Needs Matplotlib.
+        """Write an HTML page with all findings. Needs Jinja2, and Pillow for images.
 
         Args:
             path: The file, which appears when it is complete.
@@ -198,7 +198,7 @@ class Diagnosis:
             "suspects": self.suspects,
             "class_names": [str(c) for c in self.suspects.class_names],  # type: ignore[union-attr]
             "names": None if names is None else names[back].tolist(),
-            "findings": [self.verdict, *self.next_steps],
+            "findings": _findings.for_report(self),
             "noise_rate": self.noise_rate,
             **self.shown,
             **more,
@@ -214,7 +214,7 @@ class Diagnosis:
 
         Its labelling interface needs `<Choices name="label" toName="example">`. The
         proposed label is the prediction, and the example is `$text`, or `$image`, its
-        name after `url_prefix`.
+        name after `url_prefix`, or of other data `$row`, for `<Table>`.
 
         Args:
             path: The file, which appears when it is complete.
@@ -224,8 +224,8 @@ class Diagnosis:
         path = errors.check_path("Diagnosis", "path", path)
         if not isinstance(url_prefix, str):
             raise TypeError(message("Diagnosis", "url_prefix", "a string", url_prefix))
-        texts = self.shown.get("texts")
-        tasks = _exports.label_studio(self.suspects, texts, url_prefix)
+        are_images = self.folder is not None or "images" in self.shown
+        tasks = _exports.label_studio(self.suspects, self.shown, are_images, url_prefix)
         _exports.write_json(path, tasks)
 
     def to_fiftyone(self, path: FilePath) -> None:

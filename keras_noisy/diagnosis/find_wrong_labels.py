@@ -97,7 +97,9 @@ def find_wrong_labels(
         verbose: `"auto"` prints a line for each training, 0 nothing, and 1 and 2 are
             those of `fit`.
         storage: Folder of the run. When the same program is started again after it was
-            killed, what is finished is read from there.
+            killed, it goes on after the last finished epoch, and looks again at most
+            for the neighbours that it was looking for. It keeps the network and its
+            averages, `16 n num_classes` bytes, while a training lasts.
         seed: Integer that initial weights and orders of examples follow from.
         reviewed: CSV file like that of `Diagnosis.to_csv`, filled in: where `confirmed`
             is yes the proposed label is right, where it is no the given one, and

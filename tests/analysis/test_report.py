@@ -135,18 +135,33 @@ def test_everything(tmp_path):
         "Settings",
     ]
     assert "Two in five labels are wrong." in page.text
-    assert "About 37.4% of the labels are wrong (90% interval: 31.0% to 45.0%)." in (
-        page.text
-    )
-    assert "The noise depends on the class alone." in page.text
     suspects = analysis.find_suspects(NOISY, EVERYTHING["soft_labels"][-1])
     count = suspects.is_suspect.sum()
-    assert f"{count} of 40 labels" in page.text
     assert "37.5% of the labels are wrong" in page.text
     assert '"epochs": 10' in page.text
     # Four figures, and a picture on each card.
     assert len(page.loads) == 4 + min(count, 20)
     assert all(source.startswith("data:image/png;base64,") for source in page.loads)
+    # Nothing is said twice: findings are in place of the report's own sentences.
+    assert "About 37.4%" not in page.text and "suspicious (source" not in page.text
+    own = written(tmp_path, **{**EVERYTHING, "findings": None}).text
+    assert "About 37.4% of the labels are wrong (90% interval: 31.0% to 45.0%)." in own
+    assert "The noise depends on the class alone." in own
+    assert f"{count} of 40 labels" in own
+
+
+def test_findings_come_in_order(tmp_path):
+    findings = ["How many.", "Pass `<b>` as `--x`.", "An odd ` stays."]
+    page = written(tmp_path, **{**EVERYTHING, "findings": findings})
+    parts = [
+        "How many.",
+        "Most suspects are among",
+        "Pass <b> as --x.",
+        "An odd ` stays",
+    ]
+    places = [page.text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "<code>&lt;b&gt;</code>" in page.source
 
 
 def test_the_data_of_the_table(tmp_path):

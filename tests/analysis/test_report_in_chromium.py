@@ -271,6 +271,101 @@ def test_no_page_is_wider_than_the_window(browser, width, scheme):
     assert (light > 200) == (scheme == "light")
 
 
+CONTRASTS = """
+const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+const over = ([r, g, b, a = 1], below) =>
+  [r, g, b].map((value, i) => a * value + (1 - a) * below[i]);
+const paper = (element) => {
+  if (!element) return [255, 255, 255];
+  const own = rgb(getComputedStyle(element).backgroundColor);
+  const below = own.length === 3 || own[3] === 1 ? own : paper(element.parentElement);
+  return over(own, below);
+};
+const light = (color) => color.map((value) => value / 255).map((value) =>
+  value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
+).reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+const found = [];
+document.querySelectorAll("body *").forEach((element) => {
+  const style = getComputedStyle(element);
+  const has = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!element.getClientRects().length || element.disabled) return;
+  const ground = light(paper(element));
+  if (has) found.push([ratio(light(rgb(style.color).slice(0, 3)), ground), 4.5]);
+  if (element.matches("#filters input, #filters select, #filters button")) {
+    const around = light(paper(element.parentElement));
+    found.push([ratio(light(rgb(style.borderTopColor).slice(0, 3)), around), 3]);
+  }
+});
+return found.filter(([value, least]) => value < least).concat([[found.length, 0]]);
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(browser, scheme):
+    """As WCAG 2.2 (AA) has it: texts 4.5 to 1, edges of controls 3 to 1."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    *too_low, (count, _) = browser.execute_script(CONTRASTS)
+    assert count > 200 and not too_low
+
+
+def test_everything_works_without_a_mouse(browser):
+    """By Tab, Enter and the space bar, and one can see where one is."""
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    find(browser, "#search").send_keys("text 77.png", keys.TAB)
+    assert status(browser).startswith("1 of 130 suspects")
+    reached = []
+    for _ in range(20):
+        active = browser.switch_to.active_element
+        reached.append(active.get_attribute("id") or active.accessible_name)
+        outline = active.value_of_css_property("outline-style")
+        assert outline != "none", reached[-1]
+        active.send_keys(keys.TAB)
+        if "name" in reached:
+            break
+    assert reached[:4] == ["given", "proposed", "Show all", "download"]
+    assert "frame" in reached  # The table can be scrolled from there.
+    find(browser, "#filters [type=reset]").send_keys(keys.ENTER)
+    assert status(browser).startswith("130 of 130 suspects")
+    name = browser.find_element("xpath", "//th[@aria-sort]/button[.='name']")
+    name.send_keys(keys.SPACE)
+    assert column(browser, "name")[:2] == ["0.png", "1.png"]
+    find(browser, "#next").send_keys(keys.ENTER)
+    assert "rows 51 to 100" in status(browser)
+    cell = find(browser, "[data-given='1'][data-proposed='2'] button")
+    cell.send_keys(keys.ENTER)
+    assert set(column(browser, "given label")) == {"dog"}
+
+
+def test_long_words_and_texts_stay_in_their_place(driver, folder):
+    path = folder / "long.html"
+    texts = ["x" * 3000, "A text without an end. " * 400, "short"]
+    analysis.write_report(
+        path,
+        np.zeros(3, int),
+        suspects=doubted(np.zeros(3, int), [[0.1, 0.9]] * 3),
+        texts=texts,
+        names=texts,
+        table={"y" * 300: texts},
+        class_names=["z" * 200, "A class of many words " * 20],
+        findings=["w" * 500],
+        title="v" * 300,
+    )
+    for width in (390, 1280):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.get(path.as_uri())
+        root = "document.documentElement"
+        assert driver.execute_script(f"return {root}.scrollWidth") <= width
+        # A cell of a text shows whole lines, and the rest is scrolled to.
+        cell = find(driver, ".words div")
+        shown = int(cell.get_property("clientHeight"))
+        line = float(cell.value_of_css_property("line-height").removesuffix("px"))
+        assert shown % line == 0 and int(cell.get_property("scrollHeight")) > shown
+        assert cell.get_property("tabIndex") == 0
+
+
 def test_without_script(driver, page):
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

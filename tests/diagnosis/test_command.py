@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from keras_noisy.__main__ import main
-from keras_noisy.diagnosis import _csv
+from keras_noisy.diagnosis import _csv, command
 
 pytest.importorskip("matplotlib")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
 
 def table(path, separator=","):
@@ -63,6 +64,56 @@ def test_which_cells_are_numbers():
         assert _csv.as_labels(cells) == cells
 
 
+def test_how_numbers_are_written():
+    read = _csv.as_numbers
+    assert read(["1", " -2.5", "", "1e3", ".5"]) == [1, -2.5, None, 1000, 0.5]
+    assert read(["1,5", "-12", "1.234,5", ""]) == [1.5, -12, 1234.5, None]
+    assert read(["1,234", "999", "1,234,567.5"]) == [1234, 999, 1234567.5]
+    assert read(["0,125", "12,5"]) == [0.125, 12.5]
+    # Words for nothing are missing beside numbers, and categories beside words.
+    assert read(["NA", "2", "?", "n/a", "nan"]) == [None, 2, None, None, None]
+    assert read(["NA", "red", " "]) == ["NA", "red", None]
+    for words in (["1,5", "1.5"], ["1,2,3"], ["2020-01-02"], ["1_000"]):
+        assert read(words) == words
+
+
+def test_files_of_spreadsheets(tmp_path):
+    """A separator above the header, UTF-16, and what lies beside the table."""
+    text = "sep=;\r\n a ;b;\r\n1,5;x;\r\n;;\r\n2;é;\r\n"
+    path = tmp_path / "a.csv"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert _csv.read("owner", "path", path) == {"a": ["1,5", "2"], "b": ["x", "é"]}
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="Save it as UTF-8, which spreadsheets call"):
+        _csv.read("owner", "path", path)
+    assert _csv.read("owner", "path", path, "latin-1")["b"] == ["x", "é"]
+    path.write_text('a,b\n1,"' + "x" * 200_000)
+    with pytest.raises(ValueError, match="quotation mark that is never closed"):
+        _csv.read("owner", "path", path)
+
+
+def test_decimal_commas_are_numbers(tmp_path, capsys):
+    path = tmp_path / "german.csv"
+    rows = [f"{i % 2},{i:02};{'ab'[i % 2]}" for i in range(30)]
+    path.write_text("\n".join(["wert;klasse", *rows]))
+    assert main(["check", str(path), "--label", "klasse", "--epochs", "1",
+                 "--output", str(tmp_path)]) == 0  # fmt: skip
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_interrupted(tmp_path, capsys, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "find_wrong_labels", stop)
+    arguments = ["check", str(table(tmp_path / "a.csv")), "--label", "species"]
+    assert main(arguments) == 130
+    assert "With --storage a run can be continued" in capsys.readouterr().err
+    assert main([*arguments, "--storage", str(tmp_path / "run")]) == 130
+    assert "The same command goes on from there" in capsys.readouterr().err
+
+
 def test_arrays(tmp_path, capsys, monkeypatch):
     generator = np.random.default_rng(0)
     path = tmp_path / "features.npz"
@@ -106,20 +157,47 @@ def test_texts(tmp_path, capsys):
         (["header.csv", "--label", "a"], "with rows below its header"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
         (["broken.npz"], "`path` must be an undamaged .npz file"),
-        (["insects.csv", "--label", "species", "--epochs", "0"], "`epochs` must be"),
+        (["insects.csv", "--label", "species", "--epochs", "0"], "`--epochs` must be"),
+        (["insects.csv", "--label", "species", "--seed", "-1"], "Received: --seed=-1"),
+        (["insects.csv", "--label", "id"], "`--label` must be .* Received: --label="),
+        (
+            ["insects.csv", "--label", "species", "--ids", "species"],
+            "`--ids` must be another column than that of --label",
+        ),
+        (["insects.csv", "--label", "species", "--text", "species"], "another column"),
+        (
+            ["insects.csv", "--label", "id", "--skip-broken"],
+            "`--skip-broken` must be left out where `path` is a CSV file",
+        ),
+        (["insects.csv", "--label", "id", "--output", "one.csv"], "be a folder"),
+        (["insects.csv", "--label", "id", "--storage", "one.csv"], "be a folder"),
+        (
+            ["insects.csv", "--label", "id", "--reviewed", "none.csv"],
+            "`--reviewed` must be an existing file",
+        ),
+        (["insects.csv", "--label", "id", "--encoding", "x"], "name of an encoding"),
+        (
+            ["insects.csv", "--label", "species", "--groups", "colour"],
+            "`--groups` must be of 3 different examples or groups",
+        ),
+        (["photos"], "`path` must be .*=1 of 2 broken: .* with `--skip-broken`"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     table(tmp_path / "insects.csv")
     (tmp_path / "header.csv").write_text("a,b\n")
     (tmp_path / "one.csv").write_text("a\n1\n2\n")
-    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\xfa,b\n1,2\n")
+    (tmp_path / "bytes.csv").write_bytes(b"\xfa\xfe,b\n1,2\n")
     (tmp_path / "broken.npz").write_bytes(b"no archive")
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "0.png").write_bytes(b"no image")
+    Image.new("L", (2, 2)).save(tmp_path / "photos" / "b" / "0.png")
     monkeypatch.chdir(tmp_path)
     assert main(["check", *arguments]) == 2
     err = capsys.readouterr().err
     assert err.startswith("keras-noisy: ") and err.count("\n") == 1
-    assert err.count("keras-noisy:") == 1
+    assert err.count("keras-noisy:") == 1 and "find_wrong_labels" not in err
     assert re.search(text, err)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from keras_noisy import analysis, diagnosis, find_wrong_labels
 from keras_noisy.analysis import NoiseRate
-from keras_noisy.diagnosis import Diagnosis, _inputs, _review
+from keras_noisy.diagnosis import Diagnosis, _csv, _inputs, _review
 
 # Four labels of "cat", "dog": ids 1 and 2 are suspects.
 SUSPECTS = analysis.Suspects(
@@ -69,13 +69,19 @@ def test_tables():
 def test_verdict():
     assert make().verdict == (
         "About 50.0% of the 4 labels are wrong (90 % interval 25.0% to 75.0%). 2 are "
-        "suspects; most often 'cat' is given where 'dog' fits better (1 times). Each "
+        "suspects; most often 'cat' is given where 'dog' fits better (once). Each "
         "of the 3 sources alone doubts 1 of the suspects (50%); look at the others "
         "before you believe them."
     )
     assert repr(make()) == "Diagnosis(2 suspects among 4 labels, noise_rate=0.5)"
     text = str(make())
-    for part in ("cat: 1 of 2 (50%)", "dog -> cat: 1", "- A note.", "1 set of equal"):
+    for part in (
+        "cat: 1 of 2 (50%)",
+        "dog -> cat: 1",
+        "- A note.",
+        "1 set of equal examples has different labels (`contradictions`); decide on "
+        "one label for each: a.png (cat) = c.png (dog).",
+    ):
         assert part in text
     alone = make(num_sources=1, num_agreed=2).verdict
     assert alone.endswith("The only source of evidence doubts all of the suspects.")
@@ -141,7 +147,8 @@ def test_save_and_load(tmp_path):
 
 
 def test_label_studio(tmp_path):
-    make().to_label_studio(tmp_path / "tasks.json", url_prefix="/files/?d=")
+    of_images = make(folder="photos")
+    of_images.to_label_studio(tmp_path / "tasks.json", url_prefix="/files/?d=")
     tasks = json.loads((tmp_path / "tasks.json").read_text())
     assert [task["data"]["image"] for task in tasks] == [
         "/files/?d=c.png", "/files/?d=b.png"
@@ -164,6 +171,36 @@ def test_label_studio(tmp_path):
         make().to_label_studio(tmp_path / "tasks.json", url_prefix=3)
 
 
+@pytest.mark.parametrize("kind", ["images", "texts", "rows"])
+def test_tasks_are_as_label_studio_documents(tmp_path, kind):
+    """`data` and `predictions` alone, and of these what the guide on predictions has.
+
+    The same tasks pass `LabelInterface.validate_prediction` of label-studio-sdk 2.
+    """
+    suspects = SUSPECTS if kind == "images" else SUSPECTS.named(None, [3, 7])
+    shown = {
+        "images": {"images": np.zeros((4, 8, 8))},
+        "texts": {"texts": ["w", "\ud800", "y", "z"]},
+        "rows": {"table": {"weight": [1.5, 2, None, 4]}},
+    }[kind]
+    make(suspects=suspects, shown=shown).to_label_studio(tmp_path / "tasks.json")
+    tasks = json.loads((tmp_path / "tasks.json").read_bytes())
+    assert len(tasks) == 2
+    for task in tasks:
+        assert set(task) == {"data", "predictions"}
+        expected = {"images": {"image"}, "texts": {"text"}, "rows": {"row"}}[kind]
+        always = {"sample_id", "name", "given_label", "proposed_label"}
+        assert set(task["data"]) == always | expected
+        (prediction,) = task["predictions"]
+        assert set(prediction) == {"model_version", "score", "result"}
+        assert isinstance(prediction["model_version"], str)
+        assert 0 <= prediction["score"] <= 1
+        (region,) = prediction["result"]
+        assert set(region) == {"from_name", "to_name", "type", "value"}
+        (choice,) = region["value"]["choices"]
+        assert choice in (["cat", "dog"] if kind == "images" else ["3", "7"])
+
+
 def test_fiftyone(tmp_path):
     names = [f"photos/{name}" for name in ("cat/a.png", "b.png", "dog/c.png", "d.png")]
     found = make(folder="photos", suspects=SUSPECTS.named(names))
@@ -174,6 +211,11 @@ def test_fiftyone(tmp_path):
         "attributes": {"proposed_label": "cat", "suspicion": 0.9, "is_suspect": True},
     }
     assert set(labels) == {"cat/a", "b", "dog/c", "d"}
+    # Fields of a Classification are strings, and attributes plain values.
+    for label in labels.values():
+        assert set(label) == {"label", "attributes"} and isinstance(label["label"], str)
+        kinds = [type(value) for value in label["attributes"].values()]
+        assert kinds == [str, float, bool]
     with pytest.raises(ValueError, match="must be of an image folder"):
         make().to_fiftyone(tmp_path / "labels.json")
 
@@ -184,13 +226,34 @@ def test_datalab():
     assert columns["predicted_label"].tolist() == ["cat", "dog", "cat", "dog"]
 
 
+def test_datalab_has_the_same_columns():
+    """As cleanlab's own table of label issues, name by name and kind by kind."""
+    pytest.importorskip("datasets", reason="cleanlab's Datalab needs datasets")
+    cleanlab = pytest.importorskip("cleanlab", reason="compares with cleanlab")
+    pandas = pytest.importorskip("pandas", reason="needs data frames")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["cat", "dog"], 20)
+    lab = cleanlab.Datalab({"y": labels.tolist()}, label_name="y", verbosity=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of what cleanlab takes from pandas.
+        lab.find_issues(pred_probs=rng.dirichlet([1, 1], 40), issue_types={"label": {}})
+    theirs = lab.get_issues("label")
+    ours = pandas.DataFrame(make().to_datalab())
+    assert list(ours.columns) == list(theirs.columns)
+    for name in ours.columns:
+        assert ours[name].dtype.kind == theirs[name].dtype.kind or name[-5:] == "label"
+    assert ours["label_score"].between(0, 1).all()
+
+
 def test_report(tmp_path):
     pytest.importorskip("matplotlib")
     table = {"weight": [1.5, 2.5, 3.5, 4.5]}
     path = make(shown={"table": table}).report(tmp_path / "report.html", title="Pets")
     page = path.read_text()
     for part in ("Pets", "About 50.0% of the 4 labels", "c.png", "3.5", "A note."):
-        assert part in page
+        assert page.count(part) >= 1
+    # Neither is said twice, and the page does not send readers to itself.
+    assert page.count("About 50.0%") == 1 and "report.html" not in page
 
 
 def test_to_check():
@@ -249,6 +312,19 @@ def test_suspects_are_saved_and_loaded(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match=r"that `Suspects\.save` wrote"):
         analysis.Suspects.load(tmp_path / "other.npz")
+
+
+def test_files_for_reviewers_show_all_letters(tmp_path):
+    """Spreadsheets take UTF-8 for UTF-8 where a mark says so; programs need none."""
+    path = tmp_path / "review.csv"
+    umlauts = make(suspects=SUSPECTS.named(["a", "b", "\udcff", "d"], ["cät", "dog"]))
+    umlauts.to_csv(path)
+    assert path.read_bytes()[:3] == b"\xef\xbb\xbf"
+    assert _csv.read("owner", "path", path)["given_label"] == ["dog", "cät"]
+    umlauts.suspects.to_csv(path)
+    assert path.read_bytes().startswith(b"sample_id")
+    make().to_csv(path)
+    assert path.read_bytes().startswith(b"sample_id")
 
 
 # --- reviews
@@ -310,6 +386,19 @@ def test_what_to_csv_writes_is_read(tmp_path):
 def test_bad_reviews(tmp_path, rows, text):
     with pytest.raises(ValueError, match=rf"`reviewed` must be .*{text}"):
         review(tmp_path / "review.csv", rows)
+
+
+def test_what_data_frames_make_of_integers(tmp_path):
+    """Beside empty cells 2 becomes 2.0; and blanks around names may be gone."""
+    path = tmp_path / "reviewed.csv"
+    path.write_text("sample_id,given_label,corrected_label,confirmed\n"
+                    "1.0,0.0,1.0,\n2,1,,0.0\n,,,\n")  # fmt: skip
+    examples = _inputs.Examples("features", None, np.array([0, 0, 1, 1]), np.arange(2))
+    assert _review.read("owner", path, examples).tolist() == [-1, 1, 1, -1]
+    path.write_text("sample_id,given_label,corrected_label\n0,a,b\n1,a ,a\n")
+    names = np.array(["a", "a ", "b "])
+    examples = _inputs.Examples("features", None, np.array([0, 1, 2]), names)
+    assert _review.read("owner", path, examples).tolist() == [2, 0, -1]
 
 
 def test_a_review_says_how_much_it_decides(tmp_path):

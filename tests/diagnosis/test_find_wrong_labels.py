@@ -10,7 +10,7 @@ import pytest
 import keras_noisy
 from keras_noisy import diagnosis as room
 from keras_noisy import find_wrong_labels
-from keras_noisy.diagnosis import Diagnosis, _images, _labels, _tables
+from keras_noisy.diagnosis import Diagnosis, _images, _labels, _sources, _tables
 
 CLASSES = np.array(["ant", "bee", "cat"])
 CORES = 6 * np.eye(3, 8)
@@ -321,7 +321,42 @@ def test_broken_images_are_named_and_skipped_when_asked(tmp_path):
         find(folder)
     result = find(folder, skip_broken=True, epochs=1)
     assert len(result.suspects) == 12
-    assert "1 files that are no images were left out" in result.notes[0]
+    (folder / "day" / ".99.png").write_bytes(b"hidden")
+    (folder / "day" / ".cache").mkdir()
+    (folder / "day" / ".cache" / "a.png").write_bytes(b"hidden")
+    (folder / "day" / "99.png").unlink()
+    assert len(_images.read_folder("owner", folder, False)[0]) == 12
+    assert "1 file that is no image was left out" in result.notes[0]
+
+
+def test_images_of_any_kind_are_seen(tmp_path):
+    """Pillow alone makes 16 bits white, floats black, and shows what is transparent."""
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    ramp = np.tile(np.arange(64), (64, 1))
+    clear = np.zeros((64, 64, 4), "uint8")
+    clear[:32, :, 3] = 255
+    made = {
+        "16.png": Image.fromarray((1000 + 300 * ramp).astype("uint16")),
+        "32.tiff": Image.fromarray((ramp / 64).astype("float32")),
+        "grey.png": Image.fromarray((4 * ramp).astype("uint8")),
+        "clear.png": Image.fromarray(clear),
+    }
+    for name, image in made.items():
+        (tmp_path / name[0]).mkdir()
+        image.save(tmp_path / name[0] / name)
+    side = Image.fromarray(np.repeat(4 * ramp[..., None], 3, axis=2).astype("uint8"))
+    (tmp_path / "turned").mkdir()
+    exif = side.getexif()
+    exif[0x0112] = 6  # Turn clockwise to see it upright.
+    side.save(tmp_path / "turned" / "a.png", exif=exif)
+    images, labels, *_ = _images.read_folder("owner", tmp_path, False)
+    sixteen, floats, black, grey, turned = images[..., 0].astype(int)
+    assert labels == ["1", "3", "c", "g", "turned"]
+    for stretched in (sixteen, floats):
+        np.testing.assert_allclose(stretched, 255 * ramp / 63, atol=1)
+    np.testing.assert_array_equal(grey, 4 * ramp)
+    assert (black[:32] == 0).all() and (black[32:] == 128).all()
+    np.testing.assert_array_equal(turned, 4 * ramp.T)
 
 
 @pytest.mark.parametrize("names", [[], ["one"], ["one", "two"]])
@@ -418,6 +453,19 @@ def test_a_constant_column_and_few_examples():
         find(np.round(x / 4), labels)
 
 
+def test_ten_thousand_classes():
+    """More than half as many as examples are no classes; of others two are enough."""
+    labels = np.arange(15_000) % 10_000
+    with pytest.raises(ValueError, match="10000 different labels of 15000 examples"):
+        find(np.zeros((15_000, 2)), labels)
+    x = np.repeat(np.random.default_rng(0).normal(size=(150, 4)), 2, axis=0)
+    x += np.arange(600).reshape(300, 2).repeat(2, axis=1) * 1e-6
+    result = find(x, np.repeat(np.arange(150), 2), epochs=1)
+    assert result.soft_labels.shape == (300, 150)
+    assert len(result.suspects) == 300 and len(result.per_class["class"]) == 150
+    assert str(result)
+
+
 def test_equal_examples_with_different_labels():
     x, labels, _, _ = data(30)
     x[5], x[6] = x[4], x[3]
@@ -425,7 +473,7 @@ def test_equal_examples_with_different_labels():
     labels[[4, 5]] = "bee", "cat"
     result = find(x, labels, epochs=1)
     assert result.contradictions == [[4, 5]]
-    assert any("1 set of equal examples have different" in s for s in result.next_steps)
+    assert any("1 set of equal examples has different" in s for s in result.next_steps)
 
 
 # --- a run that is killed
@@ -453,10 +501,50 @@ def test_storage(tmp_path, monkeypatch):
     again = find(x, labels, epochs=2, storage=tmp_path)
     assert len(calls) == 4
     np.testing.assert_array_equal(again.soft_labels, whole.soft_labels)
+    # Nothing is left of the trainings but what they found.
+    assert {path.name for path in tmp_path.iterdir() if path.name[0] != "."} == {
+        "run.json", "neighbors.npy", *(f"training_{n}.npy" for n in range(3))
+    }  # fmt: skip
     with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
         find(x, labels, epochs=3, storage=tmp_path)
     with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
         find(x + 1, labels, epochs=2, storage=tmp_path)
+
+
+@pytest.mark.parametrize("killed", ["in an epoch", "after the last"])
+def test_a_training_that_is_killed_goes_on(tmp_path, monkeypatch, killed):
+    """After the last finished epoch, to the same numbers as without the kill."""
+    x, labels, _, _ = data(30)
+    whole = find(x, labels, epochs=3)
+    begun = []
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.append(epoch)
+            if killed == "in an epoch" and len(begun) == 6:
+                raise KeyboardInterrupt
+
+    fit = keras.Model.fit
+    monkeypatch.setattr(
+        keras.Model,
+        "fit",
+        lambda model, *args, callbacks, **kwargs: fit(
+            model, *args, callbacks=[Kill(), *callbacks], **kwargs
+        ),
+    )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if killed == "after the last":
+            patch.setattr(_sources, "hidden_features", interrupted)
+        find(x, labels, epochs=3, storage=tmp_path)
+    before = len(begun)
+    continued = find(x, labels, epochs=3, storage=tmp_path)
+    again = [2, 0, 1, 2] if killed == "in an epoch" else 2 * [0, 1, 2]
+    assert begun[before:] == again
+    np.testing.assert_array_equal(continued.soft_labels, whole.soft_labels)
+
+
+def interrupted(*args):
+    raise KeyboardInterrupt
 
 
 def test_importing_the_package_imports_no_keras():
@@ -513,6 +601,15 @@ def test_numbers_that_are_written_as_words():
     assert notes == ["Missing values were replaced by the median or by a category: a."]
 
 
+def test_a_column_that_numbers_the_rows_is_left_out():
+    """Of data that are sorted by class it would say the class."""
+    value = np.arange(30) % 7
+    _, notes = _tables.encode("owner", {"": np.arange(5, 35), "a": value})
+    assert notes == ["Columns that number the rows were left out: ''."]
+    encoded, notes = _tables.encode("owner", {"": np.arange(30)[::-1], "a": value})
+    assert encoded.shape == (30, 2) and not notes
+
+
 def test_classes_that_read_like_no_label():
     names = ["a", " ", "a", "None", "b", "b", "b"]
     ids, classes = _labels.as_classes("owner", names)
@@ -521,3 +618,6 @@ def test_classes_that_read_like_no_label():
         "'None' was taken for a class; pass None or an empty string where there is no "
         "label."
     ]
+    (note,) = _labels.notes_on(np.array(["Cat", "cat ", "dog", "hot dog", "hotdog"]))
+    assert "'Cat' and 'cat '" in note and "dog" not in note
+    assert _labels.notes_on(np.array([1, 2])) == []
