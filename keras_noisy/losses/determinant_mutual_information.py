@@ -160,7 +160,9 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
             weight = 1.0 if sample_weight is None else sample_weight
             sample_weight = mask * _with_rank(weight, mask)
         elif sample_weight is not None:
-            leading = ops.ones(ops.shape(y_pred)[:-1], dtype=self.dtype)
+            is_vector = len(y_pred.shape) == 1
+            shape = ops.shape(y_pred)
+            leading = ops.ones(shape if is_vector else shape[:-1], dtype=self.dtype)
             sample_weight = leading * _with_rank(sample_weight, leading)
         loss = determinant_mutual_information(
             y_true,

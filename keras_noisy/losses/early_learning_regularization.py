@@ -76,7 +76,8 @@ def early_learning_regularization(
     owner = "early_learning_regularization"
     y_pred = _tensors.as_tensor(y_pred, owner)
     target = _tensors.as_tensor(target, owner, "target")
-    _tensors.check_same_shape(owner, "target", target, y_pred)
+    expected = _prediction.distribution_shape(owner, y_pred)
+    _tensors.check_shape_is(owner, "target", target, expected)
 
     def formula(q, p):
         rest = 1 - ops.stop_gradient(ops.cast(target, p.exp.dtype))
@@ -132,7 +133,8 @@ def updated_target(
     owner = "updated_target"
     y_pred = _tensors.as_tensor(y_pred, owner)
     target = _tensors.as_tensor(target, owner, "target")
-    _tensors.check_same_shape(owner, "target", target, y_pred)
+    expected = _prediction.distribution_shape(owner, y_pred)
+    _tensors.check_shape_is(owner, "target", target, expected)
     p = _prediction.read(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
