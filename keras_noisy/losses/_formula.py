@@ -35,9 +35,10 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
 
     Returns:
         Tensor of shape `y_pred.shape[:-1]`, `(batch,)` for predictions of that shape,
-        of the dtype of `y_pred` but at least float32. NaN where a class id is not in `[0, num_classes)` or a row of
-        labels does not sum to one, which only compiled code can meet: outside of it
-        such labels are an error, and negative ones too. Infinite where the formula is.
+        of the dtype of `y_pred` but at least float32. NaN where a class id is not in
+        `[0, num_classes)` or a row of labels does not sum to one, which only compiled
+        code can meet: outside of it such labels are an error, and negative ones too.
+        Infinite where the formula is.
     """
     labels, p = read(owner, y_true, y_pred, from_logits)
     return finish(labels, formula(labels.q, p))

@@ -156,7 +156,7 @@ def to_logits(owner, y_pred, from_logits, argument="y_pred"):
     if logit is None:
         check_probabilities(owner, argument, y_pred)
         p = _at_least_float32(y_pred)
-        logit = _log(p) - _log_of_rest(p)
+        logit = _log(p) - _log(1 - p)
     if len(logit.shape) > 1:
         logit = ops.squeeze(logit, axis=-1)
     return ops.stack([ops.zeros_like(logit), logit], axis=-1)
@@ -210,13 +210,6 @@ def _log(p):
     tiny = ops.convert_to_tensor(float(np.finfo(dtype).tiny), dtype=dtype)
     # Not `ops.maximum`, which computes float64 in float32 on torch, where tiny is 0.
     return ops.log(ops.where(p < tiny, tiny, p))
-
-
-def _log_of_rest(p):
-    """Return `log(1 - p)`, clipped as `_log`, with the digits of a small `p`."""
-    is_small = p < 0.5
-    of_small = ops.log1p(-ops.where(is_small, p, ops.zeros_like(p)))
-    return ops.where(is_small, of_small, _log(1 - p))
 
 
 def _at_least_float32(x):
