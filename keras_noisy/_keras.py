@@ -8,6 +8,7 @@ in a process, and missed with a warning.
 |---|---|---|
 | `_keras_logits` | exact losses of a saturated output | a warning; they are clipped |
 | `_keras_mask`, `keras.src` `get_keras_mask` | masks of layers | a warning; no masks |
+| `keras.src` `set_keras_mask` | what a loss ignores | an `ImportError` |
 | `keras.src` `in_stateless_scope` | made-up tensors on torch | a warning; no checks |
 | `Model._tracker` | new state of a model that is built | Keras's error |
 | `Model._flatten_layers` | layers inside of layers | an `AttributeError` |
@@ -81,6 +82,17 @@ def _find_mask(x):
     except ImportError:
         return getattr(x, MASK, None)
     return get_keras_mask(x)
+
+
+def with_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values of a loss, and tell Keras which of them count.
+
+    Keras's reductions then divide by how many these are.
+    """
+    from keras.src.backend.common.masking import set_keras_mask
+
+    set_keras_mask(values, mask)
+    return values
 
 
 def cast_with_logits(y_pred: Tensor, dtype: Any) -> Tensor:

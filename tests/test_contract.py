@@ -97,6 +97,7 @@ WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
 EXPONENTS = [0, -0.1, 1.1, NAN, INF, "0.7", None, True]
 FACTORS = [-0.1, NAN, INF, "1", None, True]
 # No two rates of a class alike: others take no matrix product.
+IGNORED_CLASSES = [1.5, "255", NAN, True, [255], 2**31]
 MATRIX = [
     [[0.6, 0.05, 0.08, 0.12, 0.15][(j - i) % 5] for j in range(5)] for i in range(5)
 ]
@@ -835,6 +836,45 @@ def test_bad_labels_of_one_output(name):
             call_of_two_classes(name, labels, ONE[:, None])
     with pytest.raises(ValueError, match=r"_pred` must be probabilities.*=True if "):
         call_of_two_classes(name, SHARES["hard"], 1 + abs(ONE), from_logits=False)
+
+
+# --- kinds of outputs: a class that is ignored
+
+IGNORED = np.arange(16) % 3 == 1
+
+
+without_clock = pytest.mark.filterwarnings("ignore:ProSelfLC is being trained")
+
+
+@without_clock
+@every_class
+@pytest.mark.parametrize("ignored", [255, -1, 2])
+def test_ignored_class(name, ignored):
+    cls, case = getattr(losses, name), CLASSES[name]
+    ids = np.where(IGNORED, ignored, np.where(ref.IDS == 2, 3, ref.IDS))
+    kept = ~IGNORED
+    arguments = {"ignore_class": ignored, "from_logits": True}
+    each = ref.to_numpy(case.call_function(ids[kept], case.logits[kept]))
+    loss = case.make(cls, **arguments)
+    for labels in (ids, ids[:, None], ids.astype("float32")):
+        assert float(loss(labels, case.logits)) == pytest.approx(each.mean(), rel=1e-5)
+    values = case.make(cls, reduction=None, **arguments)(ids, case.logits)
+    np.testing.assert_allclose(ref.to_numpy(values)[kept], each, rtol=1e-5, atol=1e-6)
+    assert not ref.to_numpy(values)[IGNORED].any()
+    slope = ref.gradient(lambda z: loss(ids, z), case.logits)
+    expected = ref.gradient(lambda z: case.make(cls)(ids[kept], z), case.logits[kept])
+    np.testing.assert_allclose(slope[kept], expected, rtol=1e-4, atol=1e-6)
+    assert not slope[IGNORED].any()
+
+
+@without_clock
+@every_class
+def test_everything_ignored(name):
+    loss = CLASSES[name].make(getattr(losses, name), ignore_class=255)
+    ids, logits = np.full(16, 255), CLASSES[name].logits
+    assert float(loss(ids, logits)) == 0
+    slope = ref.gradient(lambda z: loss(ids, z), logits)
+    assert not slope.any() and np.isfinite(slope).all()
 
 
 # --- gradients at the extremes

@@ -120,6 +120,39 @@ def read(owner, y_true, pred_shape, dtype, *, is_binary=False):
     return Labels(*_one_hot(ids, num_classes, dtype), ids)
 
 
+def without_class(owner, y_true, pred_shape, ignore_class):
+    """Return class ids with another in the place of an ignored one, and which count.
+
+    Args:
+        owner: Name of the loss, for errors.
+        y_true: Class ids, as in `_formula.per_example`.
+        pred_shape: Shape of the distributions that they go with.
+        ignore_class: The id that does not count.
+
+    Returns:
+        Ids, and booleans, both of shape `pred_shape[:-1]`.
+    """
+    if not hasattr(y_true, "shape"):
+        y_true = errors.as_array(y_true)
+    shape, leading = _tensors.shape_of(owner, "y_true", y_true), pred_shape[:-1]
+    is_column = len(shape) == len(leading) + 1 and shape[-1] == 1
+    if not _tensors.agree(shape[:-1] if is_column else shape, leading):
+        raise ValueError(
+            f"{owner}: `y_true` must hold class ids of shape {leading} or "
+            f"{leading + (1,)}, because `ignore_class` names one of them. Received: "
+            f"y_true.shape={shape}. Where labels are distributions, weigh examples by "
+            "`sample_weight`."
+        )
+    values = _tensors.visible(y_true)
+    if values is not None:
+        _check_dtype(owner, values)
+    ids = _comparable(_tensors.as_tensor(y_true))
+    if is_column:
+        ids = ops.squeeze(ids, axis=-1)
+    is_kept = ops.not_equal(ids, ops.cast(ignore_class, ids.dtype))
+    return ops.where(is_kept, ids, ops.zeros_like(ids)), is_kept
+
+
 def _of_shares(second, dtype):
     """Return the labels of two classes, given the share of the second."""
     second = ops.cast(second, dtype)
@@ -162,20 +195,25 @@ def _one_hot(ids, num_classes, dtype):
     an id that is out of range leaves a row of zeros on every backend instead of
     an exception, a NaN or a neighbour's class.
     """
+    ids = _comparable(ids)
     ids_dtype = keras.backend.standardize_dtype(ids.dtype)
-    if ids_dtype.startswith("uint"):
-        # JAX has no 64-bit integers by default; a wrapped id turns negative.
-        is_jax = keras.backend.backend() == "jax"
-        ids = ops.cast(ids, "int32" if is_jax else "int64")
-        ids_dtype = keras.backend.standardize_dtype(ids.dtype)
-    elif ids_dtype in ("int8", "int16", "bool", *_tensors.HALF_PRECISION):
-        ids_dtype = "float32" if ids_dtype in _tensors.HALF_PRECISION else "int32"
-        ids = ops.cast(ids, ids_dtype)
     is_valid = ops.logical_and(ids >= 0, ids < num_classes)
     if "float" in ids_dtype:
         is_valid = ops.logical_and(is_valid, ops.equal(ids, ops.floor(ids)))
     classes = ops.arange(num_classes, dtype=ids_dtype)
     return ops.cast(ops.equal(classes, ids[..., None]), dtype), is_valid
+
+
+def _comparable(ids):
+    """Return ids in a dtype that holds the number of any class."""
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    if dtype.startswith("uint"):
+        # JAX has no 64-bit integers by default; a wrapped id turns negative.
+        is_jax = keras.backend.backend() == "jax"
+        return ops.cast(ids, "int32" if is_jax else "int64")
+    if dtype in ("int8", "int16", "bool"):
+        return ops.cast(ids, "int32")
+    return ops.cast(ids, "float32") if dtype in _tensors.HALF_PRECISION else ids
 
 
 def _check_distributions(owner, y_true):

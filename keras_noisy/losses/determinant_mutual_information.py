@@ -153,7 +153,10 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
     ) -> Tensor:
         """Return the loss of the batch."""
         y_pred = _tensors.as_tensor(y_pred)
+        y_true, is_kept = self._split_ignored(y_true, y_pred)
         mask = _keras.mask_of(y_pred)
+        if is_kept is not None:
+            mask = is_kept if mask is None else ops.logical_and(mask, is_kept)
         if mask is not None:
             mask = ops.cast(mask, self.dtype)
             # Weights may lack the last dimensions of the mask.

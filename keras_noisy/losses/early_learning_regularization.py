@@ -210,12 +210,14 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         }
     )
 
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
+    def without_reduction(
+        self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
+    ) -> Tensor:
+        """Return one loss per example of predictions of either kind."""
         targets, step = rows.current(Targets)
         if targets is None:
             loss = _formula.cross_entropy(
-                type(self).__name__, y_true, y_pred, self.from_logits
+                type(self).__name__, y_true, y_pred, from_logits
             )
             return _loss.when_differentiated(loss, self._refuse)
         target = targets.updated(step, y_pred)
@@ -224,7 +226,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
             y_pred,
             target=target,
             weight=self.weight,
-            from_logits=self.from_logits,
+            from_logits=from_logits,
         )
 
     def _refuse(self):

@@ -80,6 +80,10 @@ def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:
         raise ValueError(
             f"{owner}: the model must be compiled with a `loss`. Received: loss=None."
         )
+    if getattr(loss, "ignore_class", None) is not None:
+        expected = "one whose `ignore_class` is None"
+        mend = "Which examples count is for this model to say."
+        raise ValueError(errors.message(owner, "loss", expected, loss, mend))
     if isinstance(loss, NoisyLabelLoss):
         values = loss.call(y, output)
     else:
