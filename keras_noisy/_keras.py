@@ -6,8 +6,9 @@ in a process, and missed with a warning.
 
 | name | used for | if it goes |
 |---|---|---|
-| `_keras_logits` | exact losses of a saturated softmax | a warning; they are clipped |
+| `_keras_logits` | exact losses of a saturated output | a warning; they are clipped |
 | `_keras_mask`, `keras.src` `get_keras_mask` | masks of layers | a warning; no masks |
+| `keras.src` `set_keras_mask` | what a loss ignores | an `ImportError` |
 | `keras.src` `in_stateless_scope` | made-up tensors on torch | a warning; no checks |
 | `Model._tracker` | new state of a model that is built | Keras's error |
 | `Model._flatten_layers` | layers inside of layers | an `AttributeError` |
@@ -32,21 +33,38 @@ LOGITS = "_keras_logits"
 MASK = "_keras_mask"
 
 
-def softmax_input(y_pred: Tensor) -> Tensor | None:
-    """Return the input of the softmax that made `y_pred`, or None.
+def activation_input(y_pred: Tensor, activation: str) -> Tensor | None:
+    """Return the input of the activation that made `y_pred`, or None.
 
-    Keras leaves it as an attribute on TensorFlow and torch tensors. In a TensorFlow
-    graph the softmax can also be found by walking back from `y_pred`; mixed precision
-    puts a cast in between. JAX has neither.
+    Keras leaves that of a softmax and of a sigmoid as an attribute on TensorFlow and
+    torch tensors. In a TensorFlow graph it can also be found by walking back from
+    `y_pred`; mixed precision puts a cast in between. JAX has neither.
+
+    Args:
+        y_pred: Predictions.
+        activation: "Softmax" or "Sigmoid", as TensorFlow names its operations.
     """
     logits = getattr(y_pred, LOGITS, None)
     op = getattr(y_pred, "op", None)
     while logits is None and op is not None and op.type in ("Cast", "Identity"):
         logits = getattr(op.inputs[0], LOGITS, None)
         op = op.inputs[0].op
-    if logits is None and op is not None and op.type == "Softmax":
+    if logits is None and op is not None and op.type == activation:
         return op.inputs[0]
     return logits
+
+
+def is_softmax(y_pred: Tensor) -> bool:
+    """Whether `y_pred` is seen to come from a softmax.
+
+    In TensorFlow's graphs, and on torch where a gradient is to be taken. Elsewhere
+    nothing is seen.
+    """
+    op = getattr(y_pred, "op", None)
+    while op is not None and op.type in ("Cast", "Identity"):
+        op = op.inputs[0].op
+    made_by = getattr(y_pred, "grad_fn", None)
+    return getattr(op, "type", "") == "Softmax" or "Softmax" in type(made_by).__name__
 
 
 def mask_of(y_pred: Tensor) -> Tensor | None:
@@ -66,6 +84,17 @@ def _find_mask(x):
     return get_keras_mask(x)
 
 
+def with_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values of a loss, and tell Keras which of them count.
+
+    Keras's reductions then divide by how many these are.
+    """
+    from keras.src.backend.common.masking import set_keras_mask
+
+    set_keras_mask(values, mask)
+    return values
+
+
 def cast_with_logits(y_pred: Tensor, dtype: Any) -> Tensor:
     """Return `y_pred` in another dtype, with what Keras has left on it."""
     logits = getattr(y_pred, LOGITS, None)
@@ -83,7 +112,7 @@ def cast_with_logits(y_pred: Tensor, dtype: Any) -> Tensor:
 
 @functools.cache
 def miss_logits() -> None:
-    """Warn if a softmax does not leave its input where `softmax_input` looks."""
+    """Warn if a softmax does not leave its input where `activation_input` looks."""
     if keras.backend.backend() == "jax":
         return
     if not hasattr(keras.activations.softmax(ops.ones((1, 2))), LOGITS):

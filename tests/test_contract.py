@@ -97,6 +97,7 @@ WEIGHTS = [-0.1, 1.1, NAN, INF, "0.3", None, True]
 EXPONENTS = [0, -0.1, 1.1, NAN, INF, "0.7", None, True]
 FACTORS = [-0.1, NAN, INF, "1", None, True]
 # No two rates of a class alike: others take no matrix product.
+IGNORED_CLASSES = [1.5, "255", NAN, True, [255], 2**31]
 MATRIX = [
     [[0.6, 0.05, 0.08, 0.12, 0.15][(j - i) % 5] for j in range(5)] for i in range(5)
 ]
@@ -756,9 +757,124 @@ def test_bad_labels(name):
     with pytest.raises(ValueError, match=f"^{name}: `y_true` must hold class ids"):
         call(name, ref.SOFT[:, :4], ref.LOGITS)
     with pytest.raises(ValueError, match=f"^{name}: `y_pred` must have"):
-        call(name, ref.IDS, ref.LOGITS[:, :1])
+        call(name, ref.IDS, ref.LOGITS[:, :0])
     with pytest.raises(ValueError, match=f"^{name}: `y_pred` must hold"):
         call(name, ref.IDS[:0], ref.LOGITS[:0])
+
+
+# --- kinds of outputs: one sigmoid
+
+# The logit of the second class, and the same as two outputs.
+ONE = np.array([-1e4, -88, -30, -3, -0.5, 0, 0.5, 3, 30, 88, 1e4, 1.2], "float32")
+TWO = np.stack([np.zeros_like(ONE), ONE], axis=-1)
+SHARES = {
+    "hard": np.array([1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0], "float32"),
+    "soft": np.linspace(0, 1, 12, dtype="float32"),
+}
+# Arguments that must fit two classes.
+OF_TWO_CLASSES = {
+    "transition_matrix": [[0.8, 0.2], [0.4, 0.6]],
+    "prior": [0.3, 0.7],
+}
+with_one_output = pytest.mark.parametrize(
+    "name", sorted({*FUNCTIONS} - WITH_ABSTENTION)
+)
+
+
+def call_of_two_classes(name, y_true, y_pred, from_logits=True):
+    """Call a function of the table on one output or two."""
+    like = y_pred
+    if name == "early_learning_regularization":
+        like = np.zeros((len(y_true), 2), "float32")
+    made = {k: make(like) for k, make in LIKE_PREDICTIONS.get(name, {}).items()}
+    arguments = {
+        key: OF_TWO_CLASSES.get(key, value) for key, value in FUNCTIONS[name].items()
+    }
+    function = getattr(losses, name)
+    return function(y_true, y_pred, **arguments, **made, from_logits=from_logits)
+
+
+@with_one_output
+@pytest.mark.parametrize("labels", SHARES)
+def test_one_logit_is_two_classes(name, labels):
+    share = SHARES[labels]
+    both = np.stack([1 - share, share], axis=-1)
+    two = ref.to_numpy(call_of_two_classes(name, both, ref.tensor(TWO)))
+    slope = ref.gradient(lambda z: call_of_two_classes(name, both, z), TWO)[:, 1]
+    for one, y_true in ((ONE, share), (ONE[:, None], share[:, None]), (ONE, both)):
+        loss = call_of_two_classes(name, y_true, ref.tensor(one))
+        assert tuple(loss.shape) == (12,)
+        np.testing.assert_allclose(ref.to_numpy(loss), two, rtol=2e-6, atol=2e-7)
+        # `y_true` is bound: the loop goes on.
+        found = ref.gradient(lambda z, y=y_true: call_of_two_classes(name, y, z), one)
+        assert found.shape == one.shape
+        np.testing.assert_allclose(found.ravel(), slope, rtol=2e-6, atol=2e-7)
+
+
+@with_one_output
+def test_one_probability_is_two_classes(name):
+    p = ref.softmax(TWO)[:, 1].astype("float32")
+    both, share = np.stack([1 - p, p], axis=-1), SHARES["soft"]
+    assert p.min() == 0 and p.max() == 1
+    two = call_of_two_classes(name, np.stack([1 - share, share], -1), both, False)
+    one = call_of_two_classes(name, share, p[:, None], False)
+    ref.assert_close(one, ref.to_numpy(two))
+    slope = ref.gradient(lambda p: call_of_two_classes(name, share, p, False), p)
+    assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize("shape", [(12, 1), (12,)])
+def test_one_output_cannot_abstain(shape):
+    with pytest.raises(ValueError, match="leaves none to abstain with: give a binary"):
+        losses.deep_abstention(SHARES["hard"], ONE.reshape(shape), alpha=1.0)
+
+
+@with_one_output
+def test_bad_labels_of_one_output(name):
+    for labels in (SHARES["hard"] + 1, 2 * SHARES["hard"] - 1, SHARES["soft"] * NAN):
+        with pytest.raises(ValueError, match=f"^{name}: `y_true` must hold labels 0"):
+            call_of_two_classes(name, labels, ONE[:, None])
+    with pytest.raises(ValueError, match=r"_pred` must be probabilities.*=True if "):
+        call_of_two_classes(name, SHARES["hard"], 1 + abs(ONE), from_logits=False)
+
+
+# --- kinds of outputs: a class that is ignored
+
+IGNORED = np.arange(16) % 3 == 1
+
+
+without_clock = pytest.mark.filterwarnings("ignore:ProSelfLC is being trained")
+
+
+@without_clock
+@every_class
+@pytest.mark.parametrize("ignored", [255, -1, 2])
+def test_ignored_class(name, ignored):
+    cls, case = getattr(losses, name), CLASSES[name]
+    ids = np.where(IGNORED, ignored, np.where(ref.IDS == 2, 3, ref.IDS))
+    kept = ~IGNORED
+    arguments = {"ignore_class": ignored, "from_logits": True}
+    each = ref.to_numpy(case.call_function(ids[kept], case.logits[kept]))
+    loss = case.make(cls, **arguments)
+    for labels in (ids, ids[:, None], ids.astype("float32")):
+        assert float(loss(labels, case.logits)) == pytest.approx(each.mean(), rel=1e-5)
+    values = case.make(cls, reduction=None, **arguments)(ids, case.logits)
+    np.testing.assert_allclose(ref.to_numpy(values)[kept], each, rtol=1e-5, atol=1e-6)
+    assert not ref.to_numpy(values)[IGNORED].any()
+    slope = ref.gradient(lambda z: loss(ids, z), case.logits)
+    expected = ref.gradient(lambda z: case.make(cls)(ids[kept], z), case.logits[kept])
+    np.testing.assert_allclose(slope[kept], expected, rtol=1e-4, atol=1e-6)
+    assert not slope[IGNORED].any()
+
+
+@without_clock
+@every_class
+def test_everything_ignored(name):
+    loss = CLASSES[name].make(getattr(losses, name), ignore_class=255)
+    ids, logits = np.full(16, 255), CLASSES[name].logits
+    assert float(loss(ids, logits)) == 0
+    slope = ref.gradient(lambda z: loss(ids, z), logits)
+    assert not slope.any() and np.isfinite(slope).all()
 
 
 # --- gradients at the extremes

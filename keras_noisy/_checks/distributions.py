@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,45 @@ def as_numbers(owner: str, argument: str, values: Any) -> np.ndarray:
     return array
 
 
+def is_one_output(shape: Sequence[int | None]) -> bool:
+    """Whether predictions of a shape are one output for each example.
+
+    It is that of the second of two classes: a probability `p` is `[1 - p, p]`, a logit
+    `z` is `[0, z]`.
+    """
+    return len(shape) == 1 or shape[-1] == 1
+
+
+def by_class(outputs: Any, from_logits: bool, numeric: Any = np) -> Any:
+    """Return outputs with a column for each class, as they are if they have several.
+
+    Args:
+        outputs: Array or tensor `(n, num_classes)`, or `(n, 1)` or `(n,)`.
+        from_logits: Whether outputs are logits.
+        numeric: The module that computes, `numpy` or `keras.ops`.
+    """
+    if not is_one_output(outputs.shape):
+        return outputs
+    second = outputs if len(outputs.shape) == 1 else outputs[..., 0]
+    first = numeric.zeros_like(second) if from_logits else 1 - second
+    return numeric.stack([first, second], axis=-1)
+
+
 def as_predictions(
-    owner: str, argument: str, values: Any, *, least: int = 0
+    owner: str,
+    argument: str,
+    values: Any,
+    *,
+    least: int = 0,
+    from_logits: bool = False,
 ) -> np.ndarray:
-    """Return `values` as an array `(n, num_classes)` of `least` rows, or raise."""
+    """Return `values` as an array `(n, num_classes)` of `least` rows, or raise.
+
+    A column `(n, 1)`, of one sigmoid output, becomes two.
+    """
     array = as_numbers(owner, argument, values)
+    if array.ndim == 2:
+        array = by_class(array, from_logits)
     if array.ndim != 2 or array.shape[1] < 2 or len(array) < least:
         expected = "of shape (n, num_classes), with at least two classes"
         if least:

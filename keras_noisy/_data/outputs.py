@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_noisy._checks.distributions import check_rows
+from keras_noisy._checks.distributions import by_class, check_rows, is_one_output
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import mean_predictions
 
@@ -48,24 +48,27 @@ def check_from_logits(owner, from_logits):
 
 
 def probabilities(outputs, from_logits):
-    """Return float32 probabilities of outputs, an array or a tensor as they are."""
+    """Return float32 probabilities of outputs, an array or a tensor as they are.
+
+    Those of one output for each example are those of two classes, as everywhere below.
+    """
     if isinstance(outputs, np.ndarray):
-        outputs = np.asarray(outputs, "float32")
+        outputs = by_class(np.asarray(outputs, "float32"), from_logits)
         return mean_predictions.softmax(outputs.copy()) if from_logits else outputs
-    outputs = ops.cast(outputs, "float32")
+    outputs = by_class(ops.cast(outputs, "float32"), from_logits, ops)
     return ops.softmax(outputs) if from_logits else outputs
 
 
 def logits(outputs, from_logits):
     """Return float32 logits of outputs, an array; those of probability 0 are finite."""
-    outputs = np.asarray(outputs, "float32")
+    outputs = by_class(np.asarray(outputs, "float32"), from_logits)
     tiny = np.finfo("float32").tiny
     return outputs if from_logits else np.log(np.maximum(outputs, tiny))
 
 
 def check_probabilities(owner, predictions, epoch, from_logits):
     """Raise unless what a model predicts in an epoch are distributions."""
-    check_classes(owner, predictions)
+    check_single(owner, predictions, rank=2)
     argument = f"predictions at epoch {epoch}"
     if not np.isfinite(predictions).all():
         received = Described("NaN or infinity")
@@ -83,22 +86,50 @@ def check_single(owner, outputs, *, rank=None):
     return outputs
 
 
-def check_classes(owner, outputs):
-    """Return outputs, or raise unless they are a row of classes for each example."""
-    num_classes = check_single(owner, outputs, rank=2).shape[1]
-    if num_classes is None or num_classes < 2:
-        raise ValueError(shape_message(owner, outputs))
-    return outputs
+def num_classes(owner, shape):
+    """Return the number of classes of outputs of a shape, or raise if it has none.
+
+    Args:
+        owner: Name of the public class or function, for errors.
+        shape: That of outputs of a batch, or what came in place of one.
+    """
+    is_shape = isinstance(shape, tuple) and len(shape) in (1, 2)
+    if not is_shape or not (len(shape) == 1 or isinstance(shape[1], int)):
+        raise ValueError(shape_message(owner, shape))
+    return 2 if is_one_output(shape) else shape[1]
+
+
+def scores(owner, outputs, from_logits):
+    """Return outputs as rows, the class predicted the largest of each, or raise.
+
+    An array or a tensor, as they are. Where there is a column for each class, it makes
+    no difference whether they are logits.
+    """
+    num_classes(owner, tuple(getattr(outputs, "shape", ())))
+    numeric = np if isinstance(outputs, np.ndarray) else ops
+    return by_class(outputs, from_logits, numeric)
+
+
+def of_form(distributions, width):
+    """Return two-class distributions as a network of one output takes labels.
+
+    Args:
+        distributions: Array `(n, num_classes)`.
+        width: Number of outputs of the network.
+    """
+    return distributions[..., 1:] if width == 1 else distributions
 
 
 def shape_message(owner, outputs):
-    """Return the error for outputs that are not one row for each example."""
-    received = getattr(outputs, "shape", None)
-    if received is None:
-        received = keras.tree.map_structure(lambda leaf: tuple(leaf.shape), outputs)
-    expected = "a classifier with one output of shape (batch, num_classes)"
-    mend = (
-        "Received are the shapes of its output. Give a binary classifier two outputs "
-        "with a softmax."
+    """Return the error for outputs, or shapes, that are not those of a classifier."""
+
+    def shape(leaf):
+        return tuple(leaf.shape) if hasattr(leaf, "shape") else leaf
+
+    expected = (
+        "a classifier with one output of shape (batch, num_classes), or (batch, 1) or "
+        "(batch,) for one sigmoid"
     )
+    received = Described(str(keras.tree.map_structure(shape, outputs)))
+    mend = "Received are the shapes of its output."
     return message(owner, "model", expected, received, mend)

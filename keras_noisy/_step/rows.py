@@ -130,8 +130,8 @@ class Rows(state.State):
         """Record the step, if its data has ids."""
         if step.ids is None:
             return
-        shape = getattr(y_pred, "shape", ())
-        if len(shape) != 2 or shape[1] != self.num_classes:
+        shape = tuple(getattr(y_pred, "shape", ()))
+        if outputs.num_classes(self.owner, shape) != self.num_classes:
             raise ValueError(outputs.shape_message(self.owner, y_pred))
         rows = self.rows_of(step.ids)
         num_invalid = ops.sum(ops.cast(rows == self.num_examples, "float32"))

@@ -258,7 +258,9 @@ def hold_out_class_conditional_test(
     model = build_model()
     model.fit(arrays.take(x, rest), noisy[rest], **fit_arguments)
     pieces = in_pieces(owner, model, arrays.take(x, held_out))
-    wrong = _classes(owner, np.concatenate(list(pieces))) != noisy[held_out]
+    found = np.concatenate(list(pieces))
+    from_logits = bool(outputs.takes_logits(getattr(model, "loss", None)))
+    wrong = _classes(owner, found, from_logits) != noisy[held_out]
     return class_conditional_test(
         cast(ArrayLike, transition_matrix),
         cast(ArrayLike, class_weights),
@@ -268,9 +270,9 @@ def hold_out_class_conditional_test(
     )
 
 
-def _classes(owner, predictions):
+def _classes(owner, predictions, from_logits):
     """Return the classes predicted, or raise if there are none."""
-    outputs.check_classes(owner, predictions)
+    predictions = outputs.scores(owner, predictions, from_logits)
     _rows.check_largest(owner, "predictions", predictions)
     return predictions.argmax(axis=1)
 

@@ -9,11 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.distributions import as_numbers
+from keras_noisy._checks.distributions import as_numbers, is_one_output
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.numbers import Interval, optional
-from keras_noisy._data import arrays, predictions
-from keras_noisy._data.outputs import check_classes
+from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._typing import Data, Tensor
 from keras_noisy.analysis import _gradients, _rows
 
@@ -32,6 +31,7 @@ def critical_sample_ratio(
     batch_size: int = 256,
     seed: int = 0,
     verbose: int = 0,
+    from_logits: bool | None = None,
 ) -> float:
     """Share of examples that have another predicted class within a small box.
 
@@ -45,7 +45,7 @@ def critical_sample_ratio(
 
     Args:
         model: Built Keras model, or a function of tensors, with one output of
-            probabilities or logits `(batch, num_classes)`.
+            probabilities or logits `(batch, num_classes)`, or of one sigmoid.
         x: Floating-point inputs, an array `(n, ...)`, or a data set of batches of
             inputs or of tuples that begin with them.
         radius: Half the width of the box, in units of `x`, positive.
@@ -57,6 +57,8 @@ def critical_sample_ratio(
         batch_size: Examples at once, where `x` is an array.
         seed: Seed of the noise.
         verbose: 1 shows a progress bar.
+        from_logits: Whether one output for each example is a logit. By default the
+            model's loss says so; of several outputs it makes no difference.
 
     Returns:
         A float in [0, 1].
@@ -97,7 +99,9 @@ def critical_sample_ratio(
     seed = errors.check_seed(owner, seed, bits=63)
     max_steps = errors.check_count(owner, "max_steps", max_steps)
     batch_size = errors.check_count(owner, "batch_size", batch_size)
-    search = _Search(model, radius, step_size, noise_scale, max_steps, bounds)
+    is_logits = _is_logits(model, from_logits)
+    lengths = (radius, step_size, noise_scale)
+    search = _Search(model, *lengths, max_steps, bounds, is_logits)
     generator = np.random.Generator(np.random.PCG64(seed))
     bar = keras.utils.Progbar(_length(x), verbose=verbose)
     critical = count = 0
@@ -116,16 +120,22 @@ def critical_sample_ratio(
 class _Search:
     """The search for another class around each example of a batch."""
 
-    def __init__(self, model, radius, step_size, noise_scale, max_steps, bounds):
+    def __init__(
+        self, model, radius, step_size, noise_scale, max_steps, bounds, is_logits
+    ):
         self.radius, self.step_size = radius, step_size
         self.noise_scale, self.max_steps = noise_scale, max_steps
         self.low, self.high = _check_bounds(bounds)
 
         def score(x):
             is_model = isinstance(model, keras.Model)
-            outputs = model(x, training=False) if is_model else model(x)
-            outputs = ops.cast(check_classes(_OWNER, outputs), "float32")
-            return _margin(outputs), outputs
+            found = model(x, training=False) if is_model else model(x)
+            if is_logits is None and is_one_output(getattr(found, "shape", (0, 0))):
+                expected = "True or False for one output whose loss does not say"
+                raise ValueError(message(_OWNER, "from_logits", expected, is_logits))
+            found = outputs.scores(_OWNER, found, bool(is_logits))
+            found = ops.cast(found, "float32")
+            return _margin(found), found
 
         self.gradient = _gradients.compiled_gradient(score)
 
@@ -136,10 +146,10 @@ class _Search:
         at, classes = x, None
         found = np.zeros(len(x), bool)
         for _ in range(self.max_steps + 1):
-            outputs, slope = self.gradient(ops.convert_to_tensor(at))
-            outputs = ops.convert_to_numpy(outputs)
-            _rows.check_largest(_OWNER, "model(x)", outputs)
-            predicted = outputs.argmax(axis=1)
+            scores, slope = self.gradient(ops.convert_to_tensor(at))
+            scores = ops.convert_to_numpy(scores)
+            _rows.check_largest(_OWNER, "model(x)", scores)
+            predicted = scores.argmax(axis=1)
             classes = predicted if classes is None else classes
             found |= predicted != classes
             if found.all():
@@ -151,9 +161,17 @@ class _Search:
         return found
 
 
-def _margin(outputs):
+def _is_logits(model, from_logits):
+    """Return whether outputs are logits, None where nobody says."""
+    outputs.check_from_logits(_OWNER, from_logits)
+    if from_logits is None:
+        return outputs.takes_logits(getattr(model, "loss", None))
+    return from_logits
+
+
+def _margin(scores):
     """How far the largest output lies above the second, per example."""
-    largest = ops.top_k(outputs, 2)[0]
+    largest = ops.top_k(scores, 2)[0]
     return largest[:, 0] - largest[:, 1]
 
 

@@ -76,9 +76,9 @@ def gradient_density(
     owner = "gradient_density"
     if not callable(getattr(loss, "call", None)):
         raise TypeError(message(owner, "loss", "a `keras.losses.Loss`", loss))
-    labels, y_pred = _check(owner, y_true, y_pred)
-    bins = check_count(owner, "bins", bins, high=MOST_BINS)
     check_bool(owner, "from_logits", from_logits)
+    labels, y_pred = _check(owner, y_true, y_pred, from_logits)
+    bins = check_count(owner, "bins", bins, high=MOST_BINS)
     p_y = np.empty(len(labels))
     norm = np.empty(len(labels))
     for rows in pieces(y_pred):
@@ -101,13 +101,11 @@ def gradient_density(
 
 def gradient_norms(owner, loss, labels, logits):
     """Return `p_y` and the L1 norm of the gradient in the logits, per example."""
-    targets = targets_for(loss, labels, logits.shape[1])
-
     is_logits = outputs.takes_logits(loss)
 
     def values(z):
         y_pred = z if is_logits else ops.softmax(z)
-        each = loss.call(targets, y_pred)
+        each = loss.call(*inputs_of(loss, labels, y_pred))
         if len(each.shape) != 1:
             expected = "defined per example"
             raise ValueError(message(owner, "loss", expected, type(loss).__name__))
@@ -118,17 +116,30 @@ def gradient_norms(owner, loss, labels, logits):
     return p[np.arange(len(labels)), labels], np.abs(slope).sum(axis=1)
 
 
-def targets_for(loss, labels, num_classes):
-    """Return class ids in the form that a loss takes: ids, or one-hot rows."""
+def inputs_of(loss, labels, y_pred):
+    """Return class ids and predictions in the form that a loss takes.
+
+    Labels are ids or one-hot rows; a loss of one output takes a column of each.
+
+    Args:
+        loss: A loss of Keras or of this package, or a function.
+        labels: Class ids `(n,)`.
+        y_pred: Tensor `(n, num_classes)`, logits if the loss takes these.
+    """
     from keras_noisy.losses import NoisyLabelLoss
 
-    name = getattr(loss, "__name__", type(loss).__name__)
-    if isinstance(loss, NoisyLabelLoss) or name.lower().startswith("sparse"):
-        return labels
-    return np.eye(num_classes, dtype="float32")[labels]
+    name = getattr(loss, "__name__", type(loss).__name__).lower()
+    if isinstance(loss, NoisyLabelLoss) or name.startswith("sparse"):
+        return labels, y_pred
+    if not name.startswith("binary") or y_pred.shape[-1] != 2:
+        return np.eye(y_pred.shape[-1], dtype="float32")[labels], y_pred
+    second = y_pred[:, 1:]
+    if outputs.takes_logits(loss):
+        second = second - y_pred[:, :1]
+    return labels[:, None].astype("float32"), second
 
 
-def _check(owner, y_true, y_pred):
+def _check(owner, y_true, y_pred, from_logits):
     """Return labels and predictions that fit, or raise."""
-    y_pred = as_predictions(owner, "y_pred", y_pred, least=1)
+    y_pred = as_predictions(owner, "y_pred", y_pred, least=1, from_logits=from_logits)
     return check_labels(owner, "y_true", y_true, like=y_pred), y_pred

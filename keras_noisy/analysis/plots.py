@@ -25,7 +25,7 @@ from keras_noisy.analysis.calibration import MOST_BINS, calibration
 from keras_noisy.analysis.gradient_density import (
     gradient_density,
     gradient_norms,
-    targets_for,
+    inputs_of,
 )
 from keras_noisy.analysis.label_correction import label_distance
 from keras_noisy.analysis.suspects_table import Suspects
@@ -292,9 +292,8 @@ def plot_losses(
     for number, (name, loss) in enumerate(losses.items()):
         is_logits = outputs.takes_logits(loss)
         inputs = logits if is_logits else np.exp(logits)
-        values = loss.call(
-            targets_for(loss, labels, num_classes), ops.convert_to_tensor(inputs)
-        )
+        inputs = ops.convert_to_tensor(inputs)
+        values = loss.call(*inputs_of(loss, labels, inputs))
         style = _style(number)
         axes[0].plot(p, ops.convert_to_numpy(values), label=name, **style)
         axes[1].plot(p, gradient_norms(owner, loss, labels, logits)[1], **style)
@@ -342,7 +341,7 @@ def plot_gradient_density(
     owner = "plot_gradient_density"
     losses = _named_losses(owner, losses)
     errors.check_bool(owner, "from_logits", from_logits)
-    y_pred = as_predictions(owner, "y_pred", y_pred)
+    y_pred = as_predictions(owner, "y_pred", y_pred, from_logits=from_logits)
     y_true = check_labels(owner, "y_true", y_true, like=y_pred)
     parts = {"all labels": np.ones(len(y_true), bool)}
     if clean is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_noisy._checks import errors
-from keras_noisy._checks.distributions import as_numbers, pieces
+from keras_noisy._checks.distributions import as_numbers, as_predictions, pieces
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.numbers import optional
@@ -214,7 +214,7 @@ _RANKS = {
 
 
 def _by_soft_labels(owner, labels, soft_labels, rank_by):
-    soft_labels = as_numbers(owner, "soft_labels", soft_labels)
+    soft_labels = as_predictions(owner, "soft_labels", soft_labels)
     proposed, of_other, of_given = _compared(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
     confidence = _RANKS[rank_by](of_other, of_given)
@@ -242,7 +242,7 @@ def _by_cleanlab(owner, labels, predictions):
             f"{owner}: `predictions` needs cleanlab. Install it with "
             "`pip install keras-noisy[cleanlab]`."
         ) from error
-    predictions = as_numbers(owner, "predictions", predictions)
+    predictions = as_predictions(owner, "predictions", predictions)
     _, proposed = candidates(owner, "predictions", predictions, labels)
     _check_probabilities(owner, "predictions", predictions)
     quality = get_label_quality_scores(labels.astype(int), predictions)

@@ -131,8 +131,8 @@ class Numbered(_attached.Attached):
 
         Raises:
             ValueError: If the model is not compiled or has no output of shape
-                `(batch, num_classes)`, if lengths differ from `num_examples`, or if
-                a data set carries no ids.
+                `(batch, num_classes)`, or of one sigmoid, if lengths differ from
+                `num_examples`, or if a data set carries no ids.
         """
         errors.check_bool(self.owner, "shuffle", shuffle)
         if not getattr(model, "compiled", False):
@@ -199,8 +199,8 @@ class Numbered(_attached.Attached):
         model.reset_metrics()
         num_classes = output_width(self.owner, model)
         if num_classes is None:
-            found = model.predict_on_batch(x)
-            num_classes = int(outputs.check_single(self.owner, found, rank=2).shape[1])
+            found = outputs.check_single(self.owner, model.predict_on_batch(x))
+            num_classes = outputs.num_classes(self.owner, tuple(found.shape))
         settings = self._settings(model)
         self._rows = self._attach(model, num_classes)
         self._set(model, **settings)
@@ -258,11 +258,4 @@ def output_width(owner, model):
         shape = model.output_shape
     except (AttributeError, ValueError):
         return None
-    is_single = isinstance(shape, tuple) and len(shape) == 2
-    if not is_single or not isinstance(shape[1], int) or shape[1] < 2:
-        expected = (
-            "a classifier with one output of shape (batch, num_classes) and at least "
-            "two classes"
-        )
-        raise ValueError(message(owner, "model", expected, shape))
-    return shape[1]
+    return outputs.num_classes(owner, shape)

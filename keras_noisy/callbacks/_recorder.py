@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_noisy._data import outputs
 from keras_noisy._step import rows
 
 
@@ -17,9 +18,7 @@ class Sums(rows.Rows):
 
     def record(self, step, y_pred):
         """Add the predictions of the step that is being run or traced."""
-        p = ops.cast(ops.stop_gradient(y_pred), "float32")
-        if self.from_logits:
-            p = ops.softmax(p)
+        p = outputs.probabilities(ops.stop_gradient(y_pred), self.from_logits)
         p = ops.concatenate([p, ops.ones_like(p[:, :1])], axis=1)
         self.add_to(self.sums, self.rows_of(step.ids), p)
 

@@ -171,11 +171,12 @@ class LabelWave(smoothed_early_stopping.SmoothedEarlyStopping):
         self._statistics.warn(self.params.get("steps"), _CURE)
 
     def _predict(self):
+        is_logits = bool(outputs.takes_logits(self.model.loss))
         start = 0
         for found in predictions.in_pieces(
             _OWNER, self.model, self._order.read(self.x), batch_size=self.batch_size
         ):
-            outputs.check_classes(_OWNER, found)
+            found = outputs.scores(_OWNER, found, is_logits)
             stop = start + len(found)
             if stop > self._count():
                 break
@@ -184,7 +185,6 @@ class LabelWave(smoothed_early_stopping.SmoothedEarlyStopping):
         if start != self._count():
             expected = f"data of {self._count()} examples, as before"
             raise ValueError(errors.message(_OWNER, "x", expected, self.x))
-        is_logits = bool(outputs.takes_logits(self.model.loss))
         self._statistics.compare(self.model, self.x, self._count(), is_logits)
 
     def _listen(self, rows, found):

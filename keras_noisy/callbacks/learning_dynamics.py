@@ -13,7 +13,7 @@ from keras_noisy._checks import errors, labels
 from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays, batch_statistics, outputs, predictions
 from keras_noisy._typing import ArrayLike, Data, Logs
-from keras_noisy.analysis.gradient_density import targets_for
+from keras_noisy.analysis.gradient_density import inputs_of
 from keras_noisy.callbacks import _attached, seal
 
 _NAN = float("nan")
@@ -267,11 +267,12 @@ class LearningDynamics(_attached.Attached):
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         if not callable(function):
             return {}
-        y_pred = p if logits is None else logits
+        y_pred = p if logits is None else outputs.logits(logits, from_logits=True)
         if outputs.takes_logits(loss) and logits is None:
             y_pred = outputs.logits(p, from_logits=False)
-        targets = ops.convert_to_tensor(targets_for(loss, noisy, p.shape[1]))
         y_pred = ops.convert_to_tensor(y_pred)
+        targets, y_pred = inputs_of(loss, noisy, y_pred)
+        targets = ops.convert_to_tensor(targets)
         found = {"loss": function(targets, y_pred)}
         if hasattr(loss, "modified_targets"):
             modified = loss.modified_targets(targets, y_pred)

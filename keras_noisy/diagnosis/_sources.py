@@ -96,7 +96,7 @@ class Trainings:
         words = np.random.SeedSequence([self._seed, number]).generate_state(2)
         keras.utils.set_random_seed(int(words[0]))
         model = self._build()
-        self._check(model)
+        width = self._check(model)
         from_logits = bool(outputs.takes_logits(model.loss))
         averages, backup = self._folders(number)
         seal = SEALOnTheFly(examples.size, storage=averages, from_logits=from_logits)
@@ -112,7 +112,7 @@ class Trainings:
         batches = seal.pipeline(
             model,
             examples.x,
-            self._targets(model),
+            self._targets(model, width),
             sample_weight=self._weights(number),
             batch_size=self.batch_size,
             seed=int(words[1]),
@@ -137,6 +137,7 @@ class Trainings:
         return neighbor_votes(rows, labels, num_classes=num_classes, groups=self._group)
 
     def _check(self, model):
+        """Return the number of outputs of a model, or raise if they do not fit."""
         if not isinstance(model, keras.Model) or not model.compiled:
             expected = "a function that returns a compiled keras.Model"
             mend = "Call `model.compile` in it."
@@ -145,18 +146,23 @@ class Trainings:
         one = arrays.batch_of(self._examples.x, slice(0, 1))
         found = keras.tree.flatten(model(keras.tree.map_structure(_tensor, one)))
         shapes = [tuple(output.shape) for output in found]
-        if shapes != [(1, num_classes)]:
+        fits = [(1, num_classes)], *([[(1, 1)], [(1,)]] * (num_classes == 2))
+        if shapes not in fits:
             expected = f"a function whose model has {num_classes} outputs, one a class"
+            if num_classes == 2:
+                expected += ", or one sigmoid output"
             received = Described(f"a model with outputs of shape {shapes}")
             raise ValueError(message(self._owner, "build_model", expected, received))
+        return num_classes if shapes == fits[0] else 1
 
-    def _targets(self, model):
+    def _targets(self, model, width):
         labels = np.maximum(self._examples.labels, 0)
         loss = model.loss
         name = loss if isinstance(loss, str) else type(loss).__name__
         if name.lower().startswith("sparse"):
             return labels
-        return np.eye(len(self._examples.class_names), dtype="float32")[labels]
+        targets = np.eye(len(self._examples.class_names), dtype="float32")[labels]
+        return outputs.of_form(targets, width)
 
     def _weights(self, number):
         """Return weights that leave out what a training must not see."""

@@ -25,17 +25,20 @@ def per_example(owner, y_true, y_pred, from_logits, formula):
     Args:
         owner: Name of the loss, for errors.
         y_true: Class ids of shape `y_pred.shape[:-1]` or that with a last
-            dimension of one, or distributions of the shape of `y_pred`.
-        y_pred: Probabilities or logits, shape `(..., num_classes)`.
+            dimension of one, or distributions of the shape of `y_pred`. Of one sigmoid
+            output labels in [0, 1], or distributions over two classes.
+        y_pred: Probabilities or logits, shape `(..., num_classes)`; or those of one
+            sigmoid output, `(..., 1)` or `(batch,)`.
         from_logits: Whether `y_pred` holds logits.
         formula: Function of the label distribution and the `Prediction` that
             returns a tensor of shape `(...,)`.
 
     Returns:
-        Tensor of shape `y_pred.shape[:-1]`, of the dtype of `y_pred` but at
-        least float32. NaN where a class id is not in `[0, num_classes)` or a row of
-        labels does not sum to one, which only compiled code can meet: outside of it
-        such labels are an error, and negative ones too. Infinite where the formula is.
+        Tensor of shape `y_pred.shape[:-1]`, `(batch,)` for predictions of that shape,
+        of the dtype of `y_pred` but at least float32. NaN where a class id is not in
+        `[0, num_classes)` or a row of labels does not sum to one, which only compiled
+        code can meet: outside of it such labels are an error, and negative ones too.
+        Infinite where the formula is.
     """
     labels, p = read(owner, y_true, y_pred, from_logits)
     return finish(labels, formula(labels.q, p))
@@ -55,8 +58,8 @@ def read(owner, y_true, y_pred, from_logits):
     `finish`.
     """
     p = _prediction.read(owner, y_pred, from_logits)
-    shape = p.shifted.shape
-    return _labels.read(owner, y_true, shape, p.shifted.dtype), p
+    shape, dtype = p.shifted.shape, p.shifted.dtype
+    return _labels.read(owner, y_true, shape, dtype, is_binary=p.is_binary), p
 
 
 def finish(labels, loss):
@@ -74,7 +77,8 @@ def check_arguments(owner, y_true, y_pred, from_logits):
     """Raise where `per_example` would, without computing a loss."""
     errors.check_bool(owner, "from_logits", from_logits)
     y_pred = _tensors.as_tensor(y_pred, owner)
-    _prediction.check_shape(owner, y_pred)
+    shape = _prediction.distribution_shape(owner, y_pred)
     if not from_logits:
         _prediction.check_probabilities(owner, "y_pred", y_pred)
-    _labels.read(owner, y_true, y_pred.shape, "float32")
+    is_binary = _prediction.is_binary(y_pred.shape)
+    _labels.read(owner, y_true, shape, "float32", is_binary=is_binary)

@@ -78,14 +78,16 @@ class Labels:
         return ops.cond(ops.all(is_one_hot), of_one_hot, of_distributions)
 
 
-def read(owner, y_true, pred_shape, dtype):
+def read(owner, y_true, pred_shape, dtype, *, is_binary=False):
     """Return the `Labels` of what a user passed as `y_true`, or raise.
 
     Args:
         owner: Name of the loss, for errors.
         y_true: Class ids or distributions, as in `_formula.per_example`.
-        pred_shape: Shape of the predictions that they go with.
+        pred_shape: Shape of the distributions that they go with.
         dtype: Of the distributions.
+        is_binary: Whether predictions are one output for each example. A label is then
+            the share of the second of two classes, any number in [0, 1].
     """
     pred_shape = tuple(pred_shape)
     num_classes = pred_shape[-1]
@@ -98,18 +100,64 @@ def read(owner, y_true, pred_shape, dtype):
     is_distribution = has_classes and not is_ids and shape[-1] in (None, num_classes)
     leading = shape[:-1] if has_classes else shape
     if not (is_ids or is_distribution) or not _tensors.agree(leading, pred_shape[:-1]):
+        kind, given = "class ids", f"y_pred.shape={pred_shape}"
+        if is_binary:
+            kind, given = "labels", "one output for each example"
         raise ValueError(
-            f"{owner}: `y_true` must hold class ids of shape {pred_shape[:-1]} or "
+            f"{owner}: `y_true` must hold {kind} of shape {pred_shape[:-1]} or "
             f"{pred_shape[:-1] + (1,)}, or distributions of shape {pred_shape}, to "
-            f"go with y_pred.shape={pred_shape}. Received: y_true.shape={shape}."
+            f"go with {given}. Received: y_true.shape={shape}."
         )
     if is_distribution:
         return _of_distributions(owner, y_true, num_classes, dtype)
-    _check_ids(owner, y_true, num_classes)
+    check = _check_shares if is_binary else _check_ids
+    check(owner, y_true, num_classes)
     ids = _tensors.as_tensor(y_true)
     if is_column:
         ids = ops.squeeze(ids, axis=-1)
+    if is_binary and "float" in keras.backend.standardize_dtype(ids.dtype):
+        return _of_shares(ids, dtype)
     return Labels(*_one_hot(ids, num_classes, dtype), ids)
+
+
+def without_class(owner, y_true, pred_shape, ignore_class):
+    """Return class ids with another in the place of an ignored one, and which count.
+
+    Args:
+        owner: Name of the loss, for errors.
+        y_true: Class ids, as in `_formula.per_example`.
+        pred_shape: Shape of the distributions that they go with.
+        ignore_class: The id that does not count.
+
+    Returns:
+        Ids, and booleans, both of shape `pred_shape[:-1]`.
+    """
+    if not hasattr(y_true, "shape"):
+        y_true = errors.as_array(y_true)
+    shape, leading = _tensors.shape_of(owner, "y_true", y_true), pred_shape[:-1]
+    is_column = len(shape) == len(leading) + 1 and shape[-1] == 1
+    if not _tensors.agree(shape[:-1] if is_column else shape, leading):
+        raise ValueError(
+            f"{owner}: `y_true` must hold class ids of shape {leading} or "
+            f"{leading + (1,)}, because `ignore_class` names one of them. Received: "
+            f"y_true.shape={shape}. Where labels are distributions, weigh examples by "
+            "`sample_weight`."
+        )
+    values = _tensors.visible(y_true)
+    if values is not None:
+        _check_dtype(owner, values)
+    ids = _comparable(_tensors.as_tensor(y_true))
+    if is_column:
+        ids = ops.squeeze(ids, axis=-1)
+    is_kept = ops.not_equal(ids, ops.cast(ignore_class, ids.dtype))
+    return ops.where(is_kept, ids, ops.zeros_like(ids)), is_kept
+
+
+def _of_shares(second, dtype):
+    """Return the labels of two classes, given the share of the second."""
+    second = ops.cast(second, dtype)
+    is_valid = ops.logical_and(second >= 0, second <= 1)
+    return Labels(ops.stack([1 - second, second], axis=-1), is_valid)
 
 
 def _of_distributions(owner, y_true, num_classes, dtype):
@@ -147,20 +195,25 @@ def _one_hot(ids, num_classes, dtype):
     an id that is out of range leaves a row of zeros on every backend instead of
     an exception, a NaN or a neighbour's class.
     """
+    ids = _comparable(ids)
     ids_dtype = keras.backend.standardize_dtype(ids.dtype)
-    if ids_dtype.startswith("uint"):
-        # JAX has no 64-bit integers by default; a wrapped id turns negative.
-        is_jax = keras.backend.backend() == "jax"
-        ids = ops.cast(ids, "int32" if is_jax else "int64")
-        ids_dtype = keras.backend.standardize_dtype(ids.dtype)
-    elif ids_dtype in ("int8", "int16", "bool", *_tensors.HALF_PRECISION):
-        ids_dtype = "float32" if ids_dtype in _tensors.HALF_PRECISION else "int32"
-        ids = ops.cast(ids, ids_dtype)
     is_valid = ops.logical_and(ids >= 0, ids < num_classes)
     if "float" in ids_dtype:
         is_valid = ops.logical_and(is_valid, ops.equal(ids, ops.floor(ids)))
     classes = ops.arange(num_classes, dtype=ids_dtype)
     return ops.cast(ops.equal(classes, ids[..., None]), dtype), is_valid
+
+
+def _comparable(ids):
+    """Return ids in a dtype that holds the number of any class."""
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    if dtype.startswith("uint"):
+        # JAX has no 64-bit integers by default; a wrapped id turns negative.
+        is_jax = keras.backend.backend() == "jax"
+        return ops.cast(ids, "int32" if is_jax else "int64")
+    if dtype in ("int8", "int16", "bool"):
+        return ops.cast(ids, "int32")
+    return ops.cast(ids, "float32") if dtype in _tensors.HALF_PRECISION else ids
 
 
 def _check_distributions(owner, y_true):
@@ -183,7 +236,7 @@ def _check_distributions(owner, y_true):
                 errors.Described(f"a row {shown} that sums to {row.sum():.4g}"),
                 "Divide counts and votes by their sum. Weights of examples go into "
                 "`sample_weight`, 0 for those without a label. Examples of several "
-                "classes at once need another kind of loss.",
+                "classes at once need sigmoid outputs and `losses.MultiLabel`.",
             )
         )
     return True
@@ -194,6 +247,24 @@ def _check_dtype(owner, labels):
         raise TypeError(
             f"{owner}: `y_true` must hold numbers. Received: y_true.dtype="
             f"{labels.dtype}. `keras.layers.StringLookup` makes class ids of strings."
+        )
+
+
+def _check_shares(owner, y_true, num_classes):
+    """Raise on labels outside [0, 1], where their values can be seen."""
+    labels = _tensors.visible(y_true)
+    if labels is None or labels.size == 0:
+        return
+    _check_dtype(owner, labels)
+    low, high = labels.min(), labels.max()
+    # NaN fails the comparison.
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"{owner}: `y_true` must hold labels 0 and 1, or numbers between them, "
+            f"because y_pred is one output for each example. Received labels from "
+            f"{low} to {high}. Labels of -1 and 1 become these by `(y + 1) / 2`; more "
+            f"classes need an output each. Mark examples without a label by "
+            "`sample_weight=0` and any valid label."
         )
 
 

@@ -27,6 +27,7 @@ from keras_noisy import _keras
 from keras_noisy._checks import errors
 from keras_noisy._checks.numbers import Check, Interval
 from keras_noisy._typing import DType, Self, Tensor, TensorLike
+from keras_noisy.losses import _formula, _labels, _prediction
 from keras_noisy.losses._tensors import HALF_PRECISION, as_tensor
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Arguments that every loss class has besides its own.
-SHARED = ("from_logits", "reduction", "name", "dtype")
+SHARED = ("from_logits", "ignore_class", "reduction", "name", "dtype")
 
 
 def arguments(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -109,6 +110,10 @@ class NoisyLabelLoss(KerasLoss):
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
+        ignore_class: The id of a class whose labels do not count, such as 255 for
+            pixels that nobody has labelled; it need not be one of the classes. As in
+            `keras.losses.SparseCategoricalCrossentropy`: their loss is zero, and means
+            are over the others alone. Labels must be class ids then.
         reduction: As in `keras.losses.Loss`.
         name: Name of the loss; by default that of the function.
         dtype: As in `keras.losses.Loss`. With float16 or bfloat16 the loss is
@@ -125,6 +130,7 @@ class NoisyLabelLoss(KerasLoss):
     if TYPE_CHECKING:
         # For type checkers alone: as attributes these would hide Keras's own.
         from_logits: bool = False
+        ignore_class: int | None = None
         reduction: str | None = "sum_over_batch_size"
         name: str | None = None
         dtype: DType = None
@@ -146,6 +152,7 @@ class NoisyLabelLoss(KerasLoss):
         self,
         *,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
         dtype: DType = None,
@@ -160,6 +167,7 @@ class NoisyLabelLoss(KerasLoss):
             dtype="float32" if is_half else policy,
         )
         self.from_logits = errors.check_bool(owner, "from_logits", from_logits)
+        self.ignore_class = _check_ignored(owner, ignore_class)
         self._requested_dtype = dtype
         checks = {**getattr(type(self).function, "checks", {}), **type(self).checks}
         for field, value in _bound(type(self), fields).items():
@@ -204,7 +212,24 @@ class NoisyLabelLoss(KerasLoss):
 
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
-        return self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
+        y_true, is_kept = self._split_ignored(y_true, y_pred)
+        loss = self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
+        return self._without_ignored(loss, is_kept)
+
+    def _split_ignored(self, y_true, y_pred):
+        """Return labels that all count, and which of them do, or None for all."""
+        if self.ignore_class is None:
+            return y_true, None
+        owner = type(self).__name__
+        y_pred = as_tensor(y_pred, owner)
+        shape = _prediction.distribution_shape(owner, y_pred)
+        return _labels.without_class(owner, y_true, shape, self.ignore_class)
+
+    def _without_ignored(self, loss, is_kept):
+        if is_kept is None:
+            return loss
+        loss = ops.where(is_kept, loss, ops.zeros_like(loss))
+        return _keras.with_mask(loss, is_kept)
 
     def without_reduction(
         self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
@@ -226,7 +251,11 @@ class NoisyLabelLoss(KerasLoss):
             # Such as `np.float32`, which JSON cannot hold.
             dtype = keras.backend.standardize_dtype(dtype)
         own = {name: _to_config(value) for name, value in self._own_config().items()}
-        shared = {"from_logits": self.from_logits, "dtype": dtype}
+        shared = {
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            "dtype": dtype,
+        }
         return {**super().get_config(), **shared, **own}
 
     @classmethod
@@ -238,6 +267,15 @@ class NoisyLabelLoss(KerasLoss):
             if isinstance(config.get(name), dict)
         }
         return cls(**{**config, **own})
+
+
+def _check_ignored(owner, ignore_class):
+    """Return `ignore_class` as an int or None, or raise."""
+    number = errors.as_integer(ignore_class)
+    if ignore_class is not None and (number is None or not -(2**31) <= number < 2**31):
+        expected = "None, or an integer of 32 bits, the id of a class"
+        raise ValueError(errors.message(owner, "ignore_class", expected, ignore_class))
+    return number
 
 
 def _signature(cls):
@@ -314,6 +352,27 @@ class EpsilonLoss(NoisyLabelLoss):
     epsilon: float
 
 
+class LossInBatch(NoisyLabelLoss):
+    """Base of the losses of examples that depend on the others of their batch."""
+
+    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
+        """Return one loss per example."""
+        y_true, is_kept = self._split_ignored(y_true, y_pred)
+        formula = self._formula(is_kept)
+        loss = _formula.per_example(
+            type(self).__name__, y_true, y_pred, self.from_logits, formula
+        )
+        return self._without_ignored(loss, is_kept)
+
+    def _formula(self, is_kept: Tensor | None) -> Callable[..., Tensor]:
+        """Return the loss as a function of labels and `Prediction`.
+
+        Args:
+            is_kept: Which examples count, booleans `(...)`, or None for all.
+        """
+        raise NotImplementedError
+
+
 class ScheduledLoss(NoisyLabelLoss):
     """Base of the losses whose field `alpha` a callback moves.
 
@@ -324,14 +383,16 @@ class ScheduledLoss(NoisyLabelLoss):
     alpha: float = 1.0
     _find_alpha: Any = None
 
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
+    def without_reduction(
+        self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
+    ) -> Tensor:
+        """Return one loss per example of predictions of either kind."""
         alpha = self._find_alpha and self._find_alpha()
         return type(self).function(
             y_true,
             y_pred,
             alpha=self.alpha if alpha is None else alpha.value,
-            from_logits=self.from_logits,
+            from_logits=from_logits,
         )
 
     def follow(self, find_alpha: Callable[[], Any]) -> None:

@@ -31,9 +31,11 @@ class Prediction:
 
     Args:
         logits: Tensor of shape `(..., num_classes)`.
+        is_binary: Whether the first of two classes had no output of its own.
     """
 
-    def __init__(self, logits):
+    def __init__(self, logits, is_binary=False):
+        self.is_binary = is_binary
         largest = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
         # As `shifted`, but minus infinity where the logit is.
         self.raw = logits - largest
@@ -96,17 +98,35 @@ def read(owner, y_pred, from_logits):
     """Return the `Prediction` for what a user passed as `y_pred`."""
     y_pred = _tensors.as_tensor(y_pred, owner)
     check_shape(owner, y_pred)
-    return Prediction(to_logits(owner, y_pred, from_logits))
+    logits = to_logits(owner, y_pred, from_logits)
+    return Prediction(logits, is_binary(y_pred.shape))
+
+
+def is_binary(shape):
+    """Whether predictions of a shape are one sigmoid output for each example."""
+    return len(shape) == 1 or shape[-1] == 1
+
+
+def distribution_shape(owner, y_pred):
+    """Return the shape of the distributions that `y_pred` stands for, or raise.
+
+    One sigmoid output `p`, with or without a dimension of its own, is `[1 - p, p]`.
+    """
+    check_shape(owner, y_pred)
+    shape = tuple(y_pred.shape)
+    if not is_binary(shape):
+        return shape
+    return (*(shape[:-1] if len(shape) > 1 else shape), 2)
 
 
 def check_shape(owner, y_pred):
-    """Raise unless `y_pred` holds examples of at least two classes."""
+    """Raise unless `y_pred` holds examples of some classes, or one output for each."""
     shape = _tensors.shape_of(owner, "y_pred", y_pred)
-    if len(shape) < 2 or shape[-1] is None or shape[-1] < 2:
+    if not shape or (len(shape) > 1 and not shape[-1]):
         raise ValueError(
-            f"{owner}: `y_pred` must have shape (batch, ..., num_classes) with at "
-            f"least two classes. Received: y_pred.shape={shape}. A model with one "
-            "sigmoid output needs a second output, one for each class."
+            f"{owner}: `y_pred` must have shape (batch, ..., num_classes), or "
+            "(batch, ..., 1) or (batch,) for one sigmoid output. Received: "
+            f"y_pred.shape={shape}."
         )
     if 0 in shape:
         raise ValueError(
@@ -118,31 +138,78 @@ def check_shape(owner, y_pred):
 def to_logits(owner, y_pred, from_logits, argument="y_pred"):
     """Return log-probabilities up to a constant per example, at least float32.
 
-    Probabilities that come from a softmax whose input can still be reached are
-    replaced by that input, so that saturated outputs lose nothing; else their
-    logarithm is taken, clipped at the smallest normal number. Negative ones are an
-    error where they can be seen.
+    Probabilities that come from a softmax or a sigmoid whose input can still be
+    reached are replaced by that input, so that saturated outputs lose nothing; else
+    their logarithm is taken, clipped at the smallest normal number. Negative ones are
+    an error where they can be seen.
+
+    One output of logit `z` becomes two of `[0, z]`.
     """
     errors.check_bool(owner, "from_logits", from_logits)
-    hidden = _keras.softmax_input(y_pred)
+    if not is_binary(y_pred.shape):
+        hidden = _hidden_logits(owner, y_pred, from_logits, "Softmax")
+        if hidden is not None:
+            return hidden
+        check_probabilities(owner, argument, y_pred)
+        return _log(_at_least_float32(y_pred))
+    logit = _hidden_logits(owner, y_pred, from_logits, "Sigmoid")
+    if logit is None:
+        check_probabilities(owner, argument, y_pred)
+        p = _at_least_float32(y_pred)
+        logit = _log(p) - _log(1 - p)
+    if len(logit.shape) > 1:
+        logit = ops.squeeze(logit, axis=-1)
+    return ops.stack([ops.zeros_like(logit), logit], axis=-1)
+
+
+def _hidden_logits(owner, y_pred, from_logits, activation):
+    """Return the logits of `y_pred`, or None where there are probabilities alone."""
+    if activation == "Sigmoid":
+        _check_no_softmax(owner, y_pred)
+    hidden = _keras.activation_input(y_pred, activation)
     if hidden is not None:
         if from_logits:
+            name = activation.lower()
             warnings.warn(
                 f"{owner} received `from_logits=True`, but `y_pred` comes from a "
-                "softmax. Its input is used. Remove the softmax or "
+                f"{name}. Its input is used. Remove the {name} or "
                 "`from_logits=True`.",
                 stacklevel=2,
             )
         return _at_least_float32(hidden)
-    y_pred = _at_least_float32(y_pred)
     if from_logits:
-        return y_pred
+        return _at_least_float32(y_pred)
     _keras.miss_logits()
-    check_probabilities(owner, argument, y_pred)
-    dtype = keras.backend.standardize_dtype(y_pred.dtype)
+    return None
+
+
+def _check_no_softmax(owner, y_pred):
+    """Raise if one output has been through a softmax, which makes it 1 always."""
+    is_softmax = _keras.is_softmax(y_pred)
+    values, hidden = (
+        _tensors.visible(x) for x in (y_pred, _keras.activation_input(y_pred, ""))
+    )
+    if not is_softmax and values is not None and hidden is not None:
+        # A sigmoid is one from 17 on, in half precision from 9.
+        is_softmax = values.size and (values == 1).all() and hidden.min() < 7
+    if is_softmax:
+        raise ValueError(
+            errors.message(
+                owner,
+                "y_pred",
+                "the sigmoid of one output, or of at least two classes",
+                errors.Described("a softmax of one output, which is always 1"),
+                "Use a sigmoid, or a softmax of two outputs.",
+            )
+        )
+
+
+def _log(p):
+    """Return `log p`, clipped at the smallest normal number."""
+    dtype = keras.backend.standardize_dtype(p.dtype)
     tiny = ops.convert_to_tensor(float(np.finfo(dtype).tiny), dtype=dtype)
     # Not `ops.maximum`, which computes float64 in float32 on torch, where tiny is 0.
-    return ops.log(ops.where(y_pred < tiny, tiny, y_pred))
+    return ops.log(ops.where(p < tiny, tiny, p))
 
 
 def _at_least_float32(x):
@@ -152,15 +219,25 @@ def _at_least_float32(x):
 
 
 def check_probabilities(owner, argument, y_pred):
-    """Raise on negative probabilities, where their values can be seen."""
+    """Raise on values that are no probabilities, where they can be seen.
+
+    Of a distribution none may be negative; that of one output may not exceed 1 either,
+    as it says what the other class has.
+    """
     values = _tensors.visible(y_pred)
-    if values is not None and values.size and values.min() < 0:
+    if values is None or not values.size:
+        return
+    low, high = values.min(), values.max()
+    if low < 0 or (is_binary(values.shape) and high > 1):
+        received = f"values from {low:.4g} on"
+        if low >= 0:
+            received = f"values up to {high:.4g}"
         raise ValueError(
             errors.message(
                 owner,
                 argument,
                 "probabilities",
-                errors.Described(f"values from {values.min():.4g} on"),
+                errors.Described(received),
                 "Pass from_logits=True if they are logits.",
             )
         )

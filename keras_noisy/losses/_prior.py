@@ -9,6 +9,7 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.distributions import check_distribution
 from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, FloatArray
+from keras_noisy.losses._prediction import LOG_ZERO
 
 
 def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | None:
@@ -18,8 +19,15 @@ def check(owner: str, argument: str, prior: ArrayLike | None) -> FloatArray | No
     return check_distribution(owner, argument, prior)
 
 
-def divergence_of_mean(owner, p, prior):
-    """Return `KL(prior || m)` for the mean prediction `m` of the global batch."""
+def divergence_of_mean(owner, p, prior, is_kept=None):
+    """Return `KL(prior || m)` for the mean prediction `m` of the global batch.
+
+    Args:
+        owner: Name of the loss, for errors.
+        p: `Prediction`.
+        prior: Distribution over the classes, or None for a uniform one.
+        is_kept: Which predictions are in the mean, booleans `(...)`, or None for all.
+    """
     if prior is not None and len(prior) != p.num_classes:
         expected = f"of length {p.num_classes}, the number of classes in y_pred"
         raise ValueError(errors.message(owner, "prior", expected, prior))
@@ -27,20 +35,29 @@ def divergence_of_mean(owner, p, prior):
     prior = np.full(p.num_classes, 1 / p.num_classes) if prior is None else prior
     constant = float(np.sum(prior * np.log(np.where(prior > 0, prior, 1))))
     prior = ops.convert_to_tensor(prior, dtype=log_p.dtype)
-    return constant - ops.sum(prior * _log_mean(owner, log_p))
+    weight = ops.ones_like(log_p[:, :1])
+    if is_kept is not None:
+        weight = ops.cast(ops.reshape(is_kept, (-1, 1)), log_p.dtype)
+        log_p = ops.where(weight > 0, log_p, LOG_ZERO)
+    return constant - ops.sum(prior * _log_mean(owner, log_p, weight))
 
 
-def _log_mean(owner, log_p):
+def _log_mean(owner, log_p, weight):
     """Return the logarithm of the mean of `exp(log_p)` over rows of all replicas.
 
     As a sum relative to the largest of each class, which keeps a class that no example
     is predicted as finite and gives it a gradient.
+
+    Args:
+        owner: Name of the loss, for errors.
+        log_p: Tensor `(n, num_classes)`, `LOG_ZERO` in rows that do not count.
+        weight: Ones and zeros `(n, 1)`: which rows count.
     """
     largest = ops.max(ops.stop_gradient(log_p), axis=0, keepdims=True)
     (largest,) = replicas.gathered([largest])
     largest = ops.max(largest, axis=0)
-    ones = ops.ones_like(log_p[:, :1])
     # One sum over the replicas for both; the last column counts.
-    terms = ops.concatenate([ops.exp(log_p - largest), ones], axis=1)
+    terms = ops.concatenate([ops.exp(log_p - largest), weight], axis=1)
     sums = replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
-    return largest + ops.log(sums[:-1]) - ops.log(ops.stop_gradient(sums[-1]))
+    count = ops.maximum(ops.stop_gradient(sums[-1]), 1)
+    return largest + ops.log(sums[:-1]) - ops.log(count)

@@ -53,13 +53,12 @@ def shape_of(owner, argument, x):
         ) from None
 
 
-def check_same_shape(owner, argument, x, y_pred):
-    """Raise if `x` is known to have another shape than `y_pred`."""
+def check_shape_is(owner, argument, x, expected):
+    """Raise if `x` is known to have another shape than `expected`, which y_pred has."""
     shape = shape_of(owner, argument, x)
-    pred_shape = shape_of(owner, "y_pred", y_pred)
-    if not agree(shape, pred_shape):
+    if not agree(shape, expected):
         raise ValueError(
-            f"{owner}: `{argument}` must have the shape of y_pred, {pred_shape}. "
+            f"{owner}: `{argument}` must have the shape of y_pred, {expected}. "
             f"Received: {argument}.shape={shape}."
         )
 

@@ -70,8 +70,10 @@ def deep_abstention(
     """
     owner = "deep_abstention"
     is_tensor = ops.is_tensor(alpha)
+    y_pred = _tensors.as_tensor(y_pred, owner)
+    _prediction.check_shape(owner, y_pred)
+    _check_outputs(owner, y_true, y_pred)
     every = _prediction.read(owner, y_pred, from_logits)
-    _check_outputs(owner, y_true, every.shifted)
     classes = every.shifted[..., :-1]
     labels, p = _formula.read(owner, y_true, classes, True)
     # log(1 - p_0), without the cancellation of computing p_0 first.
@@ -114,6 +116,8 @@ def abstains(y_pred: TensorLike) -> BoolArray:
 
 
 def _check_outputs(owner, y_true, y_pred):
+    if _prediction.is_binary(y_pred.shape):
+        raise ValueError(_missing_output(owner, tuple(y_pred.shape), _ONE_OUTPUT))
     width = y_pred.shape[-1]
     shape = tuple(y_true.shape if hasattr(y_true, "shape") else np.shape(y_true))
     is_as_wide = len(shape) == len(y_pred.shape) and shape[-1] == width
@@ -121,11 +125,17 @@ def _check_outputs(owner, y_true, y_pred):
         raise ValueError(_missing_output(owner, tuple(y_pred.shape)))
 
 
-def _missing_output(owner, shape):
+_ONE_OUTPUT = (
+    "One sigmoid output leaves none to abstain with: give a binary classifier three "
+    "outputs and a softmax."
+)
+
+
+def _missing_output(owner, shape, mend=""):
+    mend = mend or "Add a unit to the last layer, and none to the labels."
     return (
         f"{owner}: `y_pred` must have one output more than there are classes, the "
-        f"last one to abstain. Received: y_pred.shape={shape}. Add a unit to the last "
-        "layer, and none to the labels."
+        f"last one to abstain. Received: y_pred.shape={shape}. {mend}"
     )
 
 

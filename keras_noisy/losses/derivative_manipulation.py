@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import keras
@@ -83,8 +84,15 @@ def derivative_manipulation(
 SMALLEST_NORM = 1e-30
 
 
-def derivative_manipulation_formula(owner, beta, lambda_):
-    """Return the loss as a function of labels and `Prediction`."""
+def derivative_manipulation_formula(owner, beta, lambda_, is_kept=None):
+    """Return the loss as a function of labels and `Prediction`.
+
+    Args:
+        owner: Name of the loss, for errors.
+        beta: Shape of the emphasis.
+        lambda_: Its place.
+        is_kept: None, or which examples count.
+    """
 
     def formula(q, p):
         probabilities = ops.stop_gradient(p.probabilities)
@@ -93,21 +101,26 @@ def derivative_manipulation_formula(owner, beta, lambda_):
         norm = ops.sum(ops.abs(q - probabilities), axis=-1)
         has_direction = norm > SMALLEST_NORM
         safe = ops.where(has_direction, norm, ops.ones_like(norm))
-        factor = weight / (_global_mean(owner, weight) * safe)
+        factor = weight / (_global_mean(owner, weight, is_kept) * safe)
         factor = ops.where(has_direction, factor, ops.zeros_like(factor))
         return ops.stop_gradient(factor) * p.cross_entropy(q)
 
     return formula
 
 
-def _global_mean(owner, weight):
-    sums = ops.stack([ops.sum(weight), ops.sum(ops.ones_like(weight))])
+def _global_mean(owner, weight, is_kept):
+    ones = ops.ones_like(weight)
+    if is_kept is not None:
+        ones = ops.cast(is_kept, weight.dtype)
+        weight = ops.where(is_kept, weight, ops.zeros_like(weight))
+    sums = ops.stack([ops.sum(weight), ops.sum(ones)])
     total, count = ops.unstack(replicas.sum_over_replicas(owner, sums), 2)
-    return total / count
+    # One where nothing counts.
+    return ops.where(count > 0, total / ops.maximum(count, 1), ops.ones_like(total))
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class DerivativeManipulation(_loss.NoisyLabelLoss):
+class DerivativeManipulation(_loss.LossInBatch):
     """Cross-entropy with the size of every example's derivative set directly (DM).
 
     See `keras_noisy.losses.derivative_manipulation` for the formula and the label
@@ -125,3 +138,7 @@ class DerivativeManipulation(_loss.NoisyLabelLoss):
             "cifar100, symmetric 0.6": {"beta": 8.0, "lambda_": 0.5},
         }
     )
+
+    def _formula(self, is_kept: Tensor | None) -> Callable[..., Tensor]:
+        name = type(self).__name__
+        return derivative_manipulation_formula(name, self.beta, self.lambda_, is_kept)

@@ -153,14 +153,19 @@ class DeterminantMutualInformation(_loss.NoisyLabelLoss):
     ) -> Tensor:
         """Return the loss of the batch."""
         y_pred = _tensors.as_tensor(y_pred)
+        y_true, is_kept = self._split_ignored(y_true, y_pred)
         mask = _keras.mask_of(y_pred)
+        if is_kept is not None:
+            mask = is_kept if mask is None else ops.logical_and(mask, is_kept)
         if mask is not None:
             mask = ops.cast(mask, self.dtype)
             # Weights may lack the last dimensions of the mask.
             weight = 1.0 if sample_weight is None else sample_weight
             sample_weight = mask * _with_rank(weight, mask)
         elif sample_weight is not None:
-            leading = ops.ones(ops.shape(y_pred)[:-1], dtype=self.dtype)
+            is_vector = len(y_pred.shape) == 1
+            shape = ops.shape(y_pred)
+            leading = ops.ones(shape if is_vector else shape[:-1], dtype=self.dtype)
             sample_weight = leading * _with_rank(sample_weight, leading)
         loss = determinant_mutual_information(
             y_true,

@@ -76,7 +76,8 @@ def early_learning_regularization(
     owner = "early_learning_regularization"
     y_pred = _tensors.as_tensor(y_pred, owner)
     target = _tensors.as_tensor(target, owner, "target")
-    _tensors.check_same_shape(owner, "target", target, y_pred)
+    expected = _prediction.distribution_shape(owner, y_pred)
+    _tensors.check_shape_is(owner, "target", target, expected)
 
     def formula(q, p):
         rest = 1 - ops.stop_gradient(ops.cast(target, p.exp.dtype))
@@ -132,7 +133,8 @@ def updated_target(
     owner = "updated_target"
     y_pred = _tensors.as_tensor(y_pred, owner)
     target = _tensors.as_tensor(target, owner, "target")
-    _tensors.check_same_shape(owner, "target", target, y_pred)
+    expected = _prediction.distribution_shape(owner, y_pred)
+    _tensors.check_shape_is(owner, "target", target, expected)
     p = _prediction.read(owner, y_pred, from_logits).probabilities
     target = ops.cast(target, p.dtype)
     return ops.stop_gradient(momentum * target + (1 - momentum) * p)
@@ -208,12 +210,14 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
         }
     )
 
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
+    def without_reduction(
+        self, y_true: TensorLike, y_pred: TensorLike, *, from_logits: bool
+    ) -> Tensor:
+        """Return one loss per example of predictions of either kind."""
         targets, step = rows.current(Targets)
         if targets is None:
             loss = _formula.cross_entropy(
-                type(self).__name__, y_true, y_pred, self.from_logits
+                type(self).__name__, y_true, y_pred, from_logits
             )
             return _loss.when_differentiated(loss, self._refuse)
         target = targets.updated(step, y_pred)
@@ -222,7 +226,7 @@ class EarlyLearningRegularization(_loss.NoisyLabelLoss):
             y_pred,
             target=target,
             weight=self.weight,
-            from_logits=self.from_logits,
+            from_logits=from_logits,
         )
 
     def _refuse(self):

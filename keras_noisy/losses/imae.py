@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import keras
@@ -76,7 +77,7 @@ def imae(
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class IMAE(_loss.NoisyLabelLoss):
+class IMAE(_loss.LossInBatch):
     """Derivative manipulation that counts uncertain examples most (IMAE).
 
     See `keras_noisy.losses.imae` for the formula and the label forms.
@@ -92,3 +93,7 @@ class IMAE(_loss.NoisyLabelLoss):
             "cifar100, symmetric 0.6": {"temperature": 2.0},
         }
     )
+
+    def _formula(self, is_kept: Tensor | None) -> Callable[..., Tensor]:
+        owner, beta = type(self).__name__, self.temperature
+        return derivative_manipulation_formula(owner, beta, 1.0, is_kept)

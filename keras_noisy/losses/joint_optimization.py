@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import keras
@@ -90,7 +91,7 @@ def joint_optimization(
     return _formula.per_example(owner, y_true, y_pred, from_logits, formula)
 
 
-def _divergences(owner, alpha, beta, prior, replaced=None):
+def _divergences(owner, alpha, beta, prior, replaced=None, is_kept=None):
     """Return the loss as a function of labels and `Prediction`.
 
     Args:
@@ -100,13 +101,14 @@ def _divergences(owner, alpha, beta, prior, replaced=None):
         prior: `_prior.check`'s result.
         replaced: None, or labels `(batch, num_classes)` to take instead, where they are
             not zero.
+        is_kept: None, or which examples are in the mean.
     """
 
     def formula(q, p):
         if replaced is not None:
             q = _replace(q, replaced)
         divergence = p.cross_entropy(q) - _entropy(q)
-        of_batch = _prior.divergence_of_mean(owner, p, prior)
+        of_batch = _prior.divergence_of_mean(owner, p, prior, is_kept)
         return divergence + alpha * of_batch + beta * p.entropy()
 
     return formula
@@ -177,7 +179,7 @@ class Labels(rows.Rows):
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
-class JointOptimization(_loss.NoisyLabelLoss):
+class JointOptimization(_loss.LossInBatch):
     """Divergence from labels that are learnt too, with two terms that hold them.
 
     See `keras_noisy.losses.joint_optimization` for the formula and the label forms.
@@ -204,10 +206,8 @@ class JointOptimization(_loss.NoisyLabelLoss):
         }
     )
 
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        owner = type(self).__name__
+    def _formula(self, is_kept: Tensor | None) -> Callable[..., Tensor]:
+        owner, settings = type(self).__name__, (self.alpha, self.beta, self.prior)
         labels, step = rows.current(Labels)
         replaced = None if labels is None else labels.of(step)
-        formula = _divergences(owner, self.alpha, self.beta, self.prior, replaced)
-        return _formula.per_example(owner, y_true, y_pred, self.from_logits, formula)
+        return _divergences(owner, *settings, replaced, is_kept)

@@ -68,8 +68,8 @@ def knowledge_distillation(
     owner = "knowledge_distillation"
     y_pred = _tensors.as_tensor(y_pred, owner)
     teacher_pred = _tensors.as_tensor(teacher_pred, owner, "teacher_pred")
-    _tensors.check_same_shape(owner, "teacher_pred", teacher_pred, y_pred)
     _prediction.check_shape(owner, y_pred)
+    _tensors.check_shape_is(owner, "teacher_pred", teacher_pred, tuple(y_pred.shape))
     logits = _prediction.to_logits(owner, teacher_pred, from_logits, "teacher_pred")
     teacher = _prediction.Prediction(logits / temperature).probabilities
 

@@ -72,24 +72,34 @@ def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:
         owner: Name of the model, for errors.
         loss: What `compile` was given.
         y: Labels.
-        output: Output of a network, `(batch, ..., num_classes)`.
+        output: Output of a network, `(batch, ..., num_classes)`, or one sigmoid,
+            `(batch, ..., 1)` or `(batch,)`.
     """
     loss = keras.losses.get(loss)
     if loss is None:
         raise ValueError(
             f"{owner}: the model must be compiled with a `loss`. Received: loss=None."
         )
+    if getattr(loss, "ignore_class", None) is not None:
+        expected = "one whose `ignore_class` is None"
+        mend = "Which examples count is for this model to say."
+        raise ValueError(errors.message(owner, "loss", expected, loss, mend))
     if isinstance(loss, NoisyLabelLoss):
         values = loss.call(y, output)
     else:
         # As `Loss.__call__` does, which also reduces.
         dtype = keras.config.floatx()
         call = loss.call if isinstance(loss, keras.losses.Loss) else loss
-        values = call(ops.cast(y, dtype), ops.cast(output, dtype))
-    if len(values.shape) != len(output.shape) - 1:
+        y, output = ops.cast(y, dtype), ops.cast(output, dtype)
+        if len(output.shape) == 1:
+            # Keras's losses take the mean over the last dimension.
+            y, output = (ops.reshape(tensor, (-1, 1)) for tensor in (y, output))
+        values = call(y, output)
+    leading = tuple(output.shape[:-1] if len(output.shape) > 1 else output.shape)
+    if len(values.shape) != len(leading):
         raise ValueError(
             f"{owner}: the loss must have one value for each example, of shape "
-            f"{tuple(output.shape[:-1])}. Received: {loss!r}, which has shape "
+            f"{leading}. Received: {loss!r}, which has shape "
             f"{tuple(values.shape)}."
         )
     return values

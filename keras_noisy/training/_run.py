@@ -10,9 +10,14 @@ import numpy as np
 
 from keras_noisy import _keras
 from keras_noisy._checks.errors import message
-from keras_noisy._data import arrays, mean_predictions, predictions, raw_inputs
+from keras_noisy._data import (
+    arrays,
+    mean_predictions,
+    outputs,
+    predictions,
+    raw_inputs,
+)
 from keras_noisy._data.run_folder import RunFolder
-from keras_noisy.callbacks import _numbered
 from keras_noisy.training import _checkpoint, _soft_labels
 
 _OWNER = "SelfEvolution"
@@ -177,13 +182,12 @@ class Run:
         raw_inputs.accept_batches(model)
         # Weights exist only after the model has seen an input, in some models.
         one = arrays.batch_of(self.data.x, slice(0, 1))
-        outputs = predictions.on_batch(_OWNER, model, one)
+        found = predictions.on_batch(_OWNER, model, one)
         strategy = _keras.strategy_of(model)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             model.optimizer.build(model.trainable_variables)
-        self.num_classes = _numbered.output_width(_OWNER, model)
-        if self.num_classes is None:
-            self.num_classes = int(np.shape(outputs)[-1])
+        self.num_outputs = found.shape[-1] if found.ndim > 1 else 1
+        self.num_classes = outputs.num_classes(_OWNER, found.shape)
         self.data.check_classes(self.num_classes)
         if self._folder is not None:
             description = _checkpoint.describe(model)
@@ -211,6 +215,11 @@ class Run:
 
     def targets(self):
         """Return the function from rows to the targets of this round."""
+        distributions, width = self._distributions(), self.num_outputs
+        return lambda rows: outputs.of_form(distributions(rows), width)
+
+    def _distributions(self):
+        """Return the function from rows to the label distributions of this round."""
         if self.round == 0:
             given = self.data.y
             if given.ndim == 2:

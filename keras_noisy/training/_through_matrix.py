@@ -53,7 +53,8 @@ class ThroughMatrix(_around.AroundNetworks):
         """Return the matrix of a training step, or one for each example.
 
         Args:
-            output: Outputs of the network, `(batch, ..., num_classes)`.
+            output: Outputs of the network, `(batch, ..., num_classes)`, or those of
+                one sigmoid.
 
         Returns:
             Float tensor `(num_classes, num_classes)`, or `(batch, num_classes,
@@ -86,7 +87,11 @@ class ThroughMatrix(_around.AroundNetworks):
         least = ops.convert_to_tensor(SMALLEST_PROBABILITY, dtype=noisy.dtype)
         log_noisy = ops.log(ops.where(noisy < least, least, noisy))
         log_noisy = log_noisy - p.log_total[..., None]
-        return log_noisy if self.from_logits else ops.exp(log_noisy)
+        if not p.is_binary:
+            return log_noisy if self.from_logits else ops.exp(log_noisy)
+        first, second = ops.unstack(log_noisy, 2, axis=-1)
+        noisy = second - first if self.from_logits else ops.exp(second)
+        return ops.reshape(noisy, ops.shape(output))
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the compiled loss, if it takes outputs for what they are."""

@@ -128,7 +128,7 @@ class Distillation(_around.AroundNetworks):
         of_labels = _around.loss_per_example(_OWNER, self.loss, y, y_pred)
         of_teacher = losses.knowledge_distillation(
             # With all of the weight on the teacher, any label will do.
-            ops.zeros(ops.shape(y_pred)[:-1], dtype="int32"),
+            ops.zeros_like(of_labels, dtype="int32"),
             y_pred,
             teacher_pred=self.teacher(x, training=False),
             epsilon=1.0,

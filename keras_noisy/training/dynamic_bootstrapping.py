@@ -35,6 +35,8 @@ _OWN_ARGUMENTS = (
     "seed",
 )
 _CROSS_ENTROPIES = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.binary_crossentropy,
     keras.losses.CategoricalCrossentropy,
     keras.losses.SparseCategoricalCrossentropy,
     keras.losses.categorical_crossentropy,
@@ -235,7 +237,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         from_logits = _takes_logits(self.loss)
-        outputs.check_single(_OWNER, y_pred, rank=2)
+        outputs.num_classes(_OWNER, tuple(getattr(y_pred, "shape", ())))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, targets.dtype), (-1, 1))
@@ -421,7 +423,7 @@ def _takes_logits(loss):
     config = loss.get_config() if is_object else {}
     is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
     if not is_known or not is_plain:
-        expected = "Keras's categorical cross-entropy, sparse or not, as it is"
+        expected = "Keras's categorical or binary cross-entropy, as it is"
         mend = "The method moves labels by itself."
         raise ValueError(errors.message(_OWNER, "loss", expected, loss, mend))
     return bool(outputs.takes_logits(loss))

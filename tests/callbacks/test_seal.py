@@ -730,18 +730,6 @@ def test_several_outputs_are_refused(on_the_fly):
 
 
 @BOTH
-def test_binary_output_is_refused(on_the_fly):
-    model = keras.Sequential(
-        [keras.Input((FEATURES,)), keras.layers.Dense(1, "sigmoid")]
-    )
-    model.compile("sgd", "binary_crossentropy")
-    with pytest.raises(
-        ValueError, match=r"`model` must be a classifier with one output"
-    ):
-        train(model, on_the_fly, y=Y % 2)
-
-
-@BOTH
 def test_mixed_precision(on_the_fly):
     inputs = keras.Input((FEATURES,))
     layer = keras.layers.Dense(

@@ -538,16 +538,11 @@ def test_labels_that_are_strings():
 # --- bad predictions
 
 
-@pytest.mark.parametrize("shape", [(16, 1), (16,), (), (0, 5), (16, 0), (2, 0, 5)])
+@pytest.mark.parametrize("shape", [(), (0, 5), (16, 0), (2, 0, 5), (0, 1), (0,)])
 def test_predictions_of_a_wrong_shape(shape):
     labels = np.zeros(shape[:-1], "int32")
     with pytest.raises(ValueError, match=r"label_smoothing: `y_pred` must (have|hold)"):
         smooth(labels, np.zeros(shape, "float32"))
-
-
-def test_one_class_says_how_to_mend_it():
-    with pytest.raises(ValueError, match=r"at least two classes.*sigmoid"):
-        smooth([0], np.zeros((1, 1), "float32"))
 
 
 # --- arguments
