@@ -17,7 +17,7 @@ from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _formula, _prediction, _prior
-from keras_noisy.training import _around, _callbacks, _random
+from keras_noisy.training import _around, _callbacks, _mixup, _random
 
 _OWNER = "DynamicBootstrapping"
 _MIXUPS = ("static", "dynamic", "none")
@@ -373,11 +373,7 @@ def _losses(model, x, y, steps):
     from_logits = _takes_logits(model.loss)
 
     def losses_of(labels, found):
-        labels = np.asarray(labels)
-        labels = labels.astype("float32") if labels.ndim == 2 else labels
-        found = np.asarray(found, "float32")
-        values = _formula.cross_entropy(_OWNER, labels, found, from_logits)
-        return np.array(ops.convert_to_numpy(values), "float64")
+        return _around.loss_of_outputs(_OWNER, labels, found, from_logits)
 
     if y is not None:
         start = 0
@@ -396,21 +392,17 @@ def _losses(model, x, y, steps):
 
 def _check_mixable(array):
     """Raise for what is likely no quantity, such as ids of words."""
-    dtype = keras.backend.standardize_dtype(array.dtype)
-    if dtype == "string" or dtype.startswith("int"):
+    if not _mixup.is_mixable(array):
+        dtype = keras.backend.standardize_dtype(array.dtype)
         expected = "floating-point, or unsigned integers as in images, to be mixed"
         mend = "Cast quantities to float32; for ids, of words or others, mixup='none'."
         raise ValueError(errors.message(_OWNER, "x.dtype", expected, dtype, mend))
 
 
 def _mix(values, partner, share):
-    """Return rows mixed with their partners' in float32 at least, and dense."""
-    values = ops.convert_to_tensor(values, sparse=False)
-    if "float" not in keras.backend.standardize_dtype(values.dtype):
-        values = ops.cast(values, "float32")
-    rank = len(values.shape)
-    share = ops.cast(ops.reshape(share, (-1, *[1] * (rank - 1))), values.dtype)
-    return share * values + (1 - share) * ops.take(values, partner, axis=0)
+    """Return rows mixed with their partners'."""
+    values = _mixup.as_floats(values)
+    return _mixup.between(values, ops.take(values, partner, axis=0), share)
 
 
 def _takes_logits(loss):

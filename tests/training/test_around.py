@@ -8,6 +8,7 @@ from keras_noisy import noise
 from keras_noisy.training import (
     CoTeaching,
     Distillation,
+    DivideMix,
     DynamicBootstrapping,
     Masking,
     NoiseAdaptation,
@@ -41,6 +42,7 @@ def without_shape():
 AROUND = {
     "CoTeaching": lambda build: CoTeaching(build(), build(), forget_rate=0.2),
     "Distillation": lambda build: Distillation(build(), build(), from_logits=True),
+    "DivideMix": lambda build: DivideMix(build(), build(), warmup_epochs=1, seed=0),
     "DynamicBootstrapping": lambda build: DynamicBootstrapping(
         build(), warmup_epochs=1, seed=0
     ),
@@ -82,7 +84,9 @@ def test_export_is_that_of_the_network(monkeypatch, name):
     """On every backend, and with all arguments of the version of Keras."""
     model, calls = trained(name, sequential), []
     monkeypatch.setattr(
-        model.network, "export", lambda *args, **kwargs: calls.append((args, kwargs))
+        getattr(model, "ensemble", model.network),
+        "export",
+        lambda *args, **kwargs: calls.append((args, kwargs)),
     )
     model.export("file", format="onnx", opset_version=18)
     assert calls == [(("file",), {"format": "onnx", "opset_version": 18})]
