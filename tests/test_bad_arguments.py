@@ -815,6 +815,16 @@ def cases():
             "transition_matrix": MATRIX,
             "from_logits": False,
         },
+        "training.SSR": {
+            "network": network(),
+            "warmup_epochs": 1,
+            "augmentation": keras.layers.GaussianNoise(0.1),
+            "relabel_threshold": 0.9,
+            "selection_threshold": 1.0,
+            "num_neighbors": 5,
+            "mixup_alpha": 4.0,
+            "seed": 0,
+        },
         "training.SelfEvolution": {
             "build_model": network,
             "rounds": 1,

@@ -10,8 +10,10 @@ from keras_noisy.training.instance_dependent_noise import (
 from keras_noisy.training.masking import Masking
 from keras_noisy.training.noise_adaptation import NoiseAdaptation
 from keras_noisy.training.self_evolution import SelfEvolution
+from keras_noisy.training.ssr import SSR
 
 __all__ = [
+    "SSR",
     "CoTeaching",
     "Distillation",
     "DivideMix",

@@ -9,10 +9,17 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
-from keras_noisy._data import arrays, predictions
+from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._step import replicas
 from keras_noisy._typing import FloatArray, Self, Tensor
 from keras_noisy.losses import NoisyLabelLoss, _formula
+
+_CROSS_ENTROPIES = (
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
+)
 
 
 class AroundNetworks(keras.Model):
@@ -91,6 +98,20 @@ def check_different(owner: str, network: keras.Model, peer: keras.Model) -> None
             f"{owner}: `network` and `peer` must have different weights; otherwise "
             "they choose the same examples for ever. Build each with a seed of its own."
         )
+
+
+def cross_entropy_takes_logits(owner: str, loss: Any) -> bool:
+    """Return whether a cross-entropy takes logits, or raise unless it is one."""
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    is_known = type(loss) in _CROSS_ENTROPIES or loss in _CROSS_ENTROPIES
+    is_object = is_known and isinstance(loss, keras.losses.Loss)
+    config = loss.get_config() if is_object else {}
+    is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
+    if not is_known or not is_plain:
+        expected = "Keras's categorical cross-entropy, sparse or not, as it is"
+        mend = "The method moves labels by itself."
+        raise ValueError(errors.message(owner, "loss", expected, loss, mend))
+    return bool(outputs.takes_logits(loss))
 
 
 def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:

@@ -10,6 +10,11 @@ def is_mixable(array):
     return dtype != "string" and not dtype.startswith("int")
 
 
+def are_mixable(x):
+    """Return whether all arrays of a structure hold quantities."""
+    return all(map(is_mixable, keras.tree.flatten(x)))
+
+
 def as_floats(values):
     """Return what can be mixed: dense, in float32 at least where it was no float."""
     values = ops.convert_to_tensor(values, sparse=False)

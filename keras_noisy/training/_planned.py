@@ -56,7 +56,7 @@ class Examples:
     @property
     def are_mixable(self) -> bool:
         """Whether inputs are quantities, not ids of words."""
-        return all(map(_mixup.is_mixable, keras.tree.flatten(self.x)))
+        return _mixup.are_mixable(self.x)
 
 
 def take_examples(

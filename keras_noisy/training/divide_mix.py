@@ -382,7 +382,7 @@ class DivideMix(_around.AroundNetworks):
     def _mixed(self, x, targets, partner, share):
         """Return inputs and targets, mixed with their partners on all replicas."""
         leaves = keras.tree.flatten(x)
-        if not self.mixup_alpha or not all(map(_mixup.is_mixable, leaves)):
+        if not self.mixup_alpha or not _mixup.are_mixable(leaves):
             return x, targets
         values = [_mixup.as_floats(leaf) for leaf in (*leaves, targets)]
         mixed = [

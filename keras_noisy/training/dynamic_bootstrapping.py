@@ -34,12 +34,6 @@ _OWN_ARGUMENTS = (
     "iterations",
     "seed",
 )
-_CROSS_ENTROPIES = (
-    keras.losses.CategoricalCrossentropy,
-    keras.losses.SparseCategoricalCrossentropy,
-    keras.losses.categorical_crossentropy,
-    keras.losses.sparse_categorical_crossentropy,
-)
 # As little is a label wrong, or right, at least.
 LEAST_PROBABILITY = 1e-4
 LAST_TEMPERATURE = 1e-3
@@ -234,7 +228,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         """Return the loss of mixed examples; in an evaluation the compiled one."""
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        from_logits = _takes_logits(self.loss)
+        from_logits = _around.cross_entropy_takes_logits(_OWNER, self.loss)
         outputs.check_single(_OWNER, y_pred, rank=2)
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
@@ -352,7 +346,7 @@ class _Schedule(_callbacks.SetEpoch):
             model.set_mixture(
                 beta_mixture(losses, iterations=iterations) if differ else None
             )
-            from_logits = _takes_logits(model.loss)
+            from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
             self._statistics.compare(model, self.x, len(losses), from_logits)
         self._statistics.begin(model)
 
@@ -370,7 +364,7 @@ class _Schedule(_callbacks.SetEpoch):
 
 def _losses(model, x, y, steps):
     """Yield the cross-entropy of all training examples, in pieces."""
-    from_logits = _takes_logits(model.loss)
+    from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
 
     def losses_of(labels, found):
         return _around.loss_of_outputs(_OWNER, labels, found, from_logits)
@@ -403,17 +397,3 @@ def _mix(values, partner, share):
     """Return rows mixed with their partners'."""
     values = _mixup.as_floats(values)
     return _mixup.between(values, ops.take(values, partner, axis=0), share)
-
-
-def _takes_logits(loss):
-    """Return whether a cross-entropy takes logits, or raise unless it is one."""
-    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
-    is_known = type(loss) in _CROSS_ENTROPIES or loss in _CROSS_ENTROPIES
-    is_object = is_known and isinstance(loss, keras.losses.Loss)
-    config = loss.get_config() if is_object else {}
-    is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
-    if not is_known or not is_plain:
-        expected = "Keras's categorical cross-entropy, sparse or not, as it is"
-        mend = "The method moves labels by itself."
-        raise ValueError(errors.message(_OWNER, "loss", expected, loss, mend))
-    return bool(outputs.takes_logits(loss))

@@ -6,6 +6,7 @@ import pytest
 
 from keras_noisy import noise
 from keras_noisy.training import (
+    SSR,
     CoTeaching,
     Distillation,
     DivideMix,
@@ -49,6 +50,7 @@ AROUND = {
     "Masking": lambda build: Masking(
         build(), structure=MATRIX > 0, transition_matrix=MATRIX, from_logits=True
     ),
+    "SSR": lambda build: SSR(build(), warmup_epochs=1, num_neighbors=3, seed=0),
     "NoiseAdaptation": lambda build: NoiseAdaptation(
         build(), transition_matrix=MATRIX, from_logits=True
     ),

@@ -631,7 +631,7 @@ def test_a_rare_class_is_not_lost_in_silence():
     assert is_labeled.sum() == 401
     probability[rare[1:]], probability[2] = 0.9, 0.1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert schedule.division(probability, "peer", 8).sum() == 419
 
 
