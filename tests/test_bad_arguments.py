@@ -213,7 +213,7 @@ KINDS = {
     ),
     "model": (
         "build_model, first_build_model, network, peer, teacher, model, loss, "
-        "generator, active, passive, augment"
+        "generator, active, passive, augment, augmentation"
     ),
     "path": (
         "path, file, storage, backup_dir, folder, label_file, source, weights, reviewed"
@@ -770,6 +770,22 @@ def cases():
             "temperature": 2.0,
             "from_logits": True,
         },
+        "training.DivideMix": {
+            "network": network(),
+            "peer": network(),
+            "warmup_epochs": 1,
+            "augmentation": keras.layers.GaussianNoise(0.1),
+            "num_augmentations": 2,
+            "temperature": 0.5,
+            "mixup_alpha": 4.0,
+            "clean_threshold": 0.5,
+            "unlabeled_weight": 1.0,
+            "ramp_epochs": 1,
+            "prior_weight": 1.0,
+            "prior": [0.2, 0.3, 0.5],
+            "confidence_penalty": 0.5,
+            "seed": 0,
+        },
         "training.DynamicBootstrapping": {
             "network": network(),
             "warmup_epochs": 1,
@@ -798,6 +814,16 @@ def cases():
             "network": network(),
             "transition_matrix": MATRIX,
             "from_logits": False,
+        },
+        "training.SSR": {
+            "network": network(),
+            "warmup_epochs": 1,
+            "augmentation": keras.layers.GaussianNoise(0.1),
+            "relabel_threshold": 0.9,
+            "selection_threshold": 1.0,
+            "num_neighbors": 5,
+            "mixup_alpha": 4.0,
+            "seed": 0,
         },
         "training.SelfEvolution": {
             "build_model": network,

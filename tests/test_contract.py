@@ -293,6 +293,8 @@ ELSEWHERE = {
     "noise.instance_dependent": "noise/test_instance_dependent.py",
     "training.CoTeaching": "training/test_co_teaching.py",
     "training.Distillation": "training/test_distillation.py",
+    "training.DivideMix": "training/test_divide_mix.py",
+    "training.SSR": "training/test_ssr.py",
     "training.DynamicBootstrapping": "training/test_dynamic_bootstrapping.py",
     "training.Masking": "training/test_masking.py",
     "training.NoiseAdaptation": "training/test_noise_adaptation.py",

@@ -107,6 +107,11 @@ learnt: tuple[int, ...] = adapted.transition_matrix.shape
 masked = training.Masking(build_model(), structure=matrix > 0, transition_matrix=matrix)
 learnt = masked.transition_matrix.shape
 training.Masking(build_model(), transition_matrix=matrix)  # type: ignore[call-arg]
+divided = training.DivideMix(build_model(), build_model(), warmup_epochs=3, seed=1)
+divided = training.DivideMix.from_preset("clothing1m", build_model(), build_model())
+training.DivideMix(build_model(), warmup_epochs=3)  # type: ignore[call-arg]
+selected = training.SSR(build_model(), warmup_epochs=3, num_neighbors=50).selected
+training.SSR(build_model(), num_neighbors="many")  # type: ignore[arg-type]
 dynamic = training.DynamicBootstrapping(build_model(), bootstrap="soft", seed=1)
 dynamic.set_epoch(2)
 training.DynamicBootstrapping(build_model(), mixup="off")  # type: ignore[arg-type]

@@ -58,6 +58,7 @@ EPOCHS = {
     "num_gradual": 1,
     "window": 1,
     "bootstrap_delay": 0,
+    "ramp_epochs": 0,
 }
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._step import replicas
-from keras_noisy._typing import Self, Tensor
-from keras_noisy.losses import NoisyLabelLoss
+from keras_noisy._typing import FloatArray, Self, Tensor
+from keras_noisy.losses import NoisyLabelLoss, _formula
+
+_CROSS_ENTROPIES = (
+    keras.losses.CategoricalCrossentropy,
+    keras.losses.SparseCategoricalCrossentropy,
+    keras.losses.categorical_crossentropy,
+    keras.losses.sparse_categorical_crossentropy,
+)
+_BINARY = (keras.losses.BinaryCrossentropy, keras.losses.binary_crossentropy)
 
 
 class AroundNetworks(keras.Model):
@@ -63,6 +73,54 @@ class AroundNetworks(keras.Model):
             for name in cls._networks
         }
         return cls(**{**config, **networks})
+
+
+def check_apart(owner: str, network: keras.Model, peer: keras.Model) -> None:
+    """Raise if two networks share variables."""
+    own = {id(variable) for variable in network.variables}
+    is_shared = any(id(variable) in own for variable in peer.variables)
+    # Without variables yet, a model shares them with itself.
+    if is_shared or network is peer:
+        raise ValueError(
+            f"{owner}: `network` and `peer` must not share variables, because "
+            "each is to filter the other's errors. Build two networks."
+        )
+
+
+def check_different(owner: str, network: keras.Model, peer: keras.Model) -> None:
+    """Raise if two networks have the same weights: they would stay the same."""
+    own, others = network.trainable_variables, peer.trainable_variables
+    are_same = len(own) == len(others) > 0 and all(
+        a.shape == b.shape and bool(ops.all(ops.equal(a.value, b.value)))
+        for a, b in zip(own, others, strict=True)
+    )
+    if are_same:
+        raise ValueError(
+            f"{owner}: `network` and `peer` must have different weights; otherwise "
+            "they choose the same examples for ever. Build each with a seed of its own."
+        )
+
+
+def cross_entropy_takes_logits(owner: str, loss: Any, *, binary: bool = False) -> bool:
+    """Return whether a cross-entropy takes logits, or raise unless it is one.
+
+    Args:
+        owner: Name of the model, for errors.
+        loss: The compiled loss.
+        binary: Whether that of one sigmoid output is one too.
+    """
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    known = _CROSS_ENTROPIES + _BINARY * binary
+    is_known = type(loss) in known or loss in known
+    is_object = is_known and isinstance(loss, keras.losses.Loss)
+    config = loss.get_config() if is_object else {}
+    is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
+    if not is_known or not is_plain:
+        kinds = "categorical or binary" if binary else "categorical"
+        expected = f"Keras's {kinds} cross-entropy, as it is"
+        mend = "The method moves labels by itself."
+        raise ValueError(errors.message(owner, "loss", expected, loss, mend))
+    return bool(outputs.takes_logits(loss))
 
 
 def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:
@@ -118,3 +176,77 @@ def penalties(model: keras.Model, dtype: str) -> Any:
     # Keras adds up what the replicas return.
     total = sum(ops.sum(ops.cast(other, dtype)) for other in model.losses)
     return total / replicas.num_replicas()
+
+
+def cross_entropies(
+    owner: str, model: keras.Model, x: Any, y: Any, from_logits: bool
+) -> FloatArray:
+    """Return the cross-entropy of each example, float64 `(n,)`, or raise.
+
+    Args:
+        owner: Name of the model, for errors.
+        model: What predicts.
+        x: Inputs, arrays.
+        y: Labels, ids or distributions.
+        from_logits: Whether outputs are logits.
+    """
+    parts, start = [], 0
+    for found in predictions.in_pieces(owner, model, x):
+        labels = y[start : start + len(found)]
+        parts.append(loss_of_outputs(owner, labels, found, from_logits))
+        start += len(found)
+    losses = np.concatenate(parts)
+    if np.isnan(losses).any():
+        received = errors.Described("NaN")
+        mend = "The training has diverged; lower the learning rate."
+        raise ValueError(errors.message(owner, "losses", "numbers", received, mend))
+    # Infinite where a probability is zero.
+    largest = losses[np.isfinite(losses)].max(initial=0)
+    return np.minimum(losses, largest)
+
+
+def loss_of_outputs(
+    owner: str, labels: Any, found: Any, from_logits: bool
+) -> FloatArray:
+    """Return the cross-entropy of outputs as a float64 array."""
+    labels = np.asarray(labels)
+    labels = labels.astype("float32") if labels.ndim == 2 else labels
+    found = np.asarray(found, "float32")
+    values = _formula.cross_entropy(owner, labels, found, from_logits)
+    return np.array(ops.convert_to_numpy(values), "float64")
+
+
+def check_augmentation(owner: str, layer: Any) -> keras.Layer | None:
+    """Return a layer or None, or raise."""
+    if layer is not None and not isinstance(layer, keras.Layer):
+        expected = "a Keras layer or None"
+        mend = "Put several into a keras.layers.Pipeline or keras.Sequential."
+        raise TypeError(errors.message(owner, "augmentation", expected, layer, mend))
+    return layer
+
+
+def check_shapes(owner: str, layer: keras.Layer | None, inputs: Any) -> None:
+    """Raise if a layer changes shapes of inputs: views of examples are mixed."""
+    if layer is None:
+        return
+    inputs = keras.tree.map_structure(ops.convert_to_tensor, arrays.of_backend(inputs))
+    before, after = (
+        [tuple(leaf.shape) for leaf in keras.tree.flatten(values)]
+        for values in (inputs, layer(inputs, training=True))
+    )
+    if before != after:
+        expected = f"a layer that keeps shapes, here {before}"
+        received = errors.Described(f"one that makes them {after}")
+        raise ValueError(errors.message(owner, "augmentation", expected, received))
+
+
+def serialized(layer: keras.Layer | None) -> Any:
+    """Return the configuration of a layer, or None."""
+    return None if layer is None else keras.saving.serialize_keras_object(layer)
+
+
+def deserialized(config: Any, custom_objects: Any = None) -> Any:
+    """Return what `serialized` got."""
+    if config is None:
+        return None
+    return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)

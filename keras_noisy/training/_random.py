@@ -6,6 +6,7 @@ begin of an epoch draws what it would have drawn without the break.
 
 import random
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -33,3 +34,18 @@ def begin_epoch(generator, seed, epoch):
     words = np.random.SeedSequence([seed, epoch]).generate_state(2)
     state = generator.state
     state.assign(ops.cast(words.astype("int64"), state.dtype))
+
+
+def begin_epoch_of_layers(model, seed, epoch):
+    """Set the random state of all layers to where an epoch begins.
+
+    `variables` has the states of dropout and augmentation besides the weights.
+    """
+    weights = {id(weight) for weight in model.weights}
+    states = [each for each in model.variables if id(each) not in weights]
+    for number, state in enumerate(states):
+        words = np.random.SeedSequence([seed, epoch, number]).generate_state(2)
+        state.assign(ops.cast(words.astype("int64"), state.dtype))
+    if keras.backend.backend() == "torch":
+        # Its dropout draws from a global state.
+        keras.utils.set_random_seed(derive_seed(seed, epoch))

@@ -121,18 +121,7 @@ class CoTeaching(_around.AroundNetworks):
             aggregation="only_first_replica",
             name="keep_rate",
         )
-        self._check_apart()
-
-    def _check_apart(self):
-        """Raise if the networks share variables."""
-        own = {id(variable) for variable in self.network.variables}
-        is_shared = any(id(variable) in own for variable in self.peer.variables)
-        # Without variables yet, a model shares them with itself.
-        if is_shared or self.network is self.peer:
-            raise ValueError(
-                f"{_OWNER}: `network` and `peer` must not share variables, because "
-                "each is to filter the other's errors. Build two networks."
-            )
+        _around.check_apart(_OWNER, network, peer)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the output of `network`; in training the outputs of both."""
@@ -195,25 +184,11 @@ class _Schedule(_callbacks.SetEpoch):
     """Sets the share of each epoch, and logs it."""
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        _check_different(self.model.network, self.model.peer)
+        _around.check_different(_OWNER, self.model.network, self.model.peer)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs["keep_rate"] = float(ops.convert_to_numpy(self.model.keep_rate))
-
-
-def _check_different(network, peer):
-    """Raise if two networks have the same weights: they would stay the same."""
-    own, others = network.trainable_variables, peer.trainable_variables
-    are_same = len(own) == len(others) > 0 and all(
-        a.shape == b.shape and bool(ops.all(ops.equal(a.value, b.value)))
-        for a, b in zip(own, others, strict=True)
-    )
-    if are_same:
-        raise ValueError(
-            f"{_OWNER}: `network` and `peer` must have different weights; otherwise "
-            "they choose the same examples for ever. Build each with a seed of its own."
-        )
 
 
 def _smallest(loss, weight, keep_rate):

@@ -17,7 +17,7 @@ from keras_noisy._step import replicas
 from keras_noisy._typing import ArrayLike, Logs, Tensor
 from keras_noisy.analysis.beta_mixture import BetaMixture, beta_mixture, loss_range
 from keras_noisy.losses import _formula, _prediction, _prior
-from keras_noisy.training import _around, _callbacks, _random
+from keras_noisy.training import _around, _callbacks, _mixup, _random
 
 _OWNER = "DynamicBootstrapping"
 _MIXUPS = ("static", "dynamic", "none")
@@ -33,14 +33,6 @@ _OWN_ARGUMENTS = (
     "prior_weight",
     "iterations",
     "seed",
-)
-_CROSS_ENTROPIES = (
-    keras.losses.BinaryCrossentropy,
-    keras.losses.binary_crossentropy,
-    keras.losses.CategoricalCrossentropy,
-    keras.losses.SparseCategoricalCrossentropy,
-    keras.losses.categorical_crossentropy,
-    keras.losses.sparse_categorical_crossentropy,
 )
 # As little is a label wrong, or right, at least.
 LEAST_PROBABILITY = 1e-4
@@ -236,7 +228,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         """Return the loss of mixed examples; in an evaluation the compiled one."""
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        from_logits = _takes_logits(self.loss)
+        from_logits = _around.cross_entropy_takes_logits(_OWNER, self.loss, binary=True)
         outputs.num_classes(_OWNER, tuple(getattr(y_pred, "shape", ())))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
@@ -354,7 +346,7 @@ class _Schedule(_callbacks.SetEpoch):
             model.set_mixture(
                 beta_mixture(losses, iterations=iterations) if differ else None
             )
-            from_logits = _takes_logits(model.loss)
+            from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
             self._statistics.compare(model, self.x, len(losses), from_logits)
         self._statistics.begin(model)
 
@@ -372,14 +364,10 @@ class _Schedule(_callbacks.SetEpoch):
 
 def _losses(model, x, y, steps):
     """Yield the cross-entropy of all training examples, in pieces."""
-    from_logits = _takes_logits(model.loss)
+    from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
 
     def losses_of(labels, found):
-        labels = np.asarray(labels)
-        labels = labels.astype("float32") if labels.ndim == 2 else labels
-        found = np.asarray(found, "float32")
-        values = _formula.cross_entropy(_OWNER, labels, found, from_logits)
-        return np.array(ops.convert_to_numpy(values), "float64")
+        return _around.loss_of_outputs(_OWNER, labels, found, from_logits)
 
     if y is not None:
         start = 0
@@ -398,32 +386,14 @@ def _losses(model, x, y, steps):
 
 def _check_mixable(array):
     """Raise for what is likely no quantity, such as ids of words."""
-    dtype = keras.backend.standardize_dtype(array.dtype)
-    if dtype == "string" or dtype.startswith("int"):
+    if not _mixup.is_mixable(array):
+        dtype = keras.backend.standardize_dtype(array.dtype)
         expected = "floating-point, or unsigned integers as in images, to be mixed"
         mend = "Cast quantities to float32; for ids, of words or others, mixup='none'."
         raise ValueError(errors.message(_OWNER, "x.dtype", expected, dtype, mend))
 
 
 def _mix(values, partner, share):
-    """Return rows mixed with their partners' in float32 at least, and dense."""
-    values = ops.convert_to_tensor(values, sparse=False)
-    if "float" not in keras.backend.standardize_dtype(values.dtype):
-        values = ops.cast(values, "float32")
-    rank = len(values.shape)
-    share = ops.cast(ops.reshape(share, (-1, *[1] * (rank - 1))), values.dtype)
-    return share * values + (1 - share) * ops.take(values, partner, axis=0)
-
-
-def _takes_logits(loss):
-    """Return whether a cross-entropy takes logits, or raise unless it is one."""
-    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
-    is_known = type(loss) in _CROSS_ENTROPIES or loss in _CROSS_ENTROPIES
-    is_object = is_known and isinstance(loss, keras.losses.Loss)
-    config = loss.get_config() if is_object else {}
-    is_plain = not config.get("label_smoothing") and config.get("ignore_class") is None
-    if not is_known or not is_plain:
-        expected = "Keras's categorical or binary cross-entropy, as it is"
-        mend = "The method moves labels by itself."
-        raise ValueError(errors.message(_OWNER, "loss", expected, loss, mend))
-    return bool(outputs.takes_logits(loss))
+    """Return rows mixed with their partners'."""
+    values = _mixup.as_floats(values)
+    return _mixup.between(values, ops.take(values, partner, axis=0), share)

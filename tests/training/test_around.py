@@ -6,8 +6,10 @@ import pytest
 
 from keras_noisy import noise
 from keras_noisy.training import (
+    SSR,
     CoTeaching,
     Distillation,
+    DivideMix,
     DynamicBootstrapping,
     Masking,
     NoiseAdaptation,
@@ -41,12 +43,14 @@ def without_shape():
 AROUND = {
     "CoTeaching": lambda build: CoTeaching(build(), build(), forget_rate=0.2),
     "Distillation": lambda build: Distillation(build(), build(), from_logits=True),
+    "DivideMix": lambda build: DivideMix(build(), build(), warmup_epochs=1, seed=0),
     "DynamicBootstrapping": lambda build: DynamicBootstrapping(
         build(), warmup_epochs=1, seed=0
     ),
     "Masking": lambda build: Masking(
         build(), structure=MATRIX > 0, transition_matrix=MATRIX, from_logits=True
     ),
+    "SSR": lambda build: SSR(build(), warmup_epochs=1, num_neighbors=3, seed=0),
     "NoiseAdaptation": lambda build: NoiseAdaptation(
         build(), transition_matrix=MATRIX, from_logits=True
     ),
@@ -82,7 +86,9 @@ def test_export_is_that_of_the_network(monkeypatch, name):
     """On every backend, and with all arguments of the version of Keras."""
     model, calls = trained(name, sequential), []
     monkeypatch.setattr(
-        model.network, "export", lambda *args, **kwargs: calls.append((args, kwargs))
+        getattr(model, "ensemble", model.network),
+        "export",
+        lambda *args, **kwargs: calls.append((args, kwargs)),
     )
     model.export("file", format="onnx", opset_version=18)
     assert calls == [(("file",), {"format": "onnx", "opset_version": 18})]

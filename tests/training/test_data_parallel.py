@@ -54,6 +54,10 @@ WAYS = {
     "MD-DYR-SH": lambda: around(training.DynamicBootstrapping(
         build_network(), warmup_epochs=1, mixup="dynamic", bootstrap="soft_to_hard",
         annealing_epochs=3, seed=1)),
+    "SSR": lambda: around(training.SSR(
+        build_network(), warmup_epochs=1, num_neighbors=5, seed=1)),
+    "DivideMix": lambda: around(training.DivideMix(
+        build_network(), build_network(), warmup_epochs=1, ramp_epochs=0, seed=1)),
 }
 
 def train(make, distribution):
