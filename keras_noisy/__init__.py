@@ -5,10 +5,18 @@ from typing import TYPE_CHECKING, Any
 from keras_noisy.version import __version__
 
 if TYPE_CHECKING:
+    from keras_noisy.choice.advise import advise
+    from keras_noisy.choice.robust_classifier import RobustClassifier
     from keras_noisy.diagnosis.diagnosis import Diagnosis
     from keras_noisy.diagnosis.find_wrong_labels import find_wrong_labels
 
-__all__ = ["Diagnosis", "__version__", "find_wrong_labels"]
+__all__ = [
+    "Diagnosis",
+    "RobustClassifier",
+    "__version__",
+    "advise",
+    "find_wrong_labels",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from keras_noisy import diagnosis
 
         return getattr(diagnosis, name)
+    if name in ("RobustClassifier", "advise"):
+        from keras_noisy import choice
+
+        return getattr(choice, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,6 +34,7 @@ class Examples:
         is_empty: Which examples have no features, `(n,)`, or None.
         shown: What a report shows of an example, arguments of `write_report`.
         folder: Where the files of `names` are, or None.
+        encoder: What made `x` of a table or of texts, and does so with others.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Examples:
     is_empty: Any = None
     shown: dict = dataclasses.field(default_factory=dict)
     folder: str | None = None
+    encoder: Any = None
 
     @property
     def size(self):
@@ -198,11 +200,16 @@ def _read_frame(owner, x):
     if not others and first.dtype.kind in "OUT" and _texts.look_like_texts(first):
         return _read_texts(owner, ["" if _tables.is_missing_value(v) else str(v)
                                    for v in first.tolist()], False)  # fmt: skip
-    rows, notes = _tables.encode(owner, columns)
-    shown = {"table": columns}
+    encoder = _tables.Encoder(owner, columns)
+    rows = encoder.encode(owner, columns)
     return {
-        "kind": "table", "x": rows, "features": rows, "notes": notes, "shown": shown
-    }  # fmt: skip
+        "kind": "table",
+        "x": rows,
+        "features": rows,
+        "notes": encoder.notes,
+        "shown": {"table": columns},
+        "encoder": encoder,
+    }
 
 
 def _read_texts(owner, x, own_network):
@@ -226,6 +233,7 @@ def _read_texts(owner, x, own_network):
         "is_empty": texts.is_empty if len(empty) else None,
         "notes": notes,
         "shown": shown,
+        "encoder": texts,
     }
 
 

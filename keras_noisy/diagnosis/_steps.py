@@ -4,10 +4,10 @@ import contextlib
 
 import numpy as np
 
+from keras_noisy._data import npz
 from keras_noisy._data.run_folder import RunFolder
 
 _FORM = "keras_noisy.find_wrong_labels/1"
-_FILES = r"[a-z_\d]+\.npy"
 
 
 class Steps:
@@ -17,13 +17,14 @@ class Steps:
         owner: Name of the public function, for errors.
         storage: The folder, or None.
         identity: What the results depend on, ready for JSON; called where needed.
+        form: What the files are: a name, a slash and a version.
     """
 
-    def __init__(self, owner, storage, identity):
+    def __init__(self, owner, storage, identity, form=_FORM):
         self._folder, self._done, self._identity = None, [], identity
         if storage is not None:
             self._folder = RunFolder(
-                owner, storage, _FORM, "run.json", r"[a-z_\d]+\.npy"
+                owner, storage, form, "run.json", r"[a-z_\d]+\.np[yz]"
             )
 
     @contextlib.contextmanager
@@ -51,9 +52,22 @@ class Steps:
         if self._folder is None:
             return make()
         if name not in self._done:
-            with self._folder.writer(f"{name}.npy") as file:
-                np.save(file, make())
-            self._done.append(name)
-            self._folder.write(done=self._done)
+            self._keep(name, f"{name}.npy", lambda file: np.save(file, make()))
         with self._folder.reading(f"{name}.npy") as path:
             return np.load(path, mmap_mode="r")
+
+    def get_all(self, name, make):
+        """Return a dict of arrays, made by `make` where it is not there yet."""
+        if self._folder is None:
+            return make()
+        if name not in self._done:
+            self._keep(name, f"{name}.npz", lambda file: np.savez(file, **make()))
+        with self._folder.reading(f"{name}.npz") as path, open(path, "rb") as file:
+            archive = npz.Npz(file)
+            return {key: archive[key] for key in archive.names}
+
+    def _keep(self, name, file_name, write):
+        with self._folder.writer(file_name) as file:
+            write(file)
+        self._done.append(name)
+        self._folder.write(done=self._done)

@@ -1,5 +1,7 @@
 """Columns of a data frame as numbers: scaled, one-hot, with nothing missing."""
 
+import dataclasses
+
 import numpy as np
 
 from keras_noisy._checks.errors import Described, as_array, message
@@ -39,27 +41,53 @@ def _plain(column):
     return column.to_numpy() if hasattr(column, "to_numpy") else column
 
 
-def encode(owner, columns):
-    """Return columns as numbers, float32 `(n, d)`, and sentences on what was done.
+class Encoder:
+    """Columns as numbers, float32 `(n, d)`; later ones as those it was made from.
 
     Numbers get mean 0 and deviation 1; a missing one is the median, and a further
     column says so. Strings, bools and categories are one-hot, a missing one a category
-    of its own, those beyond the 50 most frequent one together.
+    of its own, those beyond the 50 most frequent one together. Of later rows a
+    category that was not there is none of them.
+
+    Args:
+        owner: Name of the public function, for errors.
+        columns: Arrays `(n,)` by their names.
+
+    Attributes:
+        notes: Sentences on what was done.
     """
-    parts, notes = [], _Notes()
-    for name, values in columns.items():
-        numbers = _numbers(values)
-        if numbers is not None and _counts_rows(numbers):
-            notes.add("rows", name)
-        elif numbers is None:
-            parts += _one_hot(name, values, notes)
-        else:
-            parts += _scaled(name, numbers, notes)
-    if not parts:
-        expected = "a frame with a column that says something of the examples"
-        received = Described(f"columns {list(columns)[:10]}")
-        raise ValueError(message(owner, "x", expected, received, notes.text()))
-    return np.concatenate(parts, axis=1), notes.sentences()
+
+    def __init__(self, owner, columns):
+        notes, self._columns = _Notes(), {}
+        for name, values in columns.items():
+            numbers = _numbers(values)
+            if numbers is not None and _counts_rows(numbers):
+                notes.add("rows", name)
+                continue
+            if numbers is None:
+                column = _categories(name, values, notes)
+            else:
+                column = _scale(name, numbers, notes)
+            if column is not None:
+                self._columns[name] = column
+        if not self._columns:
+            expected = "a frame with a column that says something of the examples"
+            received = Described(f"columns {list(columns)[:10]}")
+            raise ValueError(message(owner, "x", expected, received, notes.text()))
+        self.notes = notes.sentences()
+
+    def encode(self, owner, columns):
+        """Return columns as numbers, float32 `(n, d)`, or raise if one is missing."""
+        missing = [name for name in self._columns if name not in columns]
+        if missing:
+            expected = "a frame with all columns that were trained on"
+            received = Described(f"a frame without {missing[:10]}")
+            raise ValueError(message(owner, "x", expected, received))
+        parts = [
+            column.encode(owner, columns[name])
+            for name, column in self._columns.items()
+        ]
+        return np.concatenate(parts, axis=1)
 
 
 _TEXTS = {
@@ -139,41 +167,90 @@ def is_missing_value(value):
     return is_blank or _labels.is_missing(value)
 
 
-def _scaled(name, numbers, notes):
+def _scale(name, numbers, notes):
+    """Return the `_Scale` of a column, None if all its values are one."""
     # Nothing can be computed with infinity.
     is_missing = ~np.isfinite(numbers)
     known = numbers[~is_missing]
     if not len(known) or (known.min() == known.max() and not is_missing.any()):
         notes.add("constant", name)
-        return []
+        return None
+    if is_missing.any():
+        notes.add("missing", name)
     filled = np.where(is_missing, np.median(known), numbers)
     # Of large values squares would be infinite.
     _, exponent = np.frexp(np.abs(filled).max())
-    filled = np.ldexp(filled, -exponent)
-    deviation = filled.std()
-    parts = [(filled - filled.mean()) / deviation if deviation else filled * 0]
-    if is_missing.any():
-        notes.add("missing", name)
-        parts.append(is_missing)
-    return [part.astype("float32")[:, None] for part in parts]
+    small = np.ldexp(filled, -exponent)
+    return _Scale(
+        name=name,
+        median=float(np.median(known)),
+        exponent=int(exponent),
+        mean=small.mean(),
+        deviation=small.std(),
+        has_missing=bool(is_missing.any()),
+    )
 
 
-def _one_hot(name, values, notes):
-    words = ["" if is_missing_value(value) else str(value) for value in values.tolist()]
-    levels, ids, counts = np.unique(words, return_inverse=True, return_counts=True)
+@dataclasses.dataclass
+class _Scale:
+    """How a column of numbers is scaled."""
+
+    name: str
+    median: float
+    exponent: int
+    mean: float
+    deviation: float
+    has_missing: bool
+
+    def encode(self, owner, values):
+        numbers = _numbers(values)
+        if numbers is None:
+            expected = f"a frame whose column {self.name!r} is of numbers, as before"
+            received = Described(f"values like {values[:3].tolist()}")
+            raise TypeError(message(owner, "x", expected, received))
+        is_missing = ~np.isfinite(numbers)
+        filled = np.where(is_missing, self.median, numbers)
+        filled = np.ldexp(filled, -self.exponent)
+        scaled = filled * 0
+        if self.deviation:
+            scaled = (filled - self.mean) / self.deviation
+        parts = [scaled, *([is_missing] if self.has_missing else [])]
+        return np.stack(parts, axis=1).astype("float32")
+
+
+def _categories(name, values, notes):
+    """Return the `_Categories` of a column, None if it says nothing."""
+    words = _words(values)
+    levels, counts = np.unique(words, return_counts=True)
     if len(levels) == 1:
         notes.add("constant", name)
-        return []
+        return None
     if len(words) > _LEAST_ROWS and len(levels) > len(words) / 2:
         notes.add("ids", name)
-        return []
+        return None
     if levels[0] == "":
         notes.add("missing", name)
-    order = np.argsort(-counts, kind="stable")
-    ranks = np.empty(len(levels), int)
-    ranks[order] = np.arange(len(levels))
     if len(levels) > _LEVELS:
         notes.add("rare", name)
-    width = min(len(levels), _LEVELS + 1)
-    columns = np.minimum(ranks[ids], width - 1)
-    return [np.eye(width, dtype="float32")[columns]]
+    order = np.argsort(-counts, kind="stable")
+    ranks = {levels[index]: rank for rank, index in enumerate(order)}
+    return _Categories(ranks, width=min(len(levels), _LEVELS + 1))
+
+
+@dataclasses.dataclass
+class _Categories:
+    """Which place each category of a column has, the most frequent the first."""
+
+    ranks: dict
+    width: int
+
+    def encode(self, owner, values):
+        places = [min(self.ranks.get(w, -1), self.width - 1) for w in _words(values)]
+        places = np.array(places, int)
+        encoded = np.eye(self.width, dtype="float32")[places]
+        encoded[places < 0] = 0
+        return encoded
+
+
+def _words(values):
+    return ["" if is_missing_value(value) else str(value) for value in values.tolist()]

@@ -73,16 +73,29 @@ class Texts:
             expected = "texts that have words in common"
             received = Described(f"{len(self._words)} texts without any")
             raise ValueError(message(owner, "x", expected, received))
-        ids = {word: i + 2 for i, word in enumerate(known)}
+        self._ids = {word: i + 2 for i, word in enumerate(known)}
         self.num_words = len(known) + 3
         self.is_empty = np.array([not words for words in self._words])
-        length = min(LENGTH, max(map(len, self._words)))
-        self.sequences = np.zeros((len(self._words), length), np.int32)
-        for row, words in enumerate(self._words):
-            found = [ids.get(word, 1) for word in words[:length]]
-            self.sequences[row, : len(found)] = found
-        # The mean over no words at all would be NaN.
-        self.sequences[self.is_empty, 0] = self.num_words - 1
+        self._length = min(LENGTH, max(map(len, self._words)))
+        self.sequences = self._encoded(self._words)
+
+    def encode(self, texts):
+        """Return other texts in the form of `sequences`."""
+        return self._encoded([_WORD.findall(text.lower()) for text in texts])
+
+    def forget(self):
+        """Drop the texts themselves: what `encode` needs is small."""
+        self._words = self._frequency = None
+
+    def _encoded(self, texts):
+        sequences = np.zeros((len(texts), self._length), np.int32)
+        for row, words in enumerate(texts):
+            found = [self._ids.get(word, 1) for word in words[: self._length]]
+            sequences[row, : len(found)] = found
+            if not words:
+                # The mean over no words at all would be NaN.
+                sequences[row, 0] = self.num_words - 1
+        return sequences
 
     def coordinates(self):
         """Return the largest principal components of TF-IDF, float32 `(n, d)`.

@@ -594,7 +594,9 @@ def test_numbers_that_are_written_as_words():
     numbers = np.random.default_rng(0).normal(size=100)
     words = [f"{number:.6f}" for number in numbers]
     words[3] = ""
-    encoded, notes = _tables.encode("owner", {"a": np.array(words, object)})
+    columns = {"a": np.array(words, object)}
+    encoder = _tables.Encoder("owner", columns)
+    encoded, notes = encoder.encode("owner", columns), encoder.notes
     assert encoded.shape == (100, 2) and encoded[3, 1] == 1
     order = np.delete(np.arange(100), 3)
     assert np.corrcoef(encoded[order, 0], numbers[order])[0, 1] > 0.9999

@@ -1,0 +1,42 @@
+"""One model that predicts the mean of what several predict."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_noisy")
+class MeanOfModels(keras.Model):
+    """Mean of the probabilities of classifiers with the same inputs and classes.
+
+    Args:
+        models: The classifiers.
+        from_logits: Whether their outputs are logits.
+        **kwargs: Arguments of `keras.Model`.
+    """
+
+    def __init__(self, models, from_logits=False, **kwargs):
+        super().__init__(**kwargs)
+        self.models, self.from_logits = list(models), from_logits
+
+    def call(self, inputs, training=False):
+        """Return probabilities `(batch, num_classes)`."""
+        found = [model(inputs, training=training) for model in self.models]
+        if self.from_logits:
+            found = [ops.softmax(logits, axis=-1) for logits in found]
+        return ops.mean(ops.stack(found), axis=0)
+
+    def get_config(self):
+        """Return the configurations of the models."""
+        models = [keras.saving.serialize_keras_object(model) for model in self.models]
+        settings = {"models": models, "from_logits": self.from_logits}
+        return {**super().get_config(), **settings}
+
+    @classmethod
+    def from_config(cls, config):
+        """Return a model of the same kind, without the weights."""
+        config = dict(config)
+        models = [
+            keras.saving.deserialize_keras_object(model)
+            for model in config.pop("models")
+        ]
+        return cls(models, **config)

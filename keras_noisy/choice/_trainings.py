@@ -1,0 +1,244 @@
+"""The trainings of the candidates, each stopped on smoothed held-out accuracy."""
+
+import contextlib
+import warnings
+
+import keras
+import numpy as np
+
+from keras_noisy import callbacks
+from keras_noisy._checks.errors import Described, message
+from keras_noisy._data import arrays, outputs, predictions
+from keras_noisy.choice._candidates import CANDIDATES
+from keras_noisy.training import _checkpoint, _random
+
+# Epochs that accuracies are averaged over.
+WINDOW = 5
+NO_EPOCH = -1
+_ROWS = 64
+
+
+class Diverged(Exception):  # noqa: N818 - it ends a training, and is no error.
+    """A network predicts NaN or infinity."""
+
+
+class Validation(keras.callbacks.Callback):
+    """Logs the accuracy on held-out labels.
+
+    Raises:
+        Diverged: If a prediction is not finite.
+    """
+
+    def __init__(self, owner, x, labels):
+        super().__init__()
+        self._owner, self._x, self._labels = owner, x, labels
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Predict in inference mode."""
+        found = predict(self._owner, self.model, self._x)
+        if not np.isfinite(found).all():
+            raise Diverged
+        right = found.argmax(axis=-1) == self._labels
+        logs["val_accuracy"] = float(right.mean())
+
+
+class Trainings:
+    """Trainings on the labels that are not held out.
+
+    Args:
+        owner: Name of the public class, for errors.
+        x: Inputs, a structure of arrays.
+        labels: Class ids `(n,)`.
+        trained: Rows that are trained on.
+        held: Rows that validate.
+        num_classes: Number of classes.
+        build_model: Function that returns a model.
+        epochs: Epochs of each training.
+        batch_size: Batch size.
+        seed: Integer.
+        verbose: Of `fit`; "auto" and 0 are silent here.
+    """
+
+    def __init__(
+        self, owner, *, x, labels, trained, held, num_classes, build_model, epochs,
+        batch_size, seed, verbose,
+    ):  # fmt: skip
+        self._owner, self._build = owner, build_model
+        self.trained, self.held = trained, held
+        self.x, self.labels = x, labels
+        self.num_classes, self.epochs, self.batch_size = num_classes, epochs, batch_size
+        self._seed, self._verbose = seed, verbose
+        self.from_logits = self._check()
+
+    def _check(self):
+        """Return whether the outputs are logits, or raise if the model is no use."""
+        model = self.fresh(0)
+        if self._build() is model:
+            expected = "a function that returns a new model whenever it is called"
+            received = Described("one that returned the same model twice")
+            raise ValueError(message(self._owner, "build_model", expected, received))
+        told = outputs.takes_logits(getattr(model, "loss", None))
+        found = self._outputs(model, np.sort(self.trained[:_ROWS]))
+        # A softmax gives distributions, and logits of so many rows are none.
+        is_distribution = bool(
+            (found >= 0).all() and np.allclose(found.sum(axis=-1), 1, atol=1e-3)
+        )
+        return not is_distribution if told is None else told
+
+    def description(self):
+        """Return a digest of the model that is trained."""
+        model = self.fresh(0)
+        self._outputs(model, self.trained[:1])
+        loss = CANDIDATES["cross_entropy"].loss(self.from_logits, None)
+        return _checkpoint.describe(compiled(model, loss))
+
+    def _outputs(self, model, rows):
+        inputs = arrays.batch_of(self.x, rows)
+        shape = "no single output"
+        with contextlib.suppress(ValueError):
+            found = predictions.on_batch(self._owner, model, inputs)
+            shape = tuple(found.shape)
+        if shape != (len(rows), self.num_classes):
+            expected = (
+                f"a function whose model has {self.num_classes} outputs, one a class"
+            )
+            received = Described(f"a model with outputs of shape {shape}")
+            raise ValueError(message(self._owner, "build_model", expected, received))
+        return np.asarray(found, "float32")
+
+    def fresh(self, number):
+        """Return an untrained model, the same whenever it is built for a number."""
+        keras.utils.set_random_seed(_random.derive_seed(self._seed, number))
+        model = self._build()
+        if not isinstance(model, keras.Model):
+            expected = "a function that returns a keras.Model"
+            raise TypeError(message(self._owner, "build_model", expected, model))
+        optimizer = getattr(model, "optimizer", None)
+        steps = 0
+        if optimizer is not None:
+            steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+        if steps:
+            expected = "a function that returns an untrained model"
+            received = Described(f"a model that was trained for {steps} steps")
+            mend = "Build and compile the model in the function."
+            raise ValueError(
+                message(self._owner, "build_model", expected, received, mend)
+            )
+        return model
+
+    def with_weights(self, weights):
+        """Return a new model with the weights of a training."""
+        model = self.fresh(0)
+        self._outputs(model, self.held[:1])
+        model.set_weights(weights)
+        if getattr(model, "optimizer", None) is not None:
+            # Without variables it could be saved, but not loaded again.
+            model.optimizer.build(model.trainable_variables)
+        return model
+
+    def run(self, name, number, matrix):
+        """Train a candidate, and return a dict of arrays.
+
+        `curve`, its accuracy on held-out labels in each epoch; `epoch`, the one whose
+        weights it ended with, -1 where it diverged; `held`, predictions on held-out
+        examples; `averages`, on those that were trained on; and its weights.
+        """
+        candidate = CANDIDATES[name]
+        model = self.fresh(number)
+        self._outputs(model, self.held[:1])
+        # Callbacks give the model more of them.
+        weights = [*model.weights]
+        compiled(model, candidate.loss(self.from_logits, matrix))
+        size = len(self.trained)
+        companion = candidate.callback(size) if candidate.callback else None
+        recorder = companion
+        if not hasattr(companion, "pipeline"):
+            recorder = callbacks.SEALOnTheFly(size, from_logits=self.from_logits)
+        batches = recorder.pipeline(
+            model,
+            arrays.take(self.x, self.trained),
+            self.labels[self.trained],
+            batch_size=self.batch_size,
+            seed=_random.derive_seed(self._seed, number, 1),
+        )
+        held = arrays.take(self.x, self.held)
+        stopping = callbacks.SmoothedEarlyStopping(
+            window=min(WINDOW, self.epochs), patience=self.epochs, mode="max"
+        )
+        watch = [
+            Validation(self._owner, held, self.labels[self.held]),
+            recorder,
+            *([companion] if companion not in (None, recorder) else []),
+            stopping,
+        ]
+        try:
+            history = self._fit(model, batches, watch)
+        except Diverged:
+            return _nothing(len(self.held), self.num_classes)
+        averages = (
+            recorder.targets if recorder is companion else recorder.soft_labels
+        )
+        return {
+            "curve": np.array(history["val_accuracy"], "float64"),
+            "epoch": np.array(stopping.best_epoch),
+            "held": predict(self._owner, model, held, self.from_logits),
+            "averages": np.array(averages, "float32"),
+            **_as_arrays(weights),
+        }
+
+    def _fit(self, model, batches, watch):
+        with warnings.catch_warnings():
+            # All epochs are trained: that is the plan.
+            warnings.filterwarnings("ignore", ".*training will not be stopped")
+            return model.fit(
+                batches,
+                epochs=self.epochs,
+                shuffle=False,
+                verbose=0 if self._verbose == "auto" else self._verbose,
+                callbacks=watch,
+            ).history
+
+
+def _nothing(num_held, num_classes):
+    """Return what a training leaves that has diverged."""
+    return {
+        "curve": np.zeros(0),
+        "epoch": np.array(NO_EPOCH),
+        "held": np.full((num_held, num_classes), np.nan, "float32"),
+        "averages": np.zeros((0, num_classes), "float32"),
+    }
+
+
+def _as_arrays(weights):
+    """Return variables as arrays by their numbers."""
+    found = {}
+    for number, variable in enumerate(weights):
+        value = np.array(keras.ops.convert_to_numpy(variable))
+        # NumPy's files do not know bfloat16, and float32 holds all of it.
+        is_known = value.dtype.kind != "V" and value.dtype.name != "bfloat16"
+        value = value if is_known else value.astype("float32")
+        found[f"weight_{number:05d}"] = value
+    return found
+
+
+def weights_of(kept):
+    """Return the weights among the arrays that a training left."""
+    names = sorted(name for name in kept if name.startswith("weight_"))
+    return [kept[name] for name in names]
+
+
+def predict(owner, model, x, from_logits=False):
+    """Return predictions of a model, float32 `(n, num_classes)`."""
+    found = np.concatenate([*predictions.in_pieces(owner, model, x)])
+    return outputs.probabilities(np.array(found, "float32"), from_logits)
+
+
+def compiled(model, loss):
+    """Return a model, compiled with a loss and a new optimizer like its own."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        optimizer = keras.optimizers.Adam(1e-3)
+    else:
+        optimizer = type(optimizer).from_config(optimizer.get_config())
+    model.compile(optimizer, loss)
+    return model
