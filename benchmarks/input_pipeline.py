@@ -232,10 +232,10 @@ def report(arguments, times, batch_time, load):
 
 HEAD = """# Waiting for input
 
-The time of a training step on `datasets.training_pipeline` against that of the same
-step on one cached batch: the difference is what input costs. Sources take turns; the
-row "again" shows the noise. On a CPU the last column, the computing time of all threads
-of the process, is what other programs on the machine disturb least.
+The table compares the time of a training step on `datasets.training_pipeline` with that
+of the same step on one cached batch. The difference is the cost of input. Sources take
+turns; the row "again" shows the noise. The last column is the computing time of all
+threads of the process; on a CPU other programs disturb it least.
 
 """
 

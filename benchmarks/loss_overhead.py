@@ -131,9 +131,9 @@ ROWS_OF = {
     losses.JointOptimization: JointOptimizationLabels,
 }
 CLASSES = (10, 100, 1000)
-NOTE = """ProSelfLC reads its clock from variables. In a compiled call that has no
-others, the first variable alone costs about 15 µs; a training step has them anyway.
-The function with `g` as a tensor shows the cost of the loss itself."""
+NOTE = """ProSelfLC reads its clock from variables. In a compiled call without other
+variables, the first variable alone costs about 15 µs; a training step has variables
+anyway. The function with `g` as a tensor shows the cost of the loss itself."""
 
 
 class BuiltIn:

@@ -22,9 +22,9 @@ EXPLANATION = (
     "nobody can pick without clean labels."
 )
 ROUNDS = (
-    "The trainings of SEAL one by one: test accuracy as above; the soft labels that "
-    "it ends with, as percent whose largest class is right and as the mean distance "
-    "of Eq. 9 from the truth over the wrong labels."
+    "The trainings of SEAL one by one: test accuracy as above, and for the soft labels "
+    "after each training the percentage whose largest class is right and the mean "
+    "distance of Eq. 9 from the truth over the wrong labels."
 )
 # What runs of one table may differ in.
 _OF_ROW = ("method", "noise", "seed")

@@ -124,8 +124,8 @@ class Dataset:
     def subset(self, rows: Any) -> Dataset:
         """Return the data set with some of its training examples.
 
-        They keep their ids, so that label files and `noise.LabelNoise` still give
-        them the labels that they have in the whole set.
+        They keep their ids, so label files and `noise.LabelNoise` give them the same
+        labels as in the whole set.
 
         Args:
             rows: Positions or a mask, as NumPy indexes the first axis.
@@ -147,8 +147,8 @@ class Dataset:
     ) -> Any:
         """Return a `tf.data.Dataset` of `(sample_id, image, label)`, in order.
 
-        The ids stay with the examples through shuffling and batching, which makes
-        label noise and SEAL right after both:
+        The ids stay with the examples through shuffling and batching, so label noise
+        and SEAL are right after both:
 
         ```python
         dataset = data.pipeline().shuffle(50_000).batch(128)

@@ -88,7 +88,7 @@ def load(
     label_file: str | os.PathLike[str] | None = None,
     labels: str | None = None,
 ) -> Dataset | StreamedDataset:
-    """Load a data set, with what is needed to join published noisy labels to it.
+    """Load a data set, with ids for joining published noisy labels.
 
     | name | without `source` | else |
     |---|---|---|
@@ -99,8 +99,8 @@ def load(
     | "clothing1m" | | the authors' folder |
     | "custom" | | a builder, `.npz`, prepared or class folders |
 
-    `keras.datasets`, "tfds" and the human labels download what is not there yet; other
-    sources never do.
+    `keras.datasets`, "tfds" and the human labels download missing files; other sources
+    never download anything.
 
     Args:
         name: Name of the data set.
@@ -114,9 +114,9 @@ def load(
         label_file: A file with noisy labels of the training set, for
             `read_label_file`. For CIFAR-N None takes the labels of a builder of the
             same name, or else downloads the authors' file.
-        labels: Which label set: "aggre", "worst", "random1", "random2" or "random3"
-            for "cifar10_n", which has no default as these are between 9 and 40 %
-            wrong; for other files the `key` of `read_label_file`.
+        labels: Which label set: "aggre", "worst", "random1", "random2" or "random3" for
+            "cifar10_n", without a default because these are between 9 and 40 % wrong;
+            for other files the `key` of `read_label_file`.
 
     Returns:
         A `Dataset`; for "imagenet2012", "clothing1m" and class folders a

@@ -34,18 +34,17 @@ def training_pipeline(
 ) -> TrainingPipeline:
     """Return batches of arrays in memory, for `fit` on every backend.
 
-    Examples stay in the dtype that they have, uint8 for images: batches are gathered,
-    augmented as a whole and handed over as they are, a quarter of the bytes of float32;
-    the model casts them on the device (`models.resnet44(100, normalize="cifar10")`). On
-    TensorFlow tf.data makes batches ahead of the steps. On JAX and torch they are made
-    between steps, while an accelerator is still busy with those before.
+    Examples keep their dtype, uint8 for images, which takes a quarter of the bytes of
+    float32. Whole batches are gathered and augmented, and the model casts them on the
+    device (`models.resnet44(100, normalize="cifar10")`). On TensorFlow tf.data makes
+    batches ahead of the steps. On JAX and torch they are made between steps, while an
+    accelerator still computes the previous ones.
 
-    Order and augmentation of epoch `k` follow from `seed`, `k` and nothing else: not
-    from the backend, or what was trained before. Pass
-    `shuffle=False` to `fit`: by default it shuffles the batches of a data set once
-    more, in an order of its own. A `fit` from epoch 0 takes the epochs in turn. One
-    that begins later (`initial_epoch`, `keras.callbacks.BackupAndRestore`) needs to be
-    told:
+    Order and augmentation of epoch `k` depend only on `seed` and `k`, not on the
+    backend or on earlier training. Pass `shuffle=False` to `fit`: by default it
+    shuffles the batches of a data set again. A `fit` from epoch 0 takes the epochs in
+    turn. If it starts later (`initial_epoch`, `keras.callbacks.BackupAndRestore`), set
+    the epoch:
 
     ```python
     order = keras.callbacks.LambdaCallback(
@@ -63,20 +62,20 @@ def training_pipeline(
             `datasets.crop_flip`); or a function of a batch of inputs and a
             `numpy.random.Generator` that returns a batch of as many inputs.
         sample_weight: Weights `(n,)`, or None.
-        sample_ids: Whether inputs are `{"x": x, "sample_id": ids}`, the ids being
-            positions in `x`, as `callbacks.SEALOnTheFly` needs it.
-        shuffle: Whether each epoch has an order of its own. Otherwise it is that of
+        sample_ids: Whether inputs are `{"x": x, "sample_id": ids}`, as
+            `callbacks.SEALOnTheFly` needs it. Ids are positions in `x`.
+        shuffle: Whether each epoch has its own order. Otherwise the order is that of
             `x`.
-        drop_remainder: Whether to leave out the last batch of an epoch where it is
-            smaller. Under `MirroredStrategy` TensorFlow can wait for ever for a batch
-            that does not divide among its replicas. Different examples are left out in
-            each epoch.
+        drop_remainder: Whether to leave out the last batch of an epoch if it is
+            smaller. Under `MirroredStrategy` TensorFlow can wait forever for a batch
+            that does not divide among its replicas. Each epoch leaves out different
+            examples.
         seed: Integer, or sequence of them, from 0 on.
 
     Returns:
         A `keras.utils.PyDataset` with `num_examples`, and `set_epoch(epoch)`. Leave its
-        `workers` at one: Keras's own workers carry batches that were made before the
-        first epoch over into it, where other examples are then missing.
+        `workers` at one: Keras's own workers carry batches made before the first epoch
+        over into it, and other examples are then missing there.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -182,9 +181,10 @@ def crop_flip(
 ) -> np.ndarray:
     """Shift and flip each image at random: the papers' augmentation for CIFAR.
 
-    Each image gets a border of `padding` black pixels, is cut out again at a place of
-    its own, all of them equally likely, and flipped left to right with probability one
-    half. With another border: `augment=functools.partial(crop_flip, padding=2)`.
+    Each image gets a border of `padding` black pixels. It is then cropped to its size
+    at its own random place, all equally likely, and flipped left to right with
+    probability one half. For another border:
+    `augment=functools.partial(crop_flip, padding=2)`.
 
     Args:
         images: `(batch, height, width, channels)`, of any dtype.

@@ -54,16 +54,16 @@ def read_label_file(
     order: str | None = None,
     num_classes: int | None = None,
 ) -> NoisyLabels:
-    r"""Read noisy labels that somebody published, and join them to a data set.
+    r"""Read published noisy labels, and join them to a data set.
 
-    Label files have rows, and everything depends on which example a row belongs to:
-    TFDS's order is not that of `keras.datasets` and torchvision, in which such files
-    are published, and with labels in a wrong order every method fails alike. Rows are
-    therefore joined by id, and the clean labels of the file are compared with those of
-    the data set, all of them. A file without clean labels is taken only with `order`,
-    and not if its labels agree with the clean ones no better than by chance.
+    Each row of a label file must belong to the right example. Such files have the order
+    of `keras.datasets` and torchvision, and TFDS uses another; with labels in a wrong
+    order every method fails. Rows are therefore joined by id, and all clean labels of
+    the file are compared with those of the data set. A file without clean labels needs
+    `order`, and is an error if its labels agree with the clean ones no better than by
+    chance.
 
-    Formats, told by the end of the name:
+    Formats, by the end of the name:
 
     - `.csv` with a header, such as the SEAL authors' `label,label_noisy`;
     - `.pt` and `.npy` of CIFAR-10N and CIFAR-100N: pickles, read by a parser that
@@ -71,20 +71,19 @@ def read_label_file(
     - `.npz`, also as `"file.npz:key"`, and `.npy` with one array of labels;
     - `.npz` of `noise.NoisyLabels.save`.
 
-    Clean labels are found under `label` and whatever has "clean" or "true" as a part
-    of its name, such as `clean_label` (for CIFAR-100N's coarse labels
-    `clean_coarse_label`); if there are several, all are compared. Ids are found under
-    `id`, `idx`, `index`, `sample_id`, `image_id` and the like, in small or capital
-    letters, or without a name.
+    Clean labels are under `label` or a name that contains "clean" or "true", such as
+    `clean_label` (for CIFAR-100N's coarse labels `clean_coarse_label`); if there are
+    several, all are compared. Ids are under `id`, `idx`, `index`, `sample_id`,
+    `image_id` or similar, in small or capital letters, or without a name.
 
     Args:
         path: The file.
         clean_labels: The labels of the data set, class ids `(n,)`; or a `Dataset`,
             for its training examples.
-        key: Which label set, where the file has several; for CIFAR-N also "aggre",
+        key: Which label set, if the file has several; for CIFAR-N also "aggre",
             "worst", "random1" to "random3", "noisy_fine", "noisy_coarse".
-        ids: Ids of the examples of `clean_labels`, `(n,)`. Without them a `Dataset`
-            has its own, and for an array the position counts.
+        ids: Ids of the examples of `clean_labels`, `(n,)`. Without them a `Dataset` has
+            its own, and for an array they are positions.
         file_ids: Ids of the rows of the file, `(m,)`; without them those of the file,
             or the position. CIFAR-N's `_human_ordered.npy` files, which are in TFDS's
             order, go with the authors' `image_order_c10.npy` here.
@@ -101,9 +100,9 @@ def read_label_file(
         FileNotFoundError: If there is no such file.
         TypeError: If labels or ids are not integers.
         ValueError: If the file is damaged, in another format, or a pickle of anything
-            but plain arrays, or claims more bytes than it has; lacks `key` or some
-            ids; has a column twice; holds labels out of range; does not agree with
-            `clean_labels`; or nothing says what order it is in.
+            but plain arrays, or claims more bytes than it has; if it lacks `key` or
+            some ids, has a column twice, contains labels out of range, or disagrees
+            with `clean_labels`; or if its order is unknown.
 
     Example:
         >>> import pathlib, tempfile

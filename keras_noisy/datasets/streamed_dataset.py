@@ -24,12 +24,12 @@ _OWNER = "StreamedDataset.pipeline"
 class StreamedDataset:
     """A data set of image files or TFDS shards that are read while training.
 
-    `load` makes it. Labels and ids are in memory where reading them does not mean to
-    read the images.
+    `load` makes it. Labels and ids are in memory unless reading them requires reading
+    the images.
 
     Args:
         name: Name of the data set.
-        sources: Where the images of each split are, by the name of the split.
+        sources: The place of each split's images, by the name of the split.
         class_names: Names of the `C` classes in the order of their ids.
         order: What ids count: positions in "tfds", or in the sorted file list, "file".
         noisy_labels: For Clothing1M the `noise.NoisyLabels` of the images that have
@@ -105,7 +105,7 @@ class StreamedDataset:
     ) -> Any:
         """Return a `tf.data.Dataset` of `(sample_id, image, label)`.
 
-        An example has the same id in whatever order it comes.
+        An example has the same id in every order.
 
         Args:
             split: One of `splits`.
@@ -114,9 +114,9 @@ class StreamedDataset:
             image_size: `(h, w)` or one number for both: cut the middle of each image
                 to this ratio and resize it (bilinear, with antialiasing). With None
                 images keep their sizes, and cannot be batched.
-            shuffle: Whether to come in another order in each epoch. Files come in a
-                random permutation of them all; of TFDS only the shards are shuffled,
-                so shuffle the result too.
+            shuffle: Whether each epoch has another order. Files come in a random
+                permutation of all; from TFDS only the shards are shuffled, so shuffle
+                the result too.
             seed: Seed of the order.
 
         Returns:
@@ -144,9 +144,9 @@ class StreamedDataset:
     ) -> dict[str, tuple[npt.NDArray[np.uint8], IntArray]]:
         """Decode the images once, into files that are read as arrays.
 
-        Then they can be read in any order, by `training.SelfEvolution` and whatever
-        else takes arrays, on every backend. A call that was killed continues; one that
-        was finished reads nothing but the files.
+        You can then read them in any order, with `training.SelfEvolution` and
+        everything else that takes arrays, on every backend. A killed call continues; a
+        finished one only reads the files.
 
         Args:
             folder: Where they are kept, `n h w 3` bytes for a split.

@@ -25,16 +25,16 @@ def eight_layer_cnn(
         The Equal Loss paper says "an 8-layer CNN with 6 convolutional layers" and no
         more. Filters, the dense layer and batch normalisation are those of the
         published code of symmetric cross-entropy and of the active-passive losses,
-        which use a network of that name in the same experiments. The former also has
-        an L2 penalty of 0.01 on the first dense layer; here `weight_decay` is the
-        same for all weights. The paper trains with Nesterov SGD: momentum 0.9, weight
-        decay 5e-3, learning rate 0.1 along a cosine, random crops and flips; batch
-        size and number of epochs are left open.
+        which use a network of that name in the same experiments. The former also has an
+        L2 penalty of 0.01 on the first dense layer; here `weight_decay` is the same for
+        all weights. The paper trains with Nesterov SGD: momentum 0.9, weight decay
+        5e-3, learning rate 0.1 along a cosine, random crops and flips; it does not
+        state batch size and number of epochs.
 
     Args:
         num_classes: Number of outputs.
         input_shape: `(height, width, channels)`, at least 8 x 8.
-        normalize: What the network does with pixels first, see `models.resnet`.
+        normalize: How the network first scales pixels, see `models.resnet`.
         weight_decay: See `models.resnet`.
 
     Returns:

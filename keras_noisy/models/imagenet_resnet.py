@@ -44,8 +44,8 @@ def resnet50(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument has a wrong value, as `normalize` has where weights
-            of ImageNet would get other pixels than they were trained with.
+        ValueError: If an argument has a wrong value, for example a `normalize` that
+            gives weights of ImageNet other pixels than in their training.
 
     Reference:
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.

@@ -19,14 +19,14 @@ def mnist_cnn(
 
     5 x 5 convolutions of 20 and 50 filters without padding, each followed by a
     rectifier and a maximum over 2 x 2; a dense layer of 500 units; logits. The paper
-    trains it for 50 epochs in batches of 64 with SGD, learning rate 0.01, momentum
-    0.5, no weight decay. Initialisation is left open there; this is Keras's.
+    trains it for 50 epochs in batches of 64 with SGD, learning rate 0.01, momentum 0.5,
+    no weight decay. It does not state the initialisation; this is Keras's.
 
     Args:
         num_classes: Number of outputs.
         input_shape: `(height, width, channels)`, at least 16 x 16.
-        normalize: What the network does with pixels first, see `models.resnet`. The
-            paper says nothing of it: `"scale"` divides by 255.
+        normalize: How the network first scales pixels, see `models.resnet`. The paper
+            does not state it: `"scale"` divides by 255.
         weight_decay: See `models.resnet`.
 
     Returns:

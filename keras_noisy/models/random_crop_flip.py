@@ -15,14 +15,14 @@ from keras_noisy._typing import Shape, Tensor
 class RandomCropFlip(keras.layers.Layer):
     """Shifts and flips images at random in training, as the papers do on CIFAR.
 
-    Each image gets a border of `padding` black pixels, is cut out again at a place of
-    its own, all of them equally likely, and flipped left to right with probability one
-    half. It runs on the device, compiled with the training step, and does nothing in
-    inference. `keras.layers.RandomCrop` differs in that all images of a batch are cut
-    out at the same place.
+    Each image gets a border of `padding` black pixels. It is then cropped to its size
+    at its own random place, all equally likely, and flipped left to right with
+    probability one half. The layer runs on the device, compiled with the training step,
+    and does nothing in inference. `keras.layers.RandomCrop` instead crops all images of
+    a batch at the same place.
 
-    As a part of the model it works with everything that takes arrays, for instance
-    `training.SelfEvolution`, and its random state is saved with the weights.
+    As a part of the model it works with everything that takes arrays, such as
+    `training.SelfEvolution`. Its random state is saved with the weights.
     `datasets.training_pipeline` does the same on the host.
 
     ```python

@@ -22,36 +22,35 @@ def resnet(
 
     A 3 x 3 convolution, then three groups of `n` blocks of two 3 x 3 convolutions with
     16, 32 and 64 filters; the first block of the second and third group halves height
-    and width. Shortcuts have no parameters: where the shape changes they take every
-    other pixel and add channels of zeros. Batch normalisation follows each convolution;
-    the mean over all pixels and one dense layer give the logits. Convolutions have no
-    bias and the initialisation for rectifiers.
+    and width. Shortcuts have no parameters: if the shape changes they take every other
+    pixel and add channels of zeros. Batch normalisation follows each convolution. The
+    mean over all pixels and one dense layer give the logits. Convolutions have no bias
+    and use the initialisation for rectifiers.
 
     ProSelfLC trains depth 44 on CIFAR-100 with SGD: batch size 256, 30,000 steps,
     learning rate 0.1, divided by 10 at steps 15,000 and 22,000, momentum 0.9, weight
     decay 5e-4, crops and flips.
 
-    Weight decay is an argument because `keras.optimizers.SGD(weight_decay=...)` is
-    another method. The papers' SGD adds `weight_decay * w` to the gradient of each
+    Weight decay is an argument because `keras.optimizers.SGD(weight_decay=...)` is a
+    different method. The papers' SGD adds `weight_decay * w` to the gradient of each
     weight `w`, so that momentum multiplies its effect, by 10 at 0.9; Keras's optimizers
-    shrink the weights beside the momentum. Here every trainable weight (kernels,
+    shrink the weights outside the momentum. Here every trainable weight (kernels,
     biases, scale and shift of batch normalisation, as in the papers' frameworks) has
-    the penalty `weight_decay / 2 * w**2`, whose gradient is the papers' decay. The
-    penalty is part of the loss that `fit` shows; metrics are without it. Do not pass
+    the penalty `weight_decay / 2 * w**2`, whose gradient is the papers' decay. The loss
+    that `fit` shows includes the penalty; metrics exclude it. Do not pass
     `weight_decay` to the optimizer as well.
 
     Args:
         depth: 6 n + 2: 20, 32, 44, 56 and 110 in the paper.
         num_classes: Number of outputs.
         input_shape: `(height, width, channels)` of any size.
-        normalize: What the network does with pixels first. None takes images as they
-            come. All others expect pixels in [0, 255], of any dtype (a pipeline may
-            pass uint8), and compute on the device: `"scale"` divides by 255;
-            `"cifar10"` and `"imagenet"` also subtract the channels' mean and divide by
-            their standard deviation, with the SEAL paper's figures; `(mean, std)`
-            does the same with yours, one per channel, of pixels in [0, 1]; `"caffe"`
-            reverses the channels and subtracts means, as the ImageNet weights of
-            `keras.applications` want it.
+        normalize: How the network first scales pixels. None leaves images unchanged.
+            All others expect pixels in [0, 255], of any dtype (a pipeline may pass
+            uint8), and compute on the device: `"scale"` divides by 255; `"cifar10"` and
+            `"imagenet"` also subtract the channels' mean and divide by their standard
+            deviation, with the SEAL paper's figures; `(mean, std)` does the same with
+            yours, one per channel, of pixels in [0, 1]; `"caffe"` reverses the channels
+            and subtracts means, as the ImageNet weights of `keras.applications` expect.
         weight_decay: Decay of the weights, 0 or more; see above.
 
     Returns:
@@ -87,8 +86,9 @@ def resnet44(
 
     Note:
         ProSelfLC and Equal Loss name ResNet-44 and cite He et al.; this is the network
-        of that paper. Some published code for noisy labels calls another network so:
-        normalisation before the convolutions, and convolutions in the shortcuts.
+        of that paper. Some published code for noisy labels gives this name to another
+        network, with normalisation before the convolutions and convolutions in the
+        shortcuts.
 
     Args:
         num_classes: Number of outputs.
@@ -121,9 +121,9 @@ def resnet18(
     normalisation follows each convolution.
 
     Note:
-        Equal Loss shows its Fig. 1 with a ResNet-18 and does not say which. This is
-        the one of the field's code for CIFAR: that of He et al. for ImageNet begins
-        with a stride of 4, which leaves little of an image of 32 x 32.
+        Equal Loss shows its Fig. 1 with a ResNet-18 and does not say which. This is the
+        usual one for CIFAR: the network of He et al. for ImageNet begins with a stride
+        of 4, which leaves little of an image of 32 x 32.
 
     Args:
         num_classes: Number of outputs.
