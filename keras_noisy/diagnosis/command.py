@@ -17,8 +17,6 @@ from keras_noisy.diagnosis.find_wrong_labels import find_wrong_labels
 _OWNER = "keras-noisy"
 _INPUTS = ("x", "features", "x_train")
 _LABELS = ("labels", "y", "label", "y_train")
-
-
 # What the arguments of `find_wrong_labels` are called on the command line.
 _OPTIONS = {
     "x": "path",
