@@ -222,8 +222,8 @@ def _read_texts(owner, x, own_network):
     if len(empty):
         rows = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
         notes = [
-            f"{len(empty)} texts have no words (rows {rows}): that their labels are "
-            "suspects or not means little."
+            f"{len(empty)} {'text has' if len(empty) == 1 else 'texts have'} no words "
+            f"(rows {rows}): that such a label is a suspect or not means little."
         ]
     return {
         "kind": "texts",

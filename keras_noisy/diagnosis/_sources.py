@@ -91,8 +91,8 @@ class Trainings:
         """Train a network, and return its distributions on its fold side by side."""
         examples = self._examples
         if self._verbose:
-            text = f"Training {number + 1} of {TRAININGS}, {self.epochs} epochs"
-            print(text, flush=True)
+            epochs = f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+            print(f"Training {number + 1} of {TRAININGS}, {epochs}", flush=True)
         words = np.random.SeedSequence([self._seed, number]).generate_state(2)
         keras.utils.set_random_seed(int(words[0]))
         model = self._build()

@@ -17,8 +17,6 @@ from keras_noisy.diagnosis.find_wrong_labels import find_wrong_labels
 _OWNER = "keras-noisy"
 _INPUTS = ("x", "features", "x_train")
 _LABELS = ("labels", "y", "label", "y_train")
-
-
 # What the arguments of `find_wrong_labels` are called on the command line.
 _OPTIONS = {
     "x": "path",
@@ -139,14 +137,25 @@ def _refuse(options, what, *names):
 def _read_npz(options):
     with open(options.path, "rb") as file:
         archive = _open_npz(options.path, file)
-        x = archive[_one_of(options, archive.names, _INPUTS, None)]
-        labels = archive[_one_of(options, archive.names, _LABELS, options.label)]
+        x = _array(options, archive, _INPUTS, None)
+        labels = _array(options, archive, _LABELS, options.label)
         more = {
-            name: archive[_one_of(options, archive.names, (), getattr(options, name))]
+            name: _array(options, archive, (), getattr(options, name))
             for name in ("ids", "groups")
             if getattr(options, name)
         }
     return x, labels, more
+
+
+def _array(options, archive, usual, wanted):
+    name = _one_of(options, archive.names, usual, wanted)
+    try:
+        return archive[name]
+    except ValueError as error:
+        expected = "an .npz file of arrays of numbers or strings"
+        mend = f"({name}: {error}) Save Python objects as strings, `array.astype(str)`."
+        text = message(_OWNER, "path", expected, str(options.path), mend)
+        raise ValueError(text) from error
 
 
 def _open_npz(path, file):

@@ -479,3 +479,26 @@ def test_errors_of_suspects(tmp_path):
     with pytest.raises(TypeError, match="`suspects` must be of find_suspects"):
         write_report(path, NOISY, suspects="all")
     assert not path.exists()
+
+
+def test_pictures_of_files_of_any_kind(tmp_path):
+    """Those of 16 bits are stretched, and black on nothing can be seen."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    ramp = np.tile(np.arange(32), (32, 1))
+    clear = np.zeros((32, 32, 4), "uint8")
+    clear[:16, :, 3] = 255
+    Image.fromarray((1000 + 900 * ramp).astype("uint16")).save(folder / "16.png")
+    Image.fromarray(clear).save(folder / "clear.png")
+    (tmp_path / "page").mkdir()
+    page = written(
+        tmp_path / "page",
+        np.zeros(2, int),
+        suspects=doubted(2),
+        images=[folder / "16.png", folder / "clear.png"],
+    )
+    sixteen, black = (
+        pixels(each)[..., 0].astype(int) for each in page.data["pictures"]
+    )
+    np.testing.assert_allclose(sixteen, 255 * ramp / 31, atol=1)
+    assert (black[:16] == 0).all() and (black[16:] == 128).all()

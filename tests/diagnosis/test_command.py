@@ -157,6 +157,10 @@ def test_texts(tmp_path, capsys):
         (["header.csv", "--label", "a"], "with rows below its header"),
         (["bytes.csv", "--label", "a"], "a CSV file in UTF-8"),
         (["broken.npz"], "`path` must be an undamaged .npz file"),
+        (
+            ["objects.npz"],
+            r"arrays of numbers or strings. .*y: .*`array.astype\(str\)`",
+        ),
         (["insects.csv", "--label", "species", "--epochs", "0"], "`--epochs` must be"),
         (["insects.csv", "--label", "species", "--seed", "-1"], "Received: --seed=-1"),
         (["insects.csv", "--label", "id"], "`--label` must be .* Received: --label="),
@@ -189,6 +193,8 @@ def test_bad_input_is_one_line(tmp_path, capsys, monkeypatch, arguments, text):
     (tmp_path / "one.csv").write_text("a\n1\n2\n")
     (tmp_path / "bytes.csv").write_bytes(b"\xfa\xfe,b\n1,2\n")
     (tmp_path / "broken.npz").write_bytes(b"no archive")
+    objects = np.array(["a", "b"], object)
+    np.savez(tmp_path / "objects.npz", x=np.zeros((2, 2)), y=objects)
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)
     (tmp_path / "photos" / "a" / "0.png").write_bytes(b"no image")

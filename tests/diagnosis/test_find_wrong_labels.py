@@ -501,10 +501,8 @@ def test_storage(tmp_path, monkeypatch):
     again = find(x, labels, epochs=2, storage=tmp_path)
     assert len(calls) == 4
     np.testing.assert_array_equal(again.soft_labels, whole.soft_labels)
-    # Nothing is left of the trainings but what they found.
-    assert {path.name for path in tmp_path.iterdir() if path.name[0] != "."} == {
-        "run.json", "neighbors.npy", *(f"training_{n}.npy" for n in range(3))
-    }  # fmt: skip
+    # Of the trainings nothing is left but what they found.
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
         find(x, labels, epochs=3, storage=tmp_path)
     with pytest.raises(ValueError, match="`storage` must be a folder of this run"):
