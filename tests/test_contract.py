@@ -314,6 +314,8 @@ ELSEWHERE = {
     "analysis.critical_sample_ratio": "analysis/test_critical_sample_ratio.py",
     "analysis.NoiseRate": "analysis/test_noise_rate.py",
     "analysis.features": "analysis/test_features.py",
+    "analysis.SuspectParts": "analysis/test_suspects_of_parts.py",
+    "analysis.find_suspect_parts": "analysis/test_suspects_of_parts.py",
     "analysis.find_suspects": "analysis/test_suspects.py",
     "analysis.neighbor_votes": "analysis/test_neighbor_votes.py",
     "analysis.noise_rate": "analysis/test_noise_rate.py",

@@ -107,6 +107,7 @@ class NoisyLabelLoss(KerasLoss):
         presets: The values of the method's authors, by data set; its card says which.
         companion: Full name of the callback that the loss works with in `fit`, None
             where it needs none.
+        is_multi_label: Whether each output is that of a label of its own.
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
@@ -126,6 +127,7 @@ class NoisyLabelLoss(KerasLoss):
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     companion: ClassVar[str | None] = None
+    is_multi_label: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         # For type checkers alone: as attributes these would hide Keras's own.

@@ -266,6 +266,7 @@ class MultiLabel(_loss.NoisyLabelLoss):
     """
 
     function = staticmethod(multi_label)
+    is_multi_label = True
     loss: _loss.NoisyLabelLoss
     missing_label: float | None = -1
     label_weights: ArrayLike | None = None
