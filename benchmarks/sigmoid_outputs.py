@@ -150,8 +150,8 @@ def main():
     lines += [
         "",
         f"Seeds {', '.join(map(str, args.seeds))}: of the split, the noise and the "
-        f"weights. {args.epochs} epochs, Adam at 0.003, batches of 64, one hidden layer "
-        f"of 128. {platform.machine()} CPU; Python {platform.python_version()}, "
+        f"weights. {args.epochs} epochs, Adam at 0.003, batches of 64, one hidden "
+        f"layer of 128. {platform.machine()} CPU; Python {platform.python_version()}, "
         f"Keras {keras.__version__} on {keras.backend.backend()}, scikit-learn "
         f"{sklearn.__version__}.",
         "",
