@@ -203,13 +203,17 @@ KINDS = {
     "matrix": "transition_matrix, structure",
     "distribution": "class_weights, prior",
     "features": "features",
-    "numbers": "losses, mean_losses, representations, trajectories, progress",
+    "numbers": (
+        "losses, mean_losses, representations, trajectories, progress, label_weights"
+    ),
+    "class id": "ignore_class",
     "entries": (
         "y, sample_weight, sample_ids, sample_id, ids, file_ids, is_corrupted, "
         "train_ids, superclasses"
     ),
     "arrays": (
-        "x, images, dataset, x_train, x_test, histories, sources, flips, suspects"
+        "x, images, dataset, x_train, x_test, histories, sources, flips, suspects, "
+        "masks"
     ),
     "model": (
         "build_model, first_build_model, network, peer, teacher, model, loss, "
@@ -264,6 +268,9 @@ SPECIAL = {
     "diagnosis.find_wrong_labels: groups": "entries",
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
+    "analysis.find_suspect_parts: missing_label": "class id",
+    "losses.MultiLabel: missing_label": "mark",
+    "losses.multi_label: missing_label": "mark",
     "losses.TargetModification: target": "model",
     "losses.target_modification: progress": "number",
     "losses.target_modification: target": "model",
@@ -272,6 +279,9 @@ SPECIAL = {
 BAD["number of examples"] = {
     k: v for k, v in INTEGERS.items() if "an array" not in k and k != "huge"
 }
+BAD["class id"] = {k: v for k, v in INTEGERS.items() if k != "a negative one"}
+# Any number but a probability.
+BAD["mark"] = {k: v for k, v in INTEGERS.items() if not isinstance(v, (int, float))}
 BAD["seeds"] = {k: v for k, v in INTEGERS.items() if k != "a list"}
 # Values of the tables that mean something there.
 MEANINGFUL = {
@@ -538,6 +548,11 @@ def cases():
                 ("propose_checks", {"count": 2}),
             )
         },
+        "analysis.find_suspect_parts": {
+            "labels": np.array([[0, 1], [1, 0], [1, 1], [0, 0]]),
+            "soft_labels": P[:, :2],
+            "missing_label": -1,
+        },
         "analysis.find_suspects": {
             "labels": LABELS,
             "soft_labels": P,
@@ -749,6 +764,20 @@ def cases():
             "structure": np.eye(3),
         },
         "noise.pair_flip": {"num_classes": 3, "rate": 0.5},
+        "noise.independent_flips": {
+            "num_labels": 3,
+            "one_to_zero": 0.5,
+            "zero_to_one": 0.1,
+        },
+        "noise.move_borders": {
+            "masks": np.zeros((4, 3, 3), int),
+            "distance": 1,
+            "kind": "shrink",
+            "num_classes": 2,
+            "background": 0,
+            "seed": 0,
+            "sample_ids": np.arange(4),
+        },
         "noise.symmetric": {"num_classes": 3, "rate": 0.5, "include_original": True},
         "noise.within_groups": {
             "groups": [0, 0, 1, 1],
@@ -876,10 +905,25 @@ def cases():
     return {**found, **of_losses()}
 
 
+MULTI_LABEL = {
+    "loss": losses.MeanAbsoluteError(),
+    "missing_label": -1,
+    "label_weights": [1.0, 2.0, 0.5],
+    "transition_matrix": [[[0.9, 0.1], [0.2, 0.8]]] * 3,
+    "from_logits": False,
+}
+
+
 def of_losses():
     """Return the cases of the loss classes and functions, from their table."""
     found = {
         "losses.DeterminantMutualInformation": {"from_logits": False},
+        "losses.MultiLabel": MULTI_LABEL,
+        "losses.multi_label": {
+            **MULTI_LABEL,
+            "y_true": np.array([[0, 1, -1], [1, 0, 1], [1, 1, 0], [0, 0, 0]]),
+            "y_pred": P,
+        },
         "losses.EarlyLearningRegularization": {
             "weight": 3.0,
             "momentum": 0.7,

@@ -290,7 +290,9 @@ ELSEWHERE = {
     "callbacks.SEAL": "callbacks/test_seal.py",
     "callbacks.SEALOnTheFly": "callbacks/test_seal.py",
     "callbacks.with_sample_ids": "callbacks/test_seal.py",
+    "noise.independent_flips": "noise/test_multi_hot_and_maps.py",
     "noise.instance_dependent": "noise/test_instance_dependent.py",
+    "noise.move_borders": "noise/test_multi_hot_and_maps.py",
     "training.CoTeaching": "training/test_co_teaching.py",
     "training.Distillation": "training/test_distillation.py",
     "training.DivideMix": "training/test_divide_mix.py",
@@ -314,6 +316,8 @@ ELSEWHERE = {
     "analysis.critical_sample_ratio": "analysis/test_critical_sample_ratio.py",
     "analysis.NoiseRate": "analysis/test_noise_rate.py",
     "analysis.features": "analysis/test_features.py",
+    "analysis.SuspectParts": "analysis/test_suspects_of_parts.py",
+    "analysis.find_suspect_parts": "analysis/test_suspects_of_parts.py",
     "analysis.find_suspects": "analysis/test_suspects.py",
     "analysis.neighbor_votes": "analysis/test_neighbor_votes.py",
     "analysis.noise_rate": "analysis/test_noise_rate.py",
@@ -356,12 +360,14 @@ ELSEWHERE = {
         "losses/test_determinant_mutual_information.py"
     ),
     "losses.EarlyLearningRegularization": "callbacks/test_early_learning_targets.py",
+    "losses.MultiLabel": "losses/test_multi_label.py",
     "losses.abstains": "losses/test_deep_abstention.py",
     "losses.determinant_mutual_information": (
         "losses/test_determinant_mutual_information.py"
     ),
     "losses.global_trust": "losses/test_proselflc.py",
     "losses.local_trust": "losses/test_proselflc.py",
+    "losses.multi_label": "losses/test_multi_label.py",
     "losses.updated_target": "losses/test_early_learning_regularization.py",
     "datasets.TrainingPipeline": "datasets/test_pipeline.py",
     "datasets.crop_flip": "datasets/test_pipeline.py",
@@ -877,6 +883,44 @@ def test_everything_ignored(name):
     assert float(loss(ids, logits)) == 0
     slope = ref.gradient(lambda z: loss(ids, z), logits)
     assert not slope.any() and np.isfinite(slope).all()
+
+
+# --- kinds of outputs: many sigmoids
+
+
+# Losses that need their own callback, or an output more.
+NOT_OF_LABELS = {"DeepAbstention", "DimensionalityDriven", "JointOptimization"}
+
+
+@without_clock
+@pytest.mark.parametrize("name", sorted({*CLASSES} - NOT_OF_LABELS))
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_multi_label(name, from_logits):
+    case, shape = CLASSES[name], (3, 4)
+    two_classes = {k: OF_TWO_CLASSES[k] for k in case.arguments if k in OF_TWO_CLASSES}
+    y_pred = ONE / 1e4 if from_logits else ref.softmax(TWO)[:, 1].astype("float32")
+    is_known = np.arange(12) % 3 > 0
+    of_labels = np.zeros(12)
+    of_labels[is_known] = ref.to_numpy(
+        case.call_function(
+            SHARES["soft"][is_known], y_pred[is_known],
+            **{**two_classes, "from_logits": from_logits},
+        )
+    )  # fmt: skip
+    labels = np.where(is_known, SHARES["soft"], -1).reshape(shape)
+    loss = losses.MultiLabel(
+        case.make(getattr(losses, name), **two_classes), from_logits=from_logits
+    )
+    y_pred = y_pred.reshape(shape)
+    expected, count = of_labels.reshape(shape), is_known.reshape(shape).sum(axis=1)
+    ref.assert_close(loss.of_labels(labels, y_pred), expected)
+    ref.assert_close(loss.call(labels, y_pred), expected.sum(axis=1) / count)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_OF_LABELS))
+def test_not_for_many_labels(name):
+    with pytest.raises(TypeError, match="`loss` must be a loss object of keras_noisy"):
+        losses.MultiLabel(CLASSES[name].make(getattr(losses, name)))
 
 
 # --- gradients at the extremes

@@ -22,7 +22,7 @@ CLASSES = {
 }
 RECIPES = ROOT / "benchmarks" / "recipes"
 # With other labels than a recipe's data have, or with what no file can name.
-NO_RECIPE = {"TargetModification"}
+NO_RECIPE = {"TargetModification", "MultiLabel"}
 
 
 def read(path):

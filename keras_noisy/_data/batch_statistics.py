@@ -142,7 +142,11 @@ def _probabilities(owner, model, batch, from_logits):
     """Return what a model predicts in inference mode, `(batch, num_classes)`."""
     inputs = keras.tree.map_structure(ops.convert_to_tensor, batch)
     found = outputs.check_single(owner, model(inputs, training=False))
-    return ops.convert_to_numpy(outputs.probabilities(found, from_logits))
+    if not outputs.are_labels(model):
+        return ops.convert_to_numpy(outputs.probabilities(found, from_logits))
+    # Of many labels each is a distribution over two classes.
+    each = ops.reshape(found, (-1,))
+    return ops.convert_to_numpy(outputs.probabilities(each, from_logits))
 
 
 @contextlib.contextmanager

@@ -47,16 +47,61 @@ def check_from_logits(owner, from_logits):
     return from_logits
 
 
-def probabilities(outputs, from_logits):
+def are_labels(model):
+    """Whether a model's outputs are one probability for each of many labels.
+
+    Its loss says so; of Keras's it is binary cross-entropy. One output is always that
+    of two classes.
+    """
+    loss = getattr(model, "loss", None)
+    shape = getattr(model, "output_shape", None)
+    if not isinstance(shape, tuple) or is_one_output(shape):
+        return False
+    name = getattr(loss, "__name__", loss if isinstance(loss, str) else "")
+    is_binary = isinstance(loss, keras.losses.BinaryCrossentropy)
+    is_binary |= name == "binary_crossentropy"
+    return is_binary or getattr(loss, "is_multi_label", False)
+
+
+def check_not_labels(owner, model):
+    """Raise if a model's outputs are those of many labels."""
+    if are_labels(model):
+        expected = "a classifier of one label for each example"
+        received = Described("one with a sigmoid for each of many labels")
+        raise ValueError(message(owner, "model", expected, received))
+
+
+def probabilities(outputs, from_logits, are_labels=False):
     """Return float32 probabilities of outputs, an array or a tensor as they are.
 
     Those of one output for each example are those of two classes, as everywhere below.
+
+    Args:
+        outputs: Outputs of a batch.
+        from_logits: Whether they are logits.
+        are_labels: Whether each is that of a label of its own.
     """
+    if are_labels:
+        return _sigmoid(outputs) if from_logits else _as_float32(outputs)
     if isinstance(outputs, np.ndarray):
         outputs = by_class(np.asarray(outputs, "float32"), from_logits)
         return mean_predictions.softmax(outputs.copy()) if from_logits else outputs
     outputs = by_class(ops.cast(outputs, "float32"), from_logits, ops)
     return ops.softmax(outputs) if from_logits else outputs
+
+
+def _as_float32(outputs):
+    is_array = isinstance(outputs, np.ndarray)
+    return outputs.astype("float32") if is_array else ops.cast(outputs, "float32")
+
+
+def _sigmoid(outputs):
+    outputs = _as_float32(outputs)
+    if not isinstance(outputs, np.ndarray):
+        return ops.sigmoid(outputs)
+    # Of the negative absolute value, which does not overflow.
+    small = np.exp(-np.abs(outputs))
+    return np.where(outputs > 0, 1, small) / (1 + small)
 
 
 def logits(outputs, from_logits):
@@ -66,8 +111,16 @@ def logits(outputs, from_logits):
     return outputs if from_logits else np.log(np.maximum(outputs, tiny))
 
 
-def check_probabilities(owner, predictions, epoch, from_logits):
-    """Raise unless what a model predicts in an epoch are distributions."""
+def check_probabilities(owner, predictions, epoch, from_logits, are_labels=False):
+    """Raise unless what a model predicts in an epoch are distributions.
+
+    Args:
+        owner: Name of the public class, for errors.
+        predictions: Array `(n, num_classes)`, or `(n, num_labels)`.
+        epoch: The epoch.
+        from_logits: Whether they were made of logits.
+        are_labels: Whether each is the probability of a label of its own.
+    """
     check_single(owner, predictions, rank=2)
     argument = f"predictions at epoch {epoch}"
     if not np.isfinite(predictions).all():
@@ -75,6 +128,8 @@ def check_probabilities(owner, predictions, epoch, from_logits):
         mend = "The training has diverged; lower the learning rate."
         raise ValueError(message(owner, argument, "finite numbers", received, mend))
     mend = "" if from_logits else "Pass from_logits=True if they are logits."
+    if are_labels:
+        predictions = by_class(predictions.reshape(-1), False)
     check_rows(owner, argument, predictions, mend)
 
 

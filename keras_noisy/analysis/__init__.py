@@ -36,6 +36,7 @@ from keras_noisy.analysis.plots import (
 )
 from keras_noisy.analysis.report import write_report
 from keras_noisy.analysis.suspects import find_suspects
+from keras_noisy.analysis.suspects_of_parts import SuspectParts, find_suspect_parts
 from keras_noisy.analysis.suspects_table import Suspects
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ClassConditionalTest",
     "GradientDensity",
     "NoiseRate",
+    "SuspectParts",
     "Suspects",
     "beta_mixture",
     "calibration",
@@ -51,6 +53,7 @@ __all__ = [
     "correction_candidates",
     "critical_sample_ratio",
     "features",
+    "find_suspect_parts",
     "find_suspects",
     "gradient_density",
     "hold_out_class_conditional_test",

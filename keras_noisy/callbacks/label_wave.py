@@ -154,6 +154,7 @@ class LabelWave(smoothed_early_stopping.SmoothedEarlyStopping):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Continue, or begin anew, at the first epoch of a fit."""
         super().on_epoch_begin(epoch, logs)
+        outputs.check_not_labels(_OWNER, self.model)
         self._statistics.begin(self.model)
         self._classes = np.full(self._count(), _UNKNOWN, "int32")
 

@@ -171,6 +171,7 @@ class LearningDynamics(_attached.Attached):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Begin new sums, if this epoch is measured."""
+        outputs.check_not_labels(_OWNER, self.model)
         self._statistics.begin(self.model)
         is_last = epoch + 1 == self.params.get("epochs")
         self._sums = _Sums() if epoch % self.every == 0 or is_last else None

@@ -121,9 +121,14 @@ class _Averaging(_attached.Attached):
         if self.from_logits is None:
             self.from_logits = outputs.are_logits(self.owner, self.model)
 
+    @property
+    def _are_labels(self):
+        return outputs.are_labels(self.model)
+
     def _check(self, rows, predictions, epoch):
         """Check the predictions on some examples, and tell those who listen."""
-        outputs.check_probabilities(self.owner, predictions, epoch, self.from_logits)
+        form = self.from_logits, self._are_labels
+        outputs.check_probabilities(self.owner, predictions, epoch, *form)
         for listener in self.listeners:
             listener(rows, predictions)
 
@@ -168,7 +173,9 @@ class SEAL(_Averaging):
             paper has no such step.
 
     Attributes:
-        soft_labels: Mean predictions, float32 `(n, num_classes)`.
+        soft_labels: Mean predictions, float32 `(n, num_classes)`, `(n, 2)` of one
+            sigmoid output. Of many labels (`losses.MultiLabel`) their probabilities,
+            `(n, num_labels)`.
         counts: Number of predictions in each mean, `(n,)`.
         epochs_seen: Number of epochs recorded.
 
@@ -274,7 +281,8 @@ class SEAL(_Averaging):
             self._order.read(self.x),
             batch_size=self.batch_size,
         ):
-            predictions = outputs.probabilities(found, self.from_logits)
+            form = self.from_logits, self._are_labels
+            predictions = outputs.probabilities(found, *form)
             stop = start + len(predictions)
             self._check(slice(start, stop), predictions, epoch)
             yield start, predictions, np.ones(len(predictions), np.int64)
@@ -320,7 +328,9 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
         from_logits: Whether outputs are logits. By default the model's loss says so.
 
     Attributes:
-        soft_labels: Mean predictions, float32 `(n, num_classes)`.
+        soft_labels: Mean predictions, float32 `(n, num_classes)`, `(n, 2)` of one
+            sigmoid output. Of many labels (`losses.MultiLabel`) their probabilities,
+            `(n, num_labels)`.
         counts: How often each example was seen, `(n,)`.
         epochs_seen: Number of epochs recorded.
 
@@ -364,7 +374,8 @@ class SEALOnTheFly(_numbered.Numbered, _Averaging):
         return _recorder.Sums(self.owner, self.num_examples, num_classes)
 
     def _settings(self, model):
-        return {"from_logits": bool(self.from_logits)}
+        are_labels = outputs.are_labels(model)
+        return {"from_logits": bool(self.from_logits), "are_labels": are_labels}
 
     def set_model(self, model: keras.Model) -> None:
         """Check that `pipeline` was called with this model."""

@@ -66,6 +66,7 @@ from keras_noisy.losses.mean_absolute_error import (
     MeanAbsoluteError,
     mean_absolute_error,
 )
+from keras_noisy.losses.multi_label import MultiLabel, multi_label
 from keras_noisy.losses.normalized_cross_entropy import (
     NormalizedCrossEntropy,
     normalized_cross_entropy,
@@ -123,6 +124,7 @@ __all__ = [
     "JointOptimization",
     "LabelSmoothing",
     "MeanAbsoluteError",
+    "MultiLabel",
     "NoisyLabelLoss",
     "NormalizedCrossEntropy",
     "NormalizedFocal",
@@ -160,6 +162,7 @@ __all__ = [
     "label_smoothing",
     "local_trust",
     "mean_absolute_error",
+    "multi_label",
     "normalized_cross_entropy",
     "normalized_focal",
     "normalized_generalized_cross_entropy",

@@ -107,6 +107,7 @@ class NoisyLabelLoss(KerasLoss):
         presets: The values of the method's authors, by data set; its card says which.
         companion: Full name of the callback that the loss works with in `fit`, None
             where it needs none.
+        is_multi_label: Whether each output is that of a label of its own.
 
     Args:
         from_logits: Whether `y_pred` holds logits instead of probabilities.
@@ -126,6 +127,7 @@ class NoisyLabelLoss(KerasLoss):
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     companion: ClassVar[str | None] = None
+    is_multi_label: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         # For type checkers alone: as attributes these would hide Keras's own.
@@ -213,8 +215,26 @@ class NoisyLabelLoss(KerasLoss):
     def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
         """Return one loss per example."""
         y_true, is_kept = self._split_ignored(y_true, y_pred)
-        loss = self.without_reduction(y_true, y_pred, from_logits=self.from_logits)
+        loss = self.of_kept(y_true, y_pred, is_kept, from_logits=self.from_logits)
         return self._without_ignored(loss, is_kept)
+
+    def of_kept(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        is_kept: Tensor | None,
+        *,
+        from_logits: bool,
+    ) -> Tensor:
+        """Return one loss per example, those of the others having no meaning.
+
+        Args:
+            y_true: Labels; of examples that do not count any.
+            y_pred: Predictions.
+            is_kept: Which examples count, booleans `(...)`, or None for all.
+            from_logits: Whether `y_pred` holds logits.
+        """
+        return self.without_reduction(y_true, y_pred, from_logits=from_logits)
 
     def _split_ignored(self, y_true, y_pred):
         """Return labels that all count, and which of them do, or None for all."""
@@ -355,14 +375,18 @@ class EpsilonLoss(NoisyLabelLoss):
 class LossInBatch(NoisyLabelLoss):
     """Base of the losses of examples that depend on the others of their batch."""
 
-    def call(self, y_true: TensorLike, y_pred: TensorLike) -> Tensor:
-        """Return one loss per example."""
-        y_true, is_kept = self._split_ignored(y_true, y_pred)
-        formula = self._formula(is_kept)
-        loss = _formula.per_example(
-            type(self).__name__, y_true, y_pred, self.from_logits, formula
+    def of_kept(
+        self,
+        y_true: TensorLike,
+        y_pred: TensorLike,
+        is_kept: Tensor | None,
+        *,
+        from_logits: bool,
+    ) -> Tensor:
+        """Return one loss per example, the others being no part of the batch."""
+        return _formula.per_example(
+            type(self).__name__, y_true, y_pred, from_logits, self._formula(is_kept)
         )
-        return self._without_ignored(loss, is_kept)
 
     def _formula(self, is_kept: Tensor | None) -> Callable[..., Tensor]:
         """Return the loss as a function of labels and `Prediction`.

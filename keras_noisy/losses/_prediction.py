@@ -152,14 +152,20 @@ def to_logits(owner, y_pred, from_logits, argument="y_pred"):
             return hidden
         check_probabilities(owner, argument, y_pred)
         return _log(_at_least_float32(y_pred))
-    logit = _hidden_logits(owner, y_pred, from_logits, "Sigmoid")
-    if logit is None:
-        check_probabilities(owner, argument, y_pred)
-        p = _at_least_float32(y_pred)
-        logit = _log(p) - _log(1 - p)
+    logit = log_odds(owner, y_pred, from_logits, argument)
     if len(logit.shape) > 1:
         logit = ops.squeeze(logit, axis=-1)
     return ops.stack([ops.zeros_like(logit), logit], axis=-1)
+
+
+def log_odds(owner, y_pred, from_logits, argument="y_pred"):
+    """Return the logits of sigmoid outputs, of their shape and at least float32."""
+    logit = _hidden_logits(owner, y_pred, from_logits, "Sigmoid")
+    if logit is not None:
+        return logit
+    check_probabilities(owner, argument, y_pred, at_most_one=True)
+    p = _at_least_float32(y_pred)
+    return _log(p) - _log(1 - p)
 
 
 def _hidden_logits(owner, y_pred, from_logits, activation):
@@ -184,24 +190,32 @@ def _hidden_logits(owner, y_pred, from_logits, activation):
 
 
 def _check_no_softmax(owner, y_pred):
-    """Raise if one output has been through a softmax, which makes it 1 always."""
-    is_softmax = _keras.is_softmax(y_pred)
-    values, hidden = (
-        _tensors.visible(x) for x in (y_pred, _keras.activation_input(y_pred, ""))
-    )
-    if not is_softmax and values is not None and hidden is not None:
-        # A sigmoid is one from 17 on, in half precision from 9.
-        is_softmax = values.size and (values == 1).all() and hidden.min() < 7
-    if is_softmax:
+    """Raise if outputs that stand for themselves are seen to come from a softmax."""
+    is_one = is_binary(y_pred.shape)
+    if _keras.is_softmax(y_pred) or (is_one and _is_always_one(y_pred)):
+        received = "those of a softmax"
+        if is_one:
+            received = "a softmax of one output, which is always 1"
         raise ValueError(
             errors.message(
                 owner,
                 "y_pred",
-                "the sigmoid of one output, or of at least two classes",
-                errors.Described("a softmax of one output, which is always 1"),
-                "Use a sigmoid, or a softmax of two outputs.",
+                "outputs of a sigmoid, or of a softmax of at least two classes",
+                errors.Described(received),
+                "Use a sigmoid, or a softmax with an output for each class.",
             )
         )
+
+
+def _is_always_one(y_pred):
+    """Whether outputs are one though their input is seen to be of another opinion."""
+    values, hidden = (
+        _tensors.visible(x) for x in (y_pred, _keras.activation_input(y_pred, ""))
+    )
+    if values is None or hidden is None:
+        return False
+    # A sigmoid is one from 17 on, in half precision from 9.
+    return bool(values.size and (values == 1).all() and hidden.min() < 7)
 
 
 def _log(p):
@@ -218,17 +232,18 @@ def _at_least_float32(x):
     return ops.cast(x, "float32") if is_low else x
 
 
-def check_probabilities(owner, argument, y_pred):
+def check_probabilities(owner, argument, y_pred, *, at_most_one=False):
     """Raise on values that are no probabilities, where they can be seen.
 
-    Of a distribution none may be negative; that of one output may not exceed 1 either,
-    as it says what the other class has.
+    Of a distribution none may be negative; those of sigmoid outputs must be at most
+    one too, as each says what its other class has.
     """
     values = _tensors.visible(y_pred)
     if values is None or not values.size:
         return
     low, high = values.min(), values.max()
-    if low < 0 or (is_binary(values.shape) and high > 1):
+    at_most_one = at_most_one or is_binary(values.shape)
+    if low < 0 or (at_most_one and high > 1):
         received = f"values from {low:.4g} on"
         if low >= 0:
             received = f"values up to {high:.4g}"

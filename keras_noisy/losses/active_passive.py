@@ -27,9 +27,10 @@ _MEND = "The paper uses 1, 1 on CIFAR-10."
 def _plain_loss(owner, argument, loss):
     """Return a loss that needs no callback, or raise."""
     base = _loss.NoisyLabelLoss
-    is_plain = isinstance(loss, base) and type(loss).call is base.call
-    if is_plain and not (isinstance(loss, _timed.TimedLoss) and loss.depends_on_time()):
-        return loss
+    if isinstance(loss, base) and type(loss).call is base.call:
+        is_timed = isinstance(loss, _timed.TimedLoss)
+        if not (loss.depends_on_time() if is_timed else loss.companion):
+            return loss
     expected = "a loss object of keras_noisy.losses that needs no callback"
     mend = "Pass for example losses.NormalizedCrossEntropy()."
     raise TypeError(errors.message(owner, argument, expected, loss, mend))

@@ -10,11 +10,13 @@ from keras_noisy.noise.estimation import (
 )
 from keras_noisy.noise.instance_dependent import instance_dependent
 from keras_noisy.noise.label_noise import LabelNoise, add_label_noise
+from keras_noisy.noise.move_borders import move_borders
 from keras_noisy.noise.noisy_labels import NoisyLabels
 from keras_noisy.noise.transition_matrices import (
     CIFAR10_FLIPS_ONE_WAY,
     CIFAR10_FLIPS_TWO_WAY,
     asymmetric,
+    independent_flips,
     pair_flip,
     symmetric,
     within_groups,
@@ -32,8 +34,10 @@ __all__ = [
     "estimate_from_confusion",
     "estimate_from_neighbors",
     "estimate_with_cleanlab",
+    "independent_flips",
     "instance_dependent",
     "keep_structure",
+    "move_borders",
     "pair_flip",
     "symmetric",
     "within_groups",

@@ -21,6 +21,7 @@ STREAM_BERNOULLI = 0
 STREAM_EXACT = 1
 STREAM_TIES = 2
 STREAM_GROUPS = 3
+STREAM_BORDERS = 4
 
 # A chunk of this many 64-bit words and one buffer stay in the second-level cache.
 _CHUNK = 1 << 15

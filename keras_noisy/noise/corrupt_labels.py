@@ -12,6 +12,7 @@ from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_class_ids, check_labels, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._typing import ArrayLike
+from keras_noisy.noise import _labels_of_examples
 from keras_noisy.noise._alias_tables import build_alias_table, draw_numpy
 from keras_noisy.noise._hashing import (
     STREAM_BERNOULLI,
@@ -52,19 +53,25 @@ def corrupt_labels(
     scatter as a binomial does. This is what `LabelNoise` does in a stream, and the
     result is the same, sample by sample.
 
+    Multi-hot labels `(n, L)` take a matrix for each label, `(L, 2, 2)`: labels then
+    flip independently of each other. Of maps `(n, height, width)` and other arrays of
+    three dimensions and more, each entry is a label that flips by itself.
+
     Args:
         labels: Clean class ids, shape `(n,)` or `(n, 1)`, any integer dtype that can
-            hold `C - 1`.
+            hold `C - 1`. Or multi-hot labels `(n, L)`, or maps of class ids.
         transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`; see
-            `symmetric`, `pair_flip`, `asymmetric` and `within_groups`.
+            `symmetric`, `pair_flip`, `asymmetric` and `within_groups`. For multi-hot
+            labels `(L, 2, 2)`; see `independent_flips`.
         seed: Integer in [0, 2**63).
         exact: Whether the numbers of flips are exact or random.
-        sample_ids: Non-negative integers, one per label, all different; by default
+        sample_ids: Non-negative integers, one per example, all different; by default
             the position `0 ... n - 1`. Pass the ids of the original data set to give
             the samples of a subset or of a shuffled copy the same draws.
 
     Returns:
-        `NoisyLabels`, with arrays of shape `(n,)` and of the dtype of `labels`.
+        `NoisyLabels`, with arrays of the shape of `labels`, `(n,)` for a column, and of
+        their dtype.
 
     Example:
     >>> result = corrupt_labels([0, 0, 0, 0, 1, 1], pair_flip(2, 0.5), seed=0)
@@ -74,20 +81,50 @@ def corrupt_labels(
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    matrix = check_transition_matrix(_OWNER, transition_matrix)
-    num_classes = len(matrix)
     seed = check_seed(_OWNER, seed)
-    clean = _check_labels(labels, num_classes)
     errors.check_bool(_OWNER, "exact", exact)
+    flip = _flip_exactly if exact else _draw_each
+    name = "class {0}".format
+    if _labels_of_examples.are_several(transition_matrix):
+        matrices = _labels_of_examples.check_matrices(_OWNER, transition_matrix)
+        array = errors.as_array(labels)
+        _labels_of_examples.check_multi_hot(_OWNER, "labels", array, len(matrices))
+        clean, first = np.array(array), 2 * np.arange(len(matrices))
+        matrix = _labels_of_examples.one_matrix(matrices)
+        ids = _ids_of_entries(clean, sample_ids)
+        noisy = flip((clean + first).ravel(), matrix, seed, ids, _name_of_state)
+        noisy = (noisy.reshape(clean.shape) - first).astype(clean.dtype)
+        return of_fresh_arrays(noisy, clean, 2)
+    matrix = check_transition_matrix(_OWNER, transition_matrix)
+    array = errors.as_array(labels)
+    if array.ndim > 2:
+        flat = _check_labels(array.ravel(), len(matrix))
+        ids = _ids_of_entries(array, sample_ids)
+        noisy = flip(flat, matrix, seed, ids, name)
+        shaped = (each.reshape(array.shape) for each in (noisy, flat))
+        return of_fresh_arrays(*shaped, len(matrix))
+    clean = _check_labels(labels, len(matrix))
     if sample_ids is not None:
         sample_ids = check_sample_ids(
             _OWNER, "sample_ids", errors.as_array(sample_ids), clean.shape
         )
-    if exact:
-        noisy = _flip_exactly(clean, matrix, seed, sample_ids)
-    else:
-        noisy = _draw_each(clean, matrix, seed, sample_ids)
-    return of_fresh_arrays(noisy, clean, num_classes)
+    noisy = flip(clean, matrix, seed, sample_ids, name)
+    return of_fresh_arrays(noisy, clean, len(matrix))
+
+
+def _name_of_state(state):
+    """Return what one of the classes of `_labels_of_examples.one_matrix` is."""
+    return f"label {state // 2} that are {state % 2}"
+
+
+def _ids_of_entries(labels, sample_ids):
+    """Return an id for each entry of an array of labels, flat; None for positions."""
+    if sample_ids is None:
+        return None
+    ids = errors.as_array(sample_ids)
+    check_sample_ids(_OWNER, "sample_ids", ids, labels.shape[:1])
+    count = int(np.prod(labels.shape[1:]))
+    return _labels_of_examples.ids_of(ids, count).ravel()
 
 
 def _check_labels(labels, num_classes):
@@ -97,7 +134,7 @@ def _check_labels(labels, num_classes):
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def _draw_each(clean, matrix, seed, sample_ids):
+def _draw_each(clean, matrix, seed, sample_ids, name):
     table = build_alias_table(matrix)
     keys = derive_keys(seed, STREAM_BERNOULLI)
     noisy = np.empty_like(clean)
@@ -111,7 +148,7 @@ def _draw_each(clean, matrix, seed, sample_ids):
     return noisy
 
 
-def _flip_exactly(clean, matrix, seed, sample_ids):
+def _flip_exactly(clean, matrix, seed, sample_ids, name):
     num_classes = len(matrix)
     noisy = clean.copy()
     # NumPy sorts 16-bit integers by radix, in linear time.
@@ -122,7 +159,7 @@ def _flip_exactly(clean, matrix, seed, sample_ids):
     by_class = np.argsort(compact, kind="stable")
     del compact
     ends = np.cumsum(sizes)
-    counts = _target_counts(matrix, sizes, seed)
+    counts = _target_counts(matrix, sizes, seed, name)
     keys = derive_keys(seed, STREAM_EXACT)
     for label in np.flatnonzero(counts.any(axis=1)):
         members = by_class[ends[label] - sizes[label] : ends[label]]
@@ -144,7 +181,7 @@ def _flip_exactly(clean, matrix, seed, sample_ids):
     return noisy
 
 
-def _target_counts(matrix, sizes, seed):
+def _target_counts(matrix, sizes, seed, name):
     """Return how many examples of each class (row) flip to each class (column)."""
     num_classes = len(matrix)
     off_diagonal = matrix.copy()
@@ -155,7 +192,7 @@ def _target_counts(matrix, sizes, seed):
     # The small term makes 1 - (1 - 0.15) times 10 the half that was meant.
     num_flips = np.floor(rates * sizes * (1 + 1e-12) + (0.5 + 1e-9)).astype(np.int64)
     num_flips = np.where(rates > 0, np.minimum(num_flips, sizes), 0)
-    _warn_of_rounding(rates, sizes, num_flips)
+    _warn_of_rounding(rates, sizes, num_flips, name)
 
     scale = num_flips / np.where(flip_mass > 0, flip_mass, 1.0)
     quotas = off_diagonal * scale[:, None]
@@ -178,7 +215,7 @@ def _target_counts(matrix, sizes, seed):
     return counts
 
 
-def _warn_of_rounding(rates, sizes, num_flips):
+def _warn_of_rounding(rates, sizes, num_flips, name):
     """Warn of classes that rounding leaves without noise, or without a right label."""
     is_meant = (rates > 0) & (rates < 1) & (sizes > 0)
     rounded = np.flatnonzero(is_meant & ((num_flips == 0) | (num_flips == sizes)))
@@ -186,7 +223,7 @@ def _warn_of_rounding(rates, sizes, num_flips):
         first = rounded[0]
         warnings.warn(
             f"{_OWNER}: exact=True rounds {rates[first] * sizes[first]:.3g} of the "
-            f"{sizes[first]} examples of class {first} to {num_flips[first]}, and "
+            f"{sizes[first]} examples of {name(first)} to {num_flips[first]}, and "
             f"{rounded.size} of {np.count_nonzero(sizes)} classes in all to none or to "
             "all of their examples. Pass exact=False to draw every label by itself.",
             stacklevel=4,

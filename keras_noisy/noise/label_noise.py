@@ -13,7 +13,8 @@ from keras_noisy._checks.errors import Described, as_array, check_bool, message
 from keras_noisy._checks.labels import check_class_ids, check_sample_ids
 from keras_noisy._checks.matrices import check_transition_matrix
 from keras_noisy._data import positions
-from keras_noisy._typing import ArrayLike, Dataset, Shape, TensorLike
+from keras_noisy._typing import ArrayLike, Dataset, FloatArray, Shape, TensorLike
+from keras_noisy.noise import _labels_of_examples
 from keras_noisy.noise._alias_tables import (
     build_alias_table,
     draw_numpy,
@@ -55,17 +56,22 @@ class LabelNoise(keras.layers.Layer):
     dataset = dataset.map(lambda i, xy: (xy[0], layer(i, xy[1])))
     ```
 
-    The layer builds a table of 8 to 16 times `C**2` bytes.
+    With a matrix for each label, `(L, 2, 2)`, labels are multi-hot, `(..., L)`, and
+    flip independently of each other.
+
+    The layer builds a table of 8 to 16 times `C**2` bytes, `C` being `2 L` then.
 
     Args:
-        transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`.
+        transition_matrix: `(C, C)`, `T[i, j] = P(noisy = j | clean = i)`, or
+            `(L, 2, 2)`.
         seed: Integer in [0, 2**63).
         **kwargs: Base layer arguments, such as `name`.
 
     Call arguments:
         sample_id: Non-negative integers of any integer dtype, one per label.
         label: Clean class ids of any integer dtype that can hold `C - 1`, of the shape
-            of `sample_id` or with one more axis of size one at the end.
+            of `sample_id` or with one more axis of size one at the end; multi-hot ones
+            with one more axis of size `L`.
 
     Returns:
         Noisy class ids of the shape, dtype and kind (Python, NumPy, tensor) of `label`.
@@ -79,11 +85,21 @@ class LabelNoise(keras.layers.Layer):
         self, transition_matrix: ArrayLike, *, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.transition_matrix = check_transition_matrix(_OWNER, transition_matrix)
+        matrix: FloatArray
+        # How many labels an example has, None for class ids.
+        self.num_labels: int | None = None
+        if _labels_of_examples.are_several(transition_matrix):
+            matrix = _labels_of_examples.check_matrices(_OWNER, transition_matrix)
+            self.num_labels = len(matrix)
+            table_matrix = _labels_of_examples.one_matrix(matrix)
+        else:
+            matrix = check_transition_matrix(_OWNER, transition_matrix)
+            table_matrix = matrix
+        self.transition_matrix = matrix
         self.transition_matrix.flags.writeable = False
         self.seed = check_seed(_OWNER, seed)
-        self.num_classes = len(self.transition_matrix)
-        self._table = build_alias_table(self.transition_matrix)
+        self.num_classes = matrix.shape[-1]
+        self._table = build_alias_table(table_matrix)
         self._keys = derive_keys(self.seed, STREAM_BERNOULLI)
         self.built = True
 
@@ -106,14 +122,65 @@ class LabelNoise(keras.layers.Layer):
             mend = "Apply the layer in the data pipeline, not inside a model."
             raise TypeError(message(_OWNER, argument, expected, value, mend))
         if _is_symbolic_tensorflow(sample_id) or _is_symbolic_tensorflow(label):
+            if self.num_labels is not None:
+                return self._multi_hot_in_graph(sample_id, label)
             return self._call_in_graph(sample_id, label)
         ids, labels = as_array(sample_id), as_array(label)
         check_sample_ids(_OWNER, "sample_id", ids)
+        if self.num_labels is not None:
+            return _like(self._multi_hot(ids, labels), label)
         check_class_ids(_OWNER, "label", labels, self.num_classes)
         _check_shapes(ids.shape, labels.shape)
         bits = hash_numpy(ids.reshape(labels.shape), self._keys)
         noisy = draw_numpy(self._table, bits, labels).astype(labels.dtype)
         return _like(noisy, label)
+
+    def _multi_hot(self, ids, labels):
+        _labels_of_examples.check_multi_hot(_OWNER, "label", labels, self.num_labels)
+        _check_shapes(ids.shape, labels.shape[:-1])
+        first = 2 * np.arange(self.num_labels)
+        ids = _labels_of_examples.ids_of(ids, self.num_labels)
+        states = (labels + first).astype(np.int64)
+        noisy = draw_numpy(self._table, hash_numpy(ids, self._keys), states)
+        return (noisy - first).astype(labels.dtype)
+
+    def _multi_hot_in_graph(self, sample_id, label):
+        import tensorflow as tf
+
+        ids, labels = tf.convert_to_tensor(sample_id), tf.convert_to_tensor(label)
+        count = self.num_labels
+        for argument, tensor in (("sample_id", ids), ("label", labels)):
+            if not tensor.dtype.is_integer:
+                expected = "a tensor of an integer dtype"
+                mend = "Cast it to int64."
+                raise TypeError(message(_OWNER, argument, expected, tensor, mend))
+        if labels.shape.rank is not None and labels.shape[-1] not in (None, count):
+            expected = f"multi-hot labels (..., {count}), a column for each matrix"
+            raise ValueError(message(_OWNER, "label", expected, labels))
+        states = tf.cast(labels, tf.int64)
+        valid = tf.reduce_all((states == 0) | (states == 1))
+        valid &= tf.equal(tf.size(labels), count * tf.size(ids))
+        if ids.dtype.min < 0:
+            valid &= tf.reduce_all(ids >= 0)
+        check = tf.raw_ops.Assert(
+            condition=valid,
+            data=[
+                f"{_OWNER}: `label` must be 0 or 1 for each of {count} labels and "
+                "`sample_id` non-negative integers, one per example. Received: label=",
+                labels,
+                "sample_id=",
+                ids,
+            ],
+            summarize=8,
+        )
+        with tf.control_dependencies([check]):
+            states = tf.identity(states)
+        first = 2 * tf.range(count, dtype=tf.int64)
+        counters = tf.cast(ids, tf.uint64)[..., None] * tf.constant(count, tf.uint64)
+        counters += tf.cast(tf.range(count, dtype=tf.int64), tf.uint64)
+        bits = hash_tensorflow(counters, self._keys)
+        noisy = draw_tensorflow(self._table, bits, states + first)
+        return tf.cast(tf.cast(noisy, tf.int64) - first, labels.dtype)
 
     def _call_in_graph(self, sample_id, label):
         import tensorflow as tf

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_noisy._checks.errors import check_count, check_path, describe_array, message
+from keras_noisy._checks.errors import (
+    as_array,
+    check_count,
+    check_path,
+    describe_array,
+    message,
+)
 from keras_noisy._checks.labels import check_class_ids, check_labels
 from keras_noisy._data import files, npz
 from keras_noisy._typing import BoolArray, FilePath, FloatArray, IntArray, Self
@@ -28,7 +34,9 @@ class NoisyLabels:
     stays true; `noisy.copy()` gives an array that can be changed.
 
     Args:
-        noisy: Class ids after the noise, `(n,)`, any integer dtype.
+        noisy: Class ids after the noise, `(n,)`, any integer dtype. Or multi-hot labels
+            `(n, L)` with two classes, or maps of class ids of three dimensions and
+            more; each entry is a label then.
         clean: Class ids before it, of the same shape, any integer dtype.
         num_classes: Number of classes `C`.
     """
@@ -41,8 +49,7 @@ class NoisyLabels:
         num_classes = check_count("NoisyLabels", "num_classes", self.num_classes, low=2)
         object.__setattr__(self, "num_classes", num_classes)
         for name in ("noisy", "clean"):
-            array = np.array(check_labels("NoisyLabels", name, getattr(self, name)))
-            check_class_ids("NoisyLabels", name, array, num_classes)
+            array = _as_labels(name, getattr(self, name), num_classes)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         if self.noisy.shape != self.clean.shape:
@@ -57,7 +64,7 @@ class NoisyLabels:
 
     @functools.cached_property
     def is_corrupted(self) -> BoolArray:
-        """Mask `(n,)`: where the noisy label differs from the clean one."""
+        """Mask of the shape of the labels: where noisy and clean ones differ."""
         mask = self.noisy != self.clean
         mask.flags.writeable = False
         return mask
@@ -79,8 +86,8 @@ class NoisyLabels:
         counts: IntArray = np.zeros(num_classes * num_classes, dtype=np.int64)
         for start in range(0, self.noisy.size, _CHUNK):
             part = slice(start, start + _CHUNK)
-            cells = self.clean[part].astype(np.int64) * num_classes
-            cells += self.noisy[part].astype(np.int64)
+            cells = self.clean.reshape(-1)[part].astype(np.int64) * num_classes
+            cells += self.noisy.reshape(-1)[part].astype(np.int64)
             if counts.size <= _CHUNK:
                 counts += np.bincount(cells, minlength=counts.size)
             else:
@@ -91,6 +98,22 @@ class NoisyLabels:
         np.divide(counts, sizes, out=matrix, where=sizes > 0)
         matrix.flags.writeable = False
         return matrix
+
+    @functools.cached_property
+    def transition_matrices(self) -> FloatArray:
+        """Realised transition matrix of each label of multi-hot ones, `(L, 2, 2)`.
+
+        Raises:
+            ValueError: If labels are not multi-hot.
+        """
+        if self.noisy.ndim != 2:
+            expected = "multi-hot labels (n, L)"
+            received = describe_array(self.noisy)
+            raise ValueError(message("NoisyLabels", "noisy", expected, received))
+        pairs = zip(self.noisy.T, self.clean.T, strict=True)
+        return np.stack(
+            [NoisyLabels(noisy, clean, 2).transition_matrix for noisy, clean in pairs]
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -174,10 +197,22 @@ class NoisyLabels:
         )
 
 
+def _as_labels(name, labels, num_classes):
+    """Return an array of class ids of any shape that is a copy, or raise."""
+    array = as_array(labels)
+    is_multi_hot = array.ndim == 2 and array.shape[1] > 1 and num_classes == 2
+    shape = array.shape if is_multi_hot or array.ndim > 2 else None
+    flat = array if shape is None else array.reshape(-1)
+    flat = np.array(check_labels("NoisyLabels", name, flat))
+    check_class_ids("NoisyLabels", name, flat, num_classes)
+    return flat if shape is None else flat.reshape(shape)
+
+
 def _digest(labels):
     state = hashlib.sha256(str(labels.shape).encode())
     for start in range(0, labels.size, _CHUNK):
-        state.update(labels[start : start + _CHUNK].astype("<i8").tobytes())
+        part = labels.reshape(-1)[start : start + _CHUNK]
+        state.update(part.astype("<i8").tobytes())
     return state.hexdigest()
 
 

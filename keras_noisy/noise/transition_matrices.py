@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import as_numbers
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.labels import check_labels
 from keras_noisy._checks.matrices import MOST_CLASSES
@@ -210,6 +211,55 @@ def within_groups(
     return _flip_matrix(
         num_classes, np.concatenate(sources), np.concatenate(targets), rate
     )
+
+
+def independent_flips(
+    num_labels: int,
+    *,
+    one_to_zero: float | ArrayLike = 0.0,
+    zero_to_one: float | ArrayLike = 0.0,
+) -> FloatArray:
+    """Flips of multi-hot labels, each label by itself.
+
+    Missing positives, the usual error of people who list what is in a picture, are
+    `one_to_zero` alone.
+
+    Args:
+        num_labels: Number of labels `L`.
+        one_to_zero: Share of the ones that become zeros, in [0, 1]; a number, or one
+            for each label, `(L,)`.
+        zero_to_one: Share of the zeros that become ones, likewise.
+
+    Returns:
+        Transition matrices, float64 array `(L, 2, 2)`, for `corrupt_labels`,
+        `LabelNoise` and `losses.MultiLabel`.
+
+    Raises:
+        ValueError: If a rate is outside of [0, 1], or there is not one for each label.
+
+    Example:
+    >>> independent_flips(1, one_to_zero=0.25)
+    array([[[1.  , 0.  ],
+            [0.25, 0.75]]])
+    """
+    owner = "independent_flips"
+    num_labels = errors.check_count(
+        owner, "num_labels", num_labels, high=MOST_CLASSES // 2
+    )
+    matrices = np.tile(np.eye(2), (num_labels, 1, 1))
+    rates = {"zero_to_one": zero_to_one, "one_to_zero": one_to_zero}
+    for source, (argument, given) in enumerate(rates.items()):
+        rate = as_numbers(owner, argument, given).astype("float64")
+        if rate.shape not in ((), (num_labels,)):
+            expected = f"a number, or an array ({num_labels},)"
+            received = errors.describe_array(rate)
+            raise ValueError(message(owner, argument, expected, received))
+        if not ((rate >= 0) & (rate <= 1)).all():
+            expected = "in [0, 1]"
+            raise ValueError(message(owner, argument, expected, rate.tolist()))
+        matrices[:, source, source] = 1 - rate
+        matrices[:, source, 1 - source] = rate
+    return matrices
 
 
 def _check_num_classes(owner, num_classes):
