@@ -49,15 +49,18 @@ class Condition:
 
     Args:
         lines: Their lines of `runs.jsonl`, one for each candidate.
+        verdict: Their line of `verdicts.jsonl`.
         folder: Where the predictions are.
 
     Attributes:
         validation: Accuracy on held-out labels in each epoch, by candidate.
+        right: Which held-out labels a candidate that was stopped predicts.
         stops: Epochs that rules of stopping take, by candidate.
         clean: Classes of the test data.
     """
 
-    def __init__(self, lines, folder):
+    def __init__(self, lines, verdict, folder):
+        self.verdict = verdict["verdict"]
         first = lines[0]
         self.data, self.noise, self.seed = (
             first[key] for key in ("data", "noise", "seed")
@@ -66,13 +69,15 @@ class Condition:
         self.validation = {line["candidate"]: line["validation"] for line in lines}
         self.stops = {line["candidate"]: line["stops"] for line in lines}
         self._test = np.array([line["test"] for line in lines])
-        self._predictions = {}
+        self._predictions, self.right = {}, {}
         for line in lines:
             name = line["candidate"]
             with np.load(path_of(folder, self.data, self.seed, name)) as file:
                 number = file["noises"].tolist().index(self.noise)
                 at = file[f"{number}_at"].tolist()
                 found = file[f"{number}_test"].astype("float32")
+                held = file[f"{number}_validation"][at.index(line["stops"]["smoothed"])]
+                self.right[name] = held.argmax(axis=-1) == file["noisy"][number]
                 self._predictions[name] = dict(zip(at, found, strict=True))
                 self.clean = file["clean"]
 
@@ -114,15 +119,23 @@ def mean_of(condition, names):
     return np.mean([condition.predictions(name) for name in names], axis=0)
 
 
+def verdicts(folder):
+    """Return the lines of what is said of the noise of each condition."""
+    path = folder / "verdicts.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
 def read(folder):
     """Return all conditions whose runs are complete."""
     lines = (folder / "runs.jsonl").read_text().splitlines()
+    found = {(v["data"], v["noise"], v["seed"]): v for v in verdicts(folder)}
     groups = {}
     for line in map(json.loads, lines):
         key = line["data"], line["noise"], line["seed"]
         groups.setdefault(key, {})[line["candidate"]] = line
     return [
-        Condition([*group.values()], folder)
-        for group in groups.values()
-        if len(group) == len(CANDIDATES)
+        Condition([*group.values()], found[key], folder)
+        for key, group in groups.items()
+        if len(group) == len(CANDIDATES) and key in found
     ]

@@ -163,6 +163,18 @@ class Condition:
         matrix[: len(found), : len(found)] = found
         return matrix
 
+    def verdicts(self):
+        """Yield what `analysis.noise_rate` says of the training labels."""
+        for title, noisy in zip(self.noises, self.noisy, strict=True):
+            found = analysis.noise_rate(noisy, features=self.x, seed=self.seed)
+            yield {
+                "data": self.name,
+                "noise": title,
+                "seed": self.seed,
+                "verdict": found.verdict,
+                "high": found.high,
+            }
+
     def lines(self, candidate, logs, seconds):
         """Yield what is kept of a candidate's runs, and their predictions."""
         _, held_out, test = self.rows
@@ -219,11 +231,22 @@ def main():
         tuple(json.loads(line)[key] for key in ("data", "seed", "candidate"))
         for line in lines
     }
+    judged = {(line["data"], line["seed"]) for line in _choice_rules.verdicts(args.runs)}
     for seed in args.seeds:
         for name in args.sets:
             missing = [c for c in _choice.CANDIDATES if (name, seed, c) not in done]
-            if missing:
-                train_set(Condition(name, seed, args.data), missing, args.runs)
+            if missing or (name, seed) not in judged:
+                condition = Condition(name, seed, args.data)
+                if (name, seed) not in judged:
+                    judge_set(condition, args.runs)
+                train_set(condition, missing, args.runs)
+
+
+def judge_set(condition, folder):
+    """Keep what is said of the noise of each kind of labels."""
+    text = "".join(json.dumps(line) + "\n" for line in condition.verdicts())
+    with open(folder / "verdicts.jsonl", "a") as file:
+        file.write(text)
 
 
 def train_set(condition, candidates, folder):

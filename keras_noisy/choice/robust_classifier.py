@@ -167,6 +167,7 @@ class RobustClassifier:
         Args:
             deep: As in scikit-learn; no argument has arguments of its own.
         """
+        check_bool(_OWNER, "deep", deep)
         return {name: getattr(self, name) for name in _arguments()}
 
     def set_params(self, **arguments: Any) -> Self:
@@ -614,6 +615,7 @@ class _Input:
                     f"X has {x.shape[1]} features, but {_OWNER} is expecting "
                     f"{self.shape[0]} features as input"
                 )
-            raise ValueError(message(_OWNER, "x", expected, received))
+            mend = "Reshape your data: one example is a row." if x.ndim == 1 else ""
+            raise ValueError(message(_OWNER, "x", expected, received, mend))
         if x.dtype.kind in "iufb":
             _inputs.check_finite(_OWNER, "x", x)
