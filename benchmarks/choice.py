@@ -3,8 +3,9 @@
     KERAS_BACKEND=jax python benchmarks/choice.py --data DATA
 
 trains every candidate on every data set and kind of noise, seed after seed, and adds a
-line to `runs.jsonl` for each run: the same command continues there. `--table` prints
-the tables of `results/choice.md` from these files. Data sets, their halves (rules are
+line to `runs.jsonl` for each run: the same command continues there. `--score` writes
+what each rule costs in each condition to `results/choice/regrets.jsonl`, and `--table`
+prints the tables of `results/choice.md` from that file. Data sets, their halves (rules are
 made on one and reported on the other) and noises are those of `benchmarks/suspects.py`;
 see there what `DATA` has and which packages are needed.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from benchmarks import _choice, _choice_rules, suspects
 from keras_noisy import analysis, noise
 
+REGRETS = pathlib.Path(__file__).parent / "results" / "choice" / "regrets.jsonl"
 # Examples with a label, of which a tenth validates; the rest, within limits, tests.
 MOST = 4000
 LARGE = {"mnist": 8000, "cifar10": 8000, "nursery": 8000}
@@ -219,10 +221,17 @@ def main():
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=pathlib.Path, default="runs/choice")
+    parser.add_argument("--score", action="store_true")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
+    if args.score:
+        found = map(_choice_rules.scored, _choice_rules.read(args.runs))
+        REGRETS.parent.mkdir(exist_ok=True)
+        REGRETS.write_text("".join(json.dumps(line) + "\n" for line in found))
     if args.table:
-        print("\n".join(_choice_rules.tables(args.runs)))
+        lines = map(json.loads, REGRETS.read_text().splitlines())
+        print("\n".join(_choice_rules.tables([*lines])))
+    if args.score or args.table:
         return
     args.runs.mkdir(parents=True, exist_ok=True)
     path = args.runs / "runs.jsonl"
