@@ -4,11 +4,24 @@ import json
 
 import numpy as np
 
-from benchmarks._choice import CANDIDATES
 from benchmarks.early_stopping import chosen
 from benchmarks.suspects import BUILT_ON, HELD_OUT, row
 
 WINDOW = 5
+CANDIDATES = (
+    "cross-entropy",
+    "label smoothing",
+    "GCE",
+    "SCE",
+    "Equal Loss",
+    "ProSelfLC",
+    "bootstrap",
+    "forward",
+    "soft labels",
+    "clean, then train",
+    "ELR",
+    "ELR, mixup",
+)
 
 
 def stops(validation, changes):
@@ -37,7 +50,7 @@ def save(folder, condition, candidate, kept):
         for number, entry in enumerate(kept)
         for key, value in entry.items()
     }
-    train, held_out, test = condition.rows
+    _, held_out, test = condition.rows
     arrays["noisy"] = condition.labels[:, held_out]
     arrays["clean_validation"] = condition.y[held_out]
     arrays["clean"] = condition.y[test]
@@ -329,3 +342,55 @@ def _by_data(lines):
         seeds = ", ".join(map(str, sorted({line["seed"] for line in part})))
         means = [f"{regrets(part, rule).mean():.1f}" for rule in rules]
         yield row(name, half, str(part[0]["labelled"]), str(len(part)), seeds, *means)
+
+
+# What is known of the noise, what to take, the rule, and the kinds of noise it is for.
+ADVICE = (
+    ("nothing", "`RobustClassifier()`", OURS, KINDS),
+    (
+        "nothing, and one training must do",
+        "`EarlyLearningRegularization(weight=3.0)`, stopped",
+        DEFAULT_RULE,
+        KINDS,
+    ),
+    (
+        "nothing, and no sample ids",
+        "`SymmetricCrossEntropy(alpha=0.1, beta=1.0)`, stopped",
+        "always SCE",
+        KINDS,
+    ),
+    (
+        "no label is wrong, or few",
+        '`"sparse_categorical_crossentropy"`, stopped',
+        "always cross-entropy",
+        ("none",),
+    ),
+    (
+        "wrong labels are spread over the classes",
+        "`SymmetricCrossEntropy(alpha=0.1, beta=1.0)`, stopped",
+        "always SCE",
+        ("symmetric",),
+    ),
+    (
+        "pairs of classes are confused",
+        "`ForwardCorrection` with `noise.estimate_from_neighbors`, stopped",
+        "always forward",
+        ("pair flip",),
+    ),
+    (
+        "it depends on the example",
+        "`EarlyLearningRegularization(weight=3.0)`, stopped",
+        DEFAULT_RULE,
+        ("instance", "real"),
+    ),
+)
+
+
+def advice(lines):
+    """Yield the table of `docs/guides/choose_a_method.md`."""
+    plain = "cross-entropy, last epoch"
+    yield row("you know of the noise", "take", "behind the best", plain)
+    yield "|---|---|---|---|"
+    for known, method, rule, kinds in ADVICE:
+        part = [line for line in lines if kind_of(line) in kinds]
+        yield row(known, method, _cell(part, rule), _cell(part, plain))

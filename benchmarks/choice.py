@@ -5,8 +5,8 @@
 trains every candidate on every data set and kind of noise, seed after seed, and adds a
 line to `runs.jsonl` for each run: the same command continues there. `--score` writes
 what each rule costs in each condition to `results/choice/regrets.jsonl`, and `--table`
-prints the tables of `results/choice.md` from that file. Data sets, their halves (rules are
-made on one and reported on the other) and noises are those of `benchmarks/suspects.py`;
+prints the tables of `results/choice.md` from that file. Data sets, and their halves
+(rules are made on one and reported on the other), are those of `benchmarks/suspects.py`;
 see there what `DATA` has and which packages are needed.
 """
 
@@ -61,7 +61,8 @@ def split(name, seed, data):
     if x.shape[1] > MOST_COLUMNS:
         rows = order[:labelled]
         centred = x - x[rows].mean(axis=0)
-        x = centred @ np.linalg.svd(centred[rows], full_matrices=False)[2][:COMPONENTS].T
+        axes = np.linalg.svd(centred[rows], full_matrices=False)[2]
+        x = centred @ axes[:COMPONENTS].T
     return x.astype("float32"), y, real, (train, held_out, test)
 
 
@@ -216,9 +217,7 @@ def main():
     """Train what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default="data")
-    parser.add_argument(
-        "--sets", nargs="+", default=SETS
-    )
+    parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=pathlib.Path, default="runs/choice")
     parser.add_argument("--score", action="store_true")
@@ -229,8 +228,9 @@ def main():
         REGRETS.parent.mkdir(exist_ok=True)
         REGRETS.write_text("".join(json.dumps(line) + "\n" for line in found))
     if args.table:
-        lines = map(json.loads, REGRETS.read_text().splitlines())
-        print("\n".join(_choice_rules.tables([*lines])))
+        lines = [*map(json.loads, REGRETS.read_text().splitlines())]
+        print("\n".join([*_choice_rules.tables(lines), ""]))
+        print("\n".join(_choice_rules.advice(lines)))
     if args.score or args.table:
         return
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -240,10 +240,11 @@ def main():
         tuple(json.loads(line)[key] for key in ("data", "seed", "candidate"))
         for line in lines
     }
-    judged = {(line["data"], line["seed"]) for line in _choice_rules.verdicts(args.runs)}
+    judged = {(v["data"], v["seed"]) for v in _choice_rules.verdicts(args.runs)}
     for seed in args.seeds:
         for name in args.sets:
-            missing = [c for c in _choice.CANDIDATES if (name, seed, c) not in done]
+            every = _choice_rules.CANDIDATES
+            missing = [each for each in every if (name, seed, each) not in done]
             if missing or (name, seed) not in judged:
                 condition = Condition(name, seed, args.data)
                 if (name, seed) not in judged:

@@ -235,7 +235,9 @@ def _judge(tried, chosen, scores, errors, size, verdict):
 def _given_up(tried, chosen, predicted, seen, class_names):
     """Return a sentence on classes that a method taken never predicts."""
     notes = []
-    by_name = {each.name: set(p.tolist()) for each, p in zip(tried, predicted)}  # noqa: B905
+    by_name = {
+        each.name: set(p.tolist()) for each, p in zip(tried, predicted, strict=True)
+    }
     everyone = set().union(*by_name.values())
     for name in chosen:
         gone = [

@@ -28,7 +28,6 @@ from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath, FloatArray, Self
 from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
 from keras_noisy.analysis.suspects import find_suspects
-from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.choice import _hold_out, _rule, _trainings
 from keras_noisy.choice._candidates import AUTO, CANDIDATES, DEFAULT
 from keras_noisy.choice._mean_of_models import MeanOfModels
@@ -213,9 +212,7 @@ class RobustClassifier:
 
     # --- training
 
-    def fit(
-        self, x: Data, y: Any = None, *, groups: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, x: Data, y: Any = None, *, groups: ArrayLike | None = None) -> Self:
         """Train the candidates, and choose.
 
         Args:

@@ -125,9 +125,7 @@ def test_some_of_each_class_and_one_at_least():
     labels = np.array([0] * 20 + [1] * 8 + [2] * 2 + [3])
     held, notes = hold_out(labels)
     assert np.bincount(labels[held], minlength=4).tolist() == [5, 2, 1, 0]
-    assert notes == [
-        "No label of class 3 could be held out: nothing is known of them."
-    ]
+    assert notes == ["No label of class 3 could be held out: nothing is known of them."]
     other, _ = hold_out(labels, seed=1)
     assert (held != other).any() and (held == hold_out(labels)[0]).all()
 
