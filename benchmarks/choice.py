@@ -5,9 +5,9 @@
 trains every candidate on every data set and kind of noise, seed after seed, and adds a
 line to `runs.jsonl` for each run: the same command continues there. `--score` writes
 what each rule costs in each condition to `results/choice/regrets.jsonl`, and `--table`
-prints the tables of `results/choice.md` from that file. Data sets, and their halves
-(rules are made on one and reported on the other), are those of `benchmarks/suspects.py`;
-see there what `DATA` has and which packages are needed.
+prints the tables of `results/choice.md` from that file. Data sets, and their halves, of
+which rules are made on one and reported on the other, are those of
+`benchmarks/suspects.py`; see there what `DATA` has and which packages are needed.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import os
 import sys
@@ -198,13 +199,12 @@ class RobustClassifier:
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn wants to know of a classifier."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
+        utils = importlib.import_module("sklearn.utils")
+        return utils.Tags(
             estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(sparse=True, string=True),
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(),
+            input_tags=utils.InputTags(sparse=True, string=True),
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -389,7 +389,8 @@ class RobustClassifier:
             sample_weight: Weights `(m,)`, or None.
         """
         right = self.predict(x) == np.asarray(y).reshape(-1)
-        return float(np.average(right, weights=sample_weight))
+        weights = None if sample_weight is None else np.asarray(sample_weight, float)
+        return float(np.average(right, weights=weights))
 
     def _predict(self, x):
         is_logits = self._from_logits and not self._is_mean
