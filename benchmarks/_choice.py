@@ -60,7 +60,6 @@ ELR = {
     "ELR": (3.0, 0.7, False),
     "ELR, mixup": (3.0, 0.7, True),
 }
-CANDIDATES = (*LOSSES, *ELR)
 # Trainings that a candidate costs beside that of cross-entropy, which all runs have.
 EXTRA = ("soft labels", "clean, then train")
 
@@ -151,7 +150,7 @@ def train(candidate, data, weights, labels, example_weights, matrices):
     """Train one network for each row of `labels`.
 
     Args:
-        candidate: One of `CANDIDATES`.
+        candidate: A key of `LOSSES` or `ELR`.
         data: `Data`.
         weights: Initial weights.
         labels: Distributions `(runs, n, num_classes)`.

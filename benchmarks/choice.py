@@ -3,10 +3,11 @@
     KERAS_BACKEND=jax python benchmarks/choice.py --data DATA
 
 trains every candidate on every data set and kind of noise, seed after seed, and adds a
-line to `runs.jsonl` for each run: the same command continues there. `--table` prints
-the tables of `results/choice.md` from these files. Data sets, their halves (rules are
-made on one and reported on the other) and noises are those of `benchmarks/suspects.py`;
-see there what `DATA` has and which packages are needed.
+line to `runs.jsonl` for each run: the same command continues there. `--score` writes
+what each rule costs in each condition to `results/choice/regrets.jsonl`, and `--table`
+prints the tables of `results/choice.md` from that file. Data sets, and their halves, of
+which rules are made on one and reported on the other, are those of
+`benchmarks/suspects.py`; see there what `DATA` has and which packages are needed.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import numpy as np
 from benchmarks import _choice, _choice_rules, suspects
 from keras_noisy import analysis, noise
 
+REGRETS = pathlib.Path(__file__).parent / "results" / "choice" / "regrets.jsonl"
 # Examples with a label, of which a tenth validates; the rest, within limits, tests.
 MOST = 4000
 LARGE = {"mnist": 8000, "cifar10": 8000, "nursery": 8000}
@@ -59,7 +61,8 @@ def split(name, seed, data):
     if x.shape[1] > MOST_COLUMNS:
         rows = order[:labelled]
         centred = x - x[rows].mean(axis=0)
-        x = centred @ np.linalg.svd(centred[rows], full_matrices=False)[2][:COMPONENTS].T
+        axes = np.linalg.svd(centred[rows], full_matrices=False)[2]
+        x = centred @ axes[:COMPONENTS].T
     return x.astype("float32"), y, real, (train, held_out, test)
 
 
@@ -163,6 +166,18 @@ class Condition:
         matrix[: len(found), : len(found)] = found
         return matrix
 
+    def verdicts(self):
+        """Yield what `analysis.noise_rate` says of the training labels."""
+        for title, noisy in zip(self.noises, self.noisy, strict=True):
+            found = analysis.noise_rate(noisy, features=self.x, seed=self.seed)
+            yield {
+                "data": self.name,
+                "noise": title,
+                "seed": self.seed,
+                "verdict": found.verdict,
+                "high": found.high,
+            }
+
     def lines(self, candidate, logs, seconds):
         """Yield what is kept of a candidate's runs, and their predictions."""
         _, held_out, test = self.rows
@@ -202,15 +217,21 @@ def main():
     """Train what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, default="data")
-    parser.add_argument(
-        "--sets", nargs="+", default=SETS
-    )
+    parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=pathlib.Path, default="runs/choice")
+    parser.add_argument("--score", action="store_true")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
+    if args.score:
+        found = map(_choice_rules.scored, _choice_rules.read(args.runs))
+        REGRETS.parent.mkdir(exist_ok=True)
+        REGRETS.write_text("".join(json.dumps(line) + "\n" for line in found))
     if args.table:
-        print("\n".join(_choice_rules.tables(args.runs)))
+        lines = [*map(json.loads, REGRETS.read_text().splitlines())]
+        print("\n".join([*_choice_rules.tables(lines), ""]))
+        print("\n".join(_choice_rules.advice(lines)))
+    if args.score or args.table:
         return
     args.runs.mkdir(parents=True, exist_ok=True)
     path = args.runs / "runs.jsonl"
@@ -219,11 +240,23 @@ def main():
         tuple(json.loads(line)[key] for key in ("data", "seed", "candidate"))
         for line in lines
     }
+    judged = {(v["data"], v["seed"]) for v in _choice_rules.verdicts(args.runs)}
     for seed in args.seeds:
         for name in args.sets:
-            missing = [c for c in _choice.CANDIDATES if (name, seed, c) not in done]
-            if missing:
-                train_set(Condition(name, seed, args.data), missing, args.runs)
+            every = _choice_rules.CANDIDATES
+            missing = [each for each in every if (name, seed, each) not in done]
+            if missing or (name, seed) not in judged:
+                condition = Condition(name, seed, args.data)
+                if (name, seed) not in judged:
+                    judge_set(condition, args.runs)
+                train_set(condition, missing, args.runs)
+
+
+def judge_set(condition, folder):
+    """Keep what is said of the noise of each kind of labels."""
+    text = "".join(json.dumps(line) + "\n" for line in condition.verdicts())
+    with open(folder / "verdicts.jsonl", "a") as file:
+        file.write(text)
 
 
 def train_set(condition, candidates, folder):

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_noisy
 from keras_noisy import analysis, callbacks, losses, noise, training
 
 from . import test_contract as contract
@@ -217,7 +218,7 @@ KINDS = {
     ),
     "model": (
         "build_model, first_build_model, network, peer, teacher, model, loss, "
-        "generator, active, passive, augment, augmentation"
+        "generator, active, passive, augment, augmentation, diagnosis"
     ),
     "path": (
         "path, file, storage, backup_dir, folder, label_file, source, weights, reviewed"
@@ -228,7 +229,7 @@ KINDS = {
     "sentences": "findings, extra_columns",
     "estimate": "noise_rate",
     "shape": "input_shape, image_size, normalize, bounds",
-    "choice": "split, order, key, save_freq, collect, warm_start, preset",
+    "choice": "split, order, key, save_freq, collect, warm_start, preset, candidates",
     "any": (
         "title, class_names, superclass_names, settings, monitor, quantities, layer, "
         "verbose, callbacks, rows, name, reduction, dtype"
@@ -266,6 +267,8 @@ SPECIAL = {
     "datasets.load: labels": "choice",
     "diagnosis.find_wrong_labels: features": "entries",
     "diagnosis.find_wrong_labels: groups": "entries",
+    "choice.RobustClassifier.fit: groups": "entries",
+    "choice.RobustClassifier.fit: y": "labels",
     "datasets.load: name": "choice",
     "datasets.training_pipeline: seed": "seeds",
     "analysis.find_suspect_parts: missing_label": "class id",
@@ -313,6 +316,7 @@ MEANINGFUL = {
     "callbacks.LearningDynamics: clean_labels": {"not verified", "an id with a gap"},
     "datasets.Dataset: y_train": {"an id with a gap"},
     "diagnosis.find_wrong_labels: labels": {"texts", "flags"},
+    "choice.RobustClassifier.fit: y": {"texts", "flags"},
     "diagnosis.find_wrong_labels: ids": {"texts"},
     "datasets.Dataset: y_test": {"an id with a gap"},
     "datasets.read_label_file: clean_labels": {"an id with a gap"},
@@ -369,6 +373,15 @@ RESULTS = {
     "datasets.StreamedDataset",
     "datasets.TrainingPipeline",
 }
+
+
+def robust_classifier(**arguments):
+    """Fit a classifier, which checks its arguments only then, as in scikit-learn."""
+    classifier = keras_noisy.RobustClassifier(**{"verbose": 0, **arguments})
+    return classifier.fit(np.eye(6, 3), [0, 1, 2] * 2)
+
+
+robust_classifier.__signature__ = inspect.signature(keras_noisy.RobustClassifier)
 
 
 def network():
@@ -597,6 +610,24 @@ def cases():
         "analysis.plot_softmax_trajectories": {"trajectories": P[None], **dirty},
         "analysis.plot_suspects": {"images": IMAGES, "suspects": suspects, "count": 2},
         "analysis.plot_transition_matrix": {"transition_matrix": MATRIX},
+        "choice.RobustClassifier": (
+            robust_classifier,
+            {
+                "build_model": network,
+                "candidates": ["cross_entropy"],
+                "validation": 0.5,
+                "epochs": 1,
+                "batch_size": 4,
+                "budget": 1,
+                "seed": 0,
+                "combine": True,
+            },
+        ),
+        "choice.RobustClassifier.fit": (
+            keras_noisy.RobustClassifier(epochs=1, verbose=0).fit,
+            {"x": np.eye(4, 3), "y": [0, 1, 0, 1], "groups": [0, 1, 2, 2]},
+        ),
+        "choice.advise": {"diagnosis": None},
         "diagnosis.find_wrong_labels": {
             "x": np.eye(4, 3),
             "labels": [0, 1, 0, 1],
@@ -1045,6 +1076,7 @@ def test_every_public_callable_has_good_arguments(package, table):
 
 # Tried elsewhere, in place of others or of files.
 IN_PLACE = {
+    "choice.RobustClassifier": {"storage"},
     "diagnosis.find_wrong_labels": {"reviewed", "storage"},
     "datasets.StreamedDataset.pipeline": {"labels"},
     "datasets.StreamedDataset.to_arrays": {"splits"},

@@ -353,6 +353,8 @@ ELSEWHERE = {
     "datasets.Dataset": "datasets/test_dataset.py",
     "datasets.StreamedDataset": "datasets/test_streamed_dataset.py",
     "datasets.load": "datasets/test_load.py",
+    "choice.RobustClassifier": "choice/test_robust_classifier.py",
+    "choice.advise": "choice/test_advise.py",
     "diagnosis.Diagnosis": "diagnosis/test_diagnosis.py",
     "diagnosis.find_wrong_labels": "diagnosis/test_find_wrong_labels.py",
     "datasets.read_label_file": "datasets/test_read_label_file.py",

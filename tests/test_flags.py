@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_noisy import (
+    RobustClassifier,
     analysis,
     callbacks,
     diagnosis,
@@ -149,6 +150,10 @@ FLAGS = {
     "diagnosis.Diagnosis.to_frame: all_examples": lambda value: diagnosed().to_frame(
         all_examples=value
     ),
+    "choice.RobustClassifier: combine": lambda value: RobustClassifier(
+        combine=value
+    ).fit(P, IDS),
+    "choice.RobustClassifier.get_params: deep": RobustClassifier().get_params,
     "diagnosis.find_wrong_labels: skip_broken": lambda value: find_wrong_labels(
         P, IDS, skip_broken=value
     ),

@@ -33,6 +33,7 @@ FLOORS = (
     {"datasets", "callbacks"},
     {"training"},
     {"diagnosis"},
+    {"choice"},
     {"__main__"},
 )
 

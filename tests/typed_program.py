@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_noisy import (
+    RobustClassifier,
+    advise,
     analysis,
     callbacks,
     find_wrong_labels,
@@ -153,6 +155,12 @@ rate_or_none: float | None = diagnosis.noise_rate.estimate
 count: int = diagnosis.suspects.named(class_names=["ant", "bee"]).top(3).__len__()
 kept: npt.NDArray[np.bool_] = diagnosis.keep_mask()
 find_wrong_labels(x, epochs="3")  # type: ignore[arg-type]
+classifier = RobustClassifier(epochs=3, budget=2).fit(x, ["ant", "bee"], groups=[0, 1])
+names_of_classes: npt.NDArray[Any] = classifier.predict(x)
+accuracy_of_all: float = classifier.score(x, ["ant", "bee"])
+advised: list[str] = advise(diagnosis).candidates
+RobustClassifier(epochs="3")  # type: ignore[arg-type]
+RobustClassifier(rate=3)  # type: ignore[call-arg]
 find_wrong_labels(x, label=y)  # type: ignore[call-arg]
 curve = analysis.gradient_density(equal_loss, y, x)
 analysis.plot_losses({"Equal Loss": equal_loss}).savefig("losses.png")

@@ -1,4 +1,4 @@
-"""The method chooses itself: a classifier that needs neither clean labels nor an expert."""
+"""The method chooses itself: a classifier that needs no clean labels."""
 
 from keras_noisy.choice.advise import advise
 from keras_noisy.choice.robust_classifier import RobustClassifier

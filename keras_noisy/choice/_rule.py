@@ -110,19 +110,39 @@ def smoothed(curve, epoch, window):
     return float(np.mean(curve[max(0, epoch + 1 - window) : epoch + 1]))
 
 
-def take(tried, combine):
+def take(tried, labels, verdict, combine):
     """Return the names of the candidates whose mean predicts.
 
-    The default, early-learning regularisation, and the best of the others; the default
-    alone where one model is asked for.
+    The default, early-learning regularisation, and the best of the others. That one
+    alone where held-out labels can be relied on, because wrong ones depend on the
+    class, and where it is ahead of the default by more than chance. Otherwise the
+    default alone, if one network is asked for.
+
+    Args:
+        tried: `Tried`s.
+        labels: Held-out class ids `(m,)`.
+        verdict: That of `analysis.noise_rate`.
+        combine: Whether two may be taken.
     """
     alive = [each for each in tried if np.isfinite(each.score)]
     others = [each for each in alive if each.name != DEFAULT]
-    found = [each.name for each in alive if each.name == DEFAULT]
-    if others and (combine or not found):
-        # The first of equal ones is the cheaper.
-        found.append(max(others, key=lambda each: each.score).name)
-    return found
+    default = [each for each in alive if each.name == DEFAULT]
+    if not others:
+        return [DEFAULT]
+    # The first of equal ones.
+    best = max(others, key=lambda each: each.score)
+    if not default:
+        return [best.name]
+    is_reliable = verdict == "class-conditional"
+    if is_reliable and _is_ahead(best, default[0], labels):
+        return [best.name]
+    return [DEFAULT, best.name] if combine else [DEFAULT]
+
+
+def _is_ahead(one, other, labels):
+    """Whether a candidate is better than another by more than chance."""
+    right = [(t.held.argmax(axis=-1) == labels).astype(float) for t in (one, other)]
+    return one.score - other.score > _SURE * _standard_error(right[0] - right[1])
 
 
 def choice_of(tried, chosen, labels, class_names, verdict, notes):
@@ -215,7 +235,9 @@ def _judge(tried, chosen, scores, errors, size, verdict):
 def _given_up(tried, chosen, predicted, seen, class_names):
     """Return a sentence on classes that a method taken never predicts."""
     notes = []
-    by_name = {each.name: set(p.tolist()) for each, p in zip(tried, predicted)}  # noqa: B905
+    by_name = {
+        each.name: set(p.tolist()) for each, p in zip(tried, predicted, strict=True)
+    }
     everyone = set().union(*by_name.values())
     for name in chosen:
         gone = [

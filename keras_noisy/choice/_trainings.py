@@ -18,7 +18,7 @@ NO_EPOCH = -1
 _ROWS = 64
 
 
-class Diverged(Exception):  # noqa: N818 - it ends a training, and is no error.
+class Diverged(Exception):
     """A network predicts NaN or infinity."""
 
 
@@ -175,9 +175,7 @@ class Trainings:
             history = self._fit(model, batches, watch)
         except Diverged:
             return _nothing(len(self.held), self.num_classes)
-        averages = (
-            recorder.targets if recorder is companion else recorder.soft_labels
-        )
+        averages = recorder.targets if recorder is companion else recorder.soft_labels
         return {
             "curve": np.array(history["val_accuracy"], "float64"),
             "epoch": np.array(stopping.best_epoch),

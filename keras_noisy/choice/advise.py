@@ -81,7 +81,7 @@ def advise(diagnosis: Diagnosis) -> Advice:
         return Advice([DEFAULT, "cross_entropy"], f"{start} {end}")
     start = "Which labels are wrong depends on the class."
     if _is_confused_in_pairs(rate.transition_matrix):
-        start += " Wrong labels of a class are mostly of one other: estimate the matrix."
+        start += " Most wrong labels of a class are of one other: estimate the matrix."
         names = [DEFAULT, "forward_correction", "symmetric_cross_entropy"]
         return Advice(names, f"{start} {end}")
     names = [DEFAULT, "symmetric_cross_entropy", "generalized_cross_entropy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import os
 import sys
@@ -28,7 +29,6 @@ from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath, FloatArray, Self
 from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
 from keras_noisy.analysis.suspects import find_suspects
-from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.choice import _hold_out, _rule, _trainings
 from keras_noisy.choice._candidates import AUTO, CANDIDATES, DEFAULT
 from keras_noisy.choice._mean_of_models import MeanOfModels
@@ -55,8 +55,9 @@ class RobustClassifier:
     the weights of the epoch with the best accuracy on held-out labels, averaged over
     five epochs (`callbacks.SmoothedEarlyStopping`). Predictions are the mean of two
     networks: the one with early-learning regularisation, and the best of the others
-    on held-out labels. Held-out labels have no part in the training, or in what is
-    estimated for it.
+    on held-out labels. That one predicts alone where it is ahead by more than two
+    standard errors, and `noise_rate_` finds that wrong labels depend on the class.
+    Held-out labels have no part in the training, or in what is estimated for it.
 
     Held-out labels are as noisy as the others. If wrong labels depend on the class
     alone, they still order candidates correctly where there are enough of them. If
@@ -87,8 +88,8 @@ class RobustClassifier:
             from.
         verbose: `"auto"` prints the plan and a line for each training, 0 nothing, and 1
             and 2 are those of `fit`.
-        combine: Whether two networks predict. With False the one with early-learning
-            regularisation does, or the best one where that is no candidate.
+        combine: Whether two networks may predict. With False the one with
+            early-learning regularisation takes the place of their mean.
 
     Attributes:
         classes_: The sorted labels, `(C,)`.
@@ -124,7 +125,7 @@ class RobustClassifier:
         >>> classifier.fit(x, labels).score(x, truth) > 0.95
         True
         >>> classifier.choice_.chosen
-        ['early_learning_regularization', 'cross_entropy']
+        ['early_learning_regularization', 'forward_correction']
 
     Reference:
         Early-learning regularisation is that of Liu et al., NeurIPS 2020. That noisy
@@ -167,6 +168,7 @@ class RobustClassifier:
         Args:
             deep: As in scikit-learn; no argument has arguments of its own.
         """
+        check_bool(_OWNER, "deep", deep)
         return {name: getattr(self, name) for name in _arguments()}
 
     def set_params(self, **arguments: Any) -> Self:
@@ -197,13 +199,12 @@ class RobustClassifier:
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn wants to know of a classifier."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
+        utils = importlib.import_module("sklearn.utils")
+        return utils.Tags(
             estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(sparse=True, string=True),
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(),
+            input_tags=utils.InputTags(sparse=True, string=True),
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -211,9 +212,7 @@ class RobustClassifier:
 
     # --- training
 
-    def fit(
-        self, x: Data, y: Any = None, *, groups: ArrayLike | None = None
-    ) -> Self:
+    def fit(self, x: Data, y: Any = None, *, groups: ArrayLike | None = None) -> Self:
         """Train the candidates, and choose.
 
         Args:
@@ -274,19 +273,15 @@ class RobustClassifier:
         self.classes_ = examples.class_names
         if self._input.width is not None:
             self.n_features_in_ = self._input.width
-        chosen = _rule.take(tried, self.combine)
+        self.noise_rate_ = _rate(examples, group, tried, trainings.held)
+        labels, verdict = examples.labels[trainings.held], self.noise_rate_.verdict
+        chosen = _rule.take(tried, labels, verdict, self.combine)
         self._combine(chosen, dict(zip(names, kept, strict=True)), trainings)
-        soft = _soft_labels(self, tried, kept, trainings)
-        self.noise_rate_ = _rate(examples, group, soft, trainings)
-        self.suspects_ = _suspects(examples, group, soft, settings["seed"])
         self.choice_ = _rule.choice_of(
-            tried,
-            chosen,
-            examples.labels[trainings.held],
-            examples.class_names,
-            self.noise_rate_.verdict,
-            examples.notes,
+            tried, chosen, labels, examples.class_names, verdict, examples.notes
         )
+        soft = _soft_labels(self._predict(examples.x), tried, kept, trainings)
+        self.suspects_ = _suspects(examples, group, soft, settings["seed"])
         if self.verbose:
             print(self.choice_, flush=True)
         return self
@@ -394,7 +389,8 @@ class RobustClassifier:
             sample_weight: Weights `(m,)`, or None.
         """
         right = self.predict(x) == np.asarray(y).reshape(-1)
-        return float(np.average(right, weights=sample_weight))
+        weights = None if sample_weight is None else np.asarray(sample_weight, float)
+        return float(np.average(right, weights=weights))
 
     def _predict(self, x):
         is_logits = self._from_logits and not self._is_mean
@@ -503,14 +499,14 @@ def _tried(names, kept, check=True):
     return tried
 
 
-def _soft_labels(classifier, tried, kept, trainings):
+def _soft_labels(predicted, tried, kept, trainings):
     """Return distributions of all examples, `(n, C)`.
 
     Of those that were trained on, the moving averages of early-learning regularisation,
     which hardly learn wrong labels, or the averages of another training; of the
-    others, predictions.
+    others, what is `predicted`.
     """
-    soft = classifier._predict(trainings.x)
+    soft = predicted
     alive = [k for t, k in zip(tried, kept, strict=True) if not np.isnan(t.score)]
     names = [t.name for t in tried if not np.isnan(t.score)]
     source = alive[names.index(DEFAULT) if DEFAULT in names else 0]
@@ -527,16 +523,17 @@ def _features(examples):
     return examples.features if is_small else None
 
 
-def _rate(examples, group, soft, trainings):
+def _rate(examples, group, tried, held):
     """Return the noise rate, from features or from predictions on held-out labels."""
-    features, held = _features(examples), trainings.held
+    features = _features(examples)
     if features is not None:
         return noise_rate(examples.labels, features=features, groups=group)
     if len(np.unique(examples.labels[held])) < 2:
         explanation = "Held-out labels of two classes would be needed."
         return NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, explanation)
+    alive = [each.held for each in tried if not np.isnan(each.score)]
     return noise_rate(
-        examples.labels[held], predictions=soft[held], groups=group[held]
+        examples.labels[held], predictions=np.mean(alive, axis=0), groups=group[held]
     )
 
 
@@ -614,6 +611,7 @@ class _Input:
                     f"X has {x.shape[1]} features, but {_OWNER} is expecting "
                     f"{self.shape[0]} features as input"
                 )
-            raise ValueError(message(_OWNER, "x", expected, received))
+            mend = "Reshape your data: one example is a row." if x.ndim == 1 else ""
+            raise ValueError(message(_OWNER, "x", expected, received, mend))
         if x.dtype.kind in "iufb":
             _inputs.check_finite(_OWNER, "x", x)

@@ -203,9 +203,7 @@ def test_held_out_labels_have_no_part_in_the_training(monkeypatch):
         return matrix(labels, features, **rest)
 
     monkeypatch.setattr(room.robust_classifier, "estimate_from_neighbors", estimate)
-    monkeypatch.setattr(
-        _trainings.Trainings, "run", lambda self, *_: _made(self, seen)
-    )
+    monkeypatch.setattr(_trainings.Trainings, "run", lambda self, *_: _made(self, seen))
     x, _, truth = data()
     fit(network, x, truth, candidates=["forward_correction"], validation=0.25)
     assert seen == {"matrix": 90, "trained": 90, "both": 0}
@@ -257,8 +255,9 @@ def test_probabilities_and_logits_are_told_apart():
 
 
 def test_a_frame_is_encoded_as_the_first_one():
-    x, labels, truth = data(60)
-    columns = {"size": x[:, 0] * 100, "kind": np.array(["p", "q", "r"])[x.argmax(1) % 3]}
+    x, labels, _ = data(60)
+    kind = np.array(["p", "q", "r"])[x.argmax(axis=1) % 3]
+    columns = {"size": x[:, 0] * 100, "kind": kind}
     classifier = fit(x=columns, labels=labels, epochs=2)
     some = {name: values[:3] for name, values in columns.items()}
     np.testing.assert_allclose(
@@ -365,7 +364,7 @@ def test_another_number_of_outputs():
 
 
 def test_no_model():
-    with pytest.raises(TypeError, match="a function that returns a keras.Model"):
+    with pytest.raises(TypeError, match=r"a function that returns a keras\.Model"):
         fit(lambda: None)
 
 

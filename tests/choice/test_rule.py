@@ -25,22 +25,36 @@ GONE = tried("proselflc", [0] * 10, np.nan)
 
 def choice(*found, verdict="class-conditional", combine=True):
     """Return what the rule makes of candidates."""
-    chosen = _rule.take(found, combine)
+    chosen = _rule.take(found, LABELS, verdict, combine)
     return _rule.choice_of(found, chosen, LABELS, NAMES, verdict, [])
 
 
+def take(*found, verdict="class-conditional", combine=True):
+    return _rule.take(found, LABELS, verdict, combine)
+
+
 def test_the_default_and_the_best_other_are_taken():
-    assert _rule.take([POOR, RIGHT, NO_CAT], True) == [ELR, "cross_entropy"]
-    assert _rule.take([POOR, RIGHT, NO_CAT], False) == [ELR]
-    assert _rule.take([POOR, RIGHT], True) == ["cross_entropy"]
-    assert _rule.take([POOR, GONE, NO_CAT], True) == [ELR, "equal_loss"]
-    assert _rule.take([POOR, tried(ELR, LABELS, np.nan)], False) == ["equal_loss"]
+    assert take(POOR, RIGHT, NO_CAT) == [ELR, "cross_entropy"]
+    assert take(POOR, RIGHT, NO_CAT, combine=False) == [ELR]
+    assert take(POOR, RIGHT) == ["cross_entropy"]
+    assert take(POOR, GONE, NO_CAT) == [ELR, "equal_loss"]
+    assert take(POOR, tried(ELR, LABELS, np.nan), combine=False) == ["equal_loss"]
+    assert take(NO_CAT) == take(NO_CAT, GONE) == [ELR]
+
+
+def test_the_best_alone_where_that_is_sure_and_held_out_labels_are_reliable():
+    poor_default = tried(ELR, [1] * 10)
+    assert take(RIGHT, poor_default) == ["cross_entropy"]
+    assert take(RIGHT, poor_default, verdict="cannot tell") == [ELR, "cross_entropy"]
+    assert take(RIGHT, poor_default, verdict="cannot tell", combine=False) == [ELR]
+    # One of ten differs, 0.1 +- 0.1.
+    assert take(RIGHT, NO_CAT) == [ELR, "cross_entropy"]
 
 
 def test_of_equal_ones_the_first_is_taken():
     twin = tried("symmetric_cross_entropy", LABELS)
-    assert _rule.take([RIGHT, twin, NO_CAT], True)[1] == "cross_entropy"
-    assert _rule.take([twin, RIGHT, NO_CAT], True)[1] == twin.name
+    assert take(RIGHT, twin, NO_CAT)[1] == "cross_entropy"
+    assert take(twin, RIGHT, NO_CAT)[1] == twin.name
 
 
 def test_the_table_by_hand():
@@ -111,9 +125,7 @@ def test_some_of_each_class_and_one_at_least():
     labels = np.array([0] * 20 + [1] * 8 + [2] * 2 + [3])
     held, notes = hold_out(labels)
     assert np.bincount(labels[held], minlength=4).tolist() == [5, 2, 1, 0]
-    assert notes == [
-        "No label of class 3 could be held out: nothing is known of them."
-    ]
+    assert notes == ["No label of class 3 could be held out: nothing is known of them."]
     other, _ = hold_out(labels, seed=1)
     assert (held != other).any() and (held == hold_out(labels)[0]).all()
 
