@@ -416,7 +416,7 @@ class DivideMix(_around.AroundNetworks):
         """Return the callback of a training, and put its batches into the arguments."""
         examples = _planned.take_examples(_OWNER, arguments, _REFUSED, least_batch=2)
         self._check(examples)
-        schedule = _Schedule(examples, self._num_views)
+        schedule = _Schedule(examples, self._own_seed, self._num_views)
         arguments.update(x=schedule.batches, shuffle=False)
         return schedule
 
@@ -476,8 +476,8 @@ class _Ensemble(keras.Model):
 class _Schedule(_planned.Schedule):
     """Divides the data before each epoch, and logs how."""
 
-    def __init__(self, examples, num_views):
-        super().__init__(_OWNER, examples)
+    def __init__(self, examples, seed, num_views):
+        super().__init__(_OWNER, examples, seed)
         self._num_views = num_views
         # Keras looks at the first batches before it begins.
         self.plan_warmup(None)
