@@ -434,6 +434,9 @@ class DivideMix(_around.AroundNetworks):
         for rows in (examples.batch_size, examples.batch_size // 2):
             _planned.check_replicas(_OWNER, self, rows)
         _around.check_shapes(_OWNER, self.augmentation, one)
+        # By inputs as they are; a batch of the training has a plan too.
+        self(keras.tree.map_structure(ops.convert_to_tensor, one))
+        self.built = True
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export `ensemble`, which makes the predictions, as `keras.Model.export`."""
@@ -566,8 +569,8 @@ class _Schedule(_planned.Schedule):
         if lost:
             self.tell(
                 (name, *lost),
-                f"the division for `{name}` keeps few labels or none of "
-                f"{len(lost)} classes in epoch {epoch}: {counts}. Rare classes have "
+                f"the division for `{name}` keeps few labels of some classes, or "
+                f"none, in epoch {epoch}: {counts}. Rare classes have "
                 "large losses; pass more `warmup_epochs`, and `prior`, or see "
                 "`clean_probabilities`.",
             )

@@ -319,8 +319,8 @@ class _Schedule(_planned.Schedule):
             counts += "".join(f"; class {c} was relabelled away" for c in gone)
             self.tell(
                 (*lost, *gone),
-                f"the selection of epoch {epoch} keeps few examples or none of "
-                f"{len(lost) + len(gone)} classes: {counts.lstrip('; ')}. Pass a "
+                f"the selection of epoch {epoch} keeps few examples of some classes, "
+                f"or none: {counts.lstrip('; ')}. Pass a "
                 "smaller `num_neighbors` or `selection_threshold`, a larger "
                 "`relabel_threshold`, or see `selected`.",
             )
