@@ -169,14 +169,15 @@ class Schedule(keras.callbacks.Callback):
     Args:
         owner: Name of the model, for messages.
         examples: The data.
+        seed: Seed of what is drawn.
 
     Attributes:
         batches: What is trained on.
     """
 
-    def __init__(self, owner: str, examples: Examples) -> None:
+    def __init__(self, owner: str, examples: Examples, seed: int) -> None:
         super().__init__()
-        self.owner, self.examples = owner, examples
+        self.owner, self.examples, self.seed = owner, examples, seed
         self.batches = Planned(examples)
         self._statistics = batch_statistics.Statistics(owner)
         self._told: set[Any] = set()
@@ -212,7 +213,7 @@ class Schedule(keras.callbacks.Callback):
         """Plan an epoch; its random numbers follow from the seed and its number."""
         model = self.model
         model.set_epoch(epoch)
-        generator = np.random.default_rng([model._own_seed, epoch])
+        generator = np.random.default_rng([self.seed, epoch])
         if epoch < model.warmup_epochs:
             self.plan_warmup(generator)
         else:

@@ -416,7 +416,7 @@ class DivideMix(_around.AroundNetworks):
         """Return the callback of a training, and put its batches into the arguments."""
         examples = _planned.take_examples(_OWNER, arguments, _REFUSED, least_batch=2)
         self._check(examples)
-        schedule = _Schedule(examples, self._num_views)
+        schedule = _Schedule(examples, self._own_seed, self._num_views)
         arguments.update(x=schedule.batches, shuffle=False)
         return schedule
 
@@ -434,6 +434,9 @@ class DivideMix(_around.AroundNetworks):
         for rows in (examples.batch_size, examples.batch_size // 2):
             _planned.check_replicas(_OWNER, self, rows)
         _around.check_shapes(_OWNER, self.augmentation, one)
+        # By inputs as they are; a batch of the training has a plan too.
+        self(keras.tree.map_structure(ops.convert_to_tensor, one))
+        self.built = True
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export `ensemble`, which makes the predictions, as `keras.Model.export`."""
@@ -476,8 +479,8 @@ class _Ensemble(keras.Model):
 class _Schedule(_planned.Schedule):
     """Divides the data before each epoch, and logs how."""
 
-    def __init__(self, examples, num_views):
-        super().__init__(_OWNER, examples)
+    def __init__(self, examples, seed, num_views):
+        super().__init__(_OWNER, examples, seed)
         self._num_views = num_views
         # Keras looks at the first batches before it begins.
         self.plan_warmup(None)
@@ -566,8 +569,8 @@ class _Schedule(_planned.Schedule):
         if lost:
             self.tell(
                 (name, *lost),
-                f"the division for `{name}` keeps few labels or none of "
-                f"{len(lost)} classes in epoch {epoch}: {counts}. Rare classes have "
+                f"the division for `{name}` keeps few labels of some classes, or "
+                f"none, in epoch {epoch}: {counts}. Rare classes have "
                 "large losses; pass more `warmup_epochs`, and `prior`, or see "
                 "`clean_probabilities`.",
             )

@@ -195,7 +195,7 @@ class SSR(_around.AroundNetworks):
         _planned.check_outputs(_OWNER, examples, num_classes)
         _planned.check_replicas(_OWNER, self, examples.batch_size)
         _around.check_shapes(_OWNER, self.augmentation, one)
-        schedule = _Schedule(examples, num_classes)
+        schedule = _Schedule(examples, self._own_seed, num_classes)
         arguments.update(x=schedule.batches, shuffle=False)
         return schedule
 
@@ -237,8 +237,8 @@ class SSR(_around.AroundNetworks):
 class _Schedule(_planned.Schedule):
     """Relabels and selects examples before each epoch, and logs how many."""
 
-    def __init__(self, examples, num_classes):
-        super().__init__(_OWNER, examples)
+    def __init__(self, examples, seed, num_classes):
+        super().__init__(_OWNER, examples, seed)
         self._num_classes = num_classes
         # Keras looks at the first batches before it begins.
         self.plan_warmup(None)
@@ -319,8 +319,8 @@ class _Schedule(_planned.Schedule):
             counts += "".join(f"; class {c} was relabelled away" for c in gone)
             self.tell(
                 (*lost, *gone),
-                f"the selection of epoch {epoch} keeps few examples or none of "
-                f"{len(lost) + len(gone)} classes: {counts.lstrip('; ')}. Pass a "
+                f"the selection of epoch {epoch} keeps few examples of some classes, "
+                f"or none: {counts.lstrip('; ')}. Pass a "
                 "smaller `num_neighbors` or `selection_threshold`, a larger "
                 "`relabel_threshold`, or see `selected`.",
             )

@@ -20,6 +20,13 @@ X = rng.normal(size=(12, 4)).astype("float32")
 Y = np.arange(12) % 3
 MATRIX = noise.symmetric(3, 0.3)
 
+# Of twelve examples with random labels few are chosen.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:DivideMix. the division for:UserWarning"),
+    pytest.mark.filterwarnings("ignore:SSR. the selection of:UserWarning"),
+    pytest.mark.filterwarnings("ignore:SSR. no label has the votes:UserWarning"),
+]
+
 
 class Subclassed(keras.Model):
     """A network that is no graph of layers."""

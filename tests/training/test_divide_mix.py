@@ -625,7 +625,7 @@ def test_a_rare_class_is_not_lost_in_silence():
     probability = np.where(np.arange(420) % 2, 0.9, 0.6)
     probability[rare[1:]] = 0.2
     with pytest.warns(
-        UserWarning, match="few labels or none of 1 classes in epoch 7: 1 of 20"
+        UserWarning, match="few labels of some classes, or none, in epoch 7: 1 of 20"
     ):
         is_labeled = schedule.division(probability, "peer", 7)
     assert is_labeled.sum() == 401
