@@ -20,21 +20,26 @@ _SHARES = np.array(
 )
 # A ring that disagrees by more than so many standard errors than what it surrounds is
 # not part of the core.
-_MOST_ERRORS = 1.0
+_MOST_ERRORS = 2.0
 # Examples of the pooled diagonal that each row of the matrix is drawn to.
 _PRIOR_SIZE = 5.0
-_POWERS = (1, 1.5, 2, 3, 4, 6, 10)
-# What follows is calibrated on half of the data sets of benchmarks/results/suspects.md.
+# Curves `a + b t^c` through the rings; 0 is the flat one.
+_POWERS = (0, 1, 1.5, 2, 3, 4, 6, 10, 16)
+# Labels that a ring has besides its own, as wrong as all are, where errors are weighed.
+_PSEUDO_LABELS = 2.0
+_LEAST_VARIANCE = 0.002
+_ROUNDS = 2
 _QUANTILE = 1.645
-_WIDER_BY_OVERLAP = 6.0
-_OF_GAP = 0.1
-# A rate is given if its interval is at most so wide on each side, and not wider than
-# the rate unless it is small, ...
+# Of the rise beyond the core, what may be there in the core too.
+_OF_GAP = 0.2
+# A rate is given if its interval is at most so wide on each side, less where classes
+# overlap, and not wider than the rate unless it is small,
 _MOST_HALF_WIDTH = 0.1
-# ... the rise beyond the core is no more than so many times the rate, or small, ...
-_MOST_RISE = 3.0
+_DOUBT_BY_OVERLAP = 6.0
+# ... the rise beyond the core is no more than so many times its lower end, or small,
+_MOST_RISE = 2.0
 _SMALL = 0.03
-# ... and classes overlap and labels disagree less than in data that say nothing.
+# and classes overlap and labels disagree less than in data that say nothing.
 _MOST_OVERLAP = 0.45
 _MOST_DISAGREEMENT = 0.75
 
@@ -45,7 +50,8 @@ class Core:
 
     Attributes:
         rate: Share of wrong labels, if noise is class-conditional.
-        half_width: Of its 90 % interval.
+        low: Lower end of its 90 % interval.
+        high: Its upper end.
         matrix: Transition matrix `(num_classes, num_classes)`.
         prior: Shares of the true classes `(num_classes,)`.
         per_class: Share of the labels of each given class that are wrong, NaN for a
@@ -56,7 +62,8 @@ class Core:
     """
 
     rate: float
-    half_width: float
+    low: float
+    high: float
     matrix: np.ndarray
     prior: np.ndarray
     per_class: np.ndarray
@@ -65,51 +72,69 @@ class Core:
     share: float
 
 
-def adaptive_core(scores, labels):
-    """Return the `Core` of scores and labels of the same examples.
+def adaptive_core(views, labels, fold_of=None):
+    """Return the `Core` that distributions of several sources and labels have.
+
+    How typical an example is must not depend on its own label, or those on top are not
+    a fair sample. It is not enough that an example's distribution has not seen its
+    label: a right one makes the examples around it more typical, and so its own place
+    worse. With folds no distribution depends on a label of its fold, and examples are
+    ranked within their fold.
 
     Args:
-        scores: `P(noisy | x)` of what has not seen the example's own label,
-            `(n, num_classes)`.
+        views: Distributions `P(noisy | x)` of sources that have not seen the example's
+            own label, arrays `(n, num_classes)`.
         labels: Given labels `(n,)`.
+        fold_of: Fold of each example `(n,)`, if no view has seen a label of the
+            example's fold.
     """
-    num_classes = scores.shape[1]
+    num_classes = views[0].shape[1]
     counts = np.bincount(labels, minlength=num_classes)
-    classes = scores.argmax(axis=1)
-    inner, *_ = _core_of(scores, classes, labels)
-    matrix = _transition(classes[inner], labels[inner], num_classes)
-    # Once more with the classes that are likeliest behind the labels.
-    classes, _ = _classes_behind(scores, smoothed(matrix, counts))
-    inner, share, wrong, sizes = _core_of(scores, classes, labels)
-    matrix = _transition(classes[inner], labels[inner], num_classes)
-    level = (classes[inner] != labels[inner]).mean()
-    start = _start(wrong, sizes)
-    rate = float(level + start) / 2
-    _, prior = _classes_behind(scores, smoothed(matrix, counts))
+    fold_of = np.zeros(len(labels), int) if fold_of is None else fold_of
+    classes, typical = _most_probable(views)
+    rings = _Rings(classes, typical, labels, fold_of)
+    matrix = _transition(classes, labels, rings.core, num_classes)
+    for _ in range(_ROUNDS):
+        # Once more with the classes that are likeliest behind the labels.
+        behind = _classes_behind(views, smoothed(matrix, counts), counts)
+        classes, typical, prior = behind
+        rings = _Rings(classes, typical, labels, fold_of)
+        matrix = _transition(classes, labels, rings.core, num_classes)
+    start, error = rings.start()
+    disagreement = float((classes != labels).mean())
+    gap = max(0.0, disagreement - start)
+    # Classes that exist, by the labels, and that few examples look like: they hide
+    # among the typical examples of others, as if these were mislabelled.
+    predicted = np.bincount(classes, minlength=num_classes) / len(classes)
+    hidden = float(np.maximum(prior - predicted, 0).sum()) * (1 - start)
+    # What is not noise can only raise the disagreement.
+    excess = hidden + _OF_GAP * gap
+    low = max(0.0, start - excess - _QUANTILE * error)
+    high = min(1.0, start + _QUANTILE * error)
+    rate = max(0.0, start - excess / 2)
     matrix = _scaled(matrix, prior, rate)
     given = np.where(counts > 0, np.maximum(prior @ matrix, 1e-12), np.nan)
-    disagreement = float((classes != labels).mean())
-    gap = max(0.0, disagreement - rate)
     chance = 1 - ((counts / counts.sum()) ** 2).sum()
-    overlap = gap / max(0.05, chance - rate)
-    spread = max(rate * (1 - rate), 0.002) / inner.sum()
-    error = np.hypot(np.sqrt(spread), (level - start) / 2)
-    half = _QUANTILE * error * (1 + _WIDER_BY_OVERLAP * overlap) + _OF_GAP * gap
+    overlap = gap / max(0.05, chance - start)
+    half = (high - low) / 2
+    # Where classes overlap, only a precise reading tells that the start is flat.
+    doubt = _QUANTILE * error * (1 + _DOUBT_BY_OVERLAP * overlap) + _OF_GAP * gap / 2
     return Core(
         rate=rate,
-        half_width=float(half),
+        low=low,
+        high=high,
         matrix=matrix,
         prior=prior,
         per_class=np.clip(1 - prior * np.diag(matrix) / given, 0, 1),
         is_class_conditional=bool(
-            half <= _MOST_HALF_WIDTH
+            max(half, doubt) <= _MOST_HALF_WIDTH
             and half <= max(_SMALL, rate)
-            and gap <= max(_SMALL, _MOST_RISE * rate)
+            and gap <= max(_SMALL, _MOST_RISE * low)
             and overlap <= _MOST_OVERLAP
-            and rate <= _MOST_DISAGREEMENT * _by_chance(classes, counts)
+            and disagreement <= _MOST_DISAGREEMENT * _by_chance(classes, counts)
         ),
         disagreement=disagreement,
-        share=float(share),
+        share=float(_SHARES[rings.last]),
     )
 
 
@@ -150,15 +175,44 @@ def wrong_label_probability(scores, labels, matrix):
     return found
 
 
-def _classes_behind(scores, matrix):
-    """Return the likeliest true class of each example, and the share of each class."""
-    classes = np.empty(len(scores), np.int64)
-    total = np.zeros(scores.shape[1])
-    for rows in pieces(scores):
-        found = true_classes(scores[rows], matrix)
-        classes[rows] = found.argmax(axis=1)
-        total += found.sum(axis=0)
-    return classes, total / total.sum()
+def _most_probable(views):
+    """Return the most probable class by the mean of all, and how probable it is."""
+    classes = np.empty(len(views[0]), np.int64)
+    typical = np.empty(len(classes), "float32")
+    for rows in pieces(views[0]):
+        scores = _mean(views, rows)
+        classes[rows] = scores.argmax(axis=1)
+        typical[rows] = scores.max(axis=1)
+    return classes, typical
+
+
+def _classes_behind(views, matrix, counts):
+    """Return the likeliest true class, how typical of it, and the share of each class.
+
+    Typical is what each source finds so: the least of their probabilities.
+    """
+    classes = np.empty(len(views[0]), np.int64)
+    typical = np.empty(len(classes), "float32")
+    total = np.zeros(len(matrix))
+    for rows in pieces(views[0]):
+        found = true_classes(_mean(views, rows), matrix)
+        total += found.sum(axis=0, dtype="float64")
+        best = classes[rows] = found.argmax(axis=1)
+        at = np.arange(len(best)), best
+        of_each = [found[at]]
+        if len(views) > 1:
+            mixed = (smoothed(view[rows], counts) for view in views)
+            of_each = [true_classes(scores, matrix)[at] for scores in mixed]
+        typical[rows] = np.min(of_each, axis=0)
+    return classes, typical, total / total.sum()
+
+
+def _mean(views, rows):
+    """Return the mean of some rows of all views."""
+    total = np.array(views[0][rows], "float32")
+    for view in views[1:]:
+        total += view[rows]
+    return total / len(views)
 
 
 def smoothed(matrix, counts):
@@ -166,70 +220,95 @@ def smoothed(matrix, counts):
     return 0.98 * matrix + 0.02 * counts / counts.sum()
 
 
-def _core_of(scores, classes, labels):
-    """Return a mask of the core, its share, and what is wrong in how large rings."""
-    place = _places(classes, scores[np.arange(len(labels)), classes])
-    ring = np.searchsorted(_SHARES, place)
-    sizes = np.bincount(ring, minlength=len(_SHARES)).astype(float)
-    wrong = np.bincount(ring, classes != labels, len(_SHARES))
-    last = 0
-    while last + 1 < len(_SHARES) and _is_flat(wrong, sizes, last + 1):
-        last += 1
-    # Of few examples the first rings can be empty.
-    while not sizes[: last + 1].any():
-        last += 1
-    return ring <= last, _SHARES[last], wrong, sizes
+class _Rings:
+    """Parts of the predicted classes, from the most typical examples outwards.
+
+    Attributes:
+        sizes: Number of examples in each ring.
+        wrong: Number of those whose label is not the class.
+        last: Last ring of the core.
+        core: Mask of its examples.
+    """
+
+    def __init__(self, classes, typical, labels, fold_of):
+        part = fold_of * (classes.max() + 1) + classes
+        ring = np.searchsorted(_SHARES, _places(part, typical))
+        self.sizes = np.bincount(ring, minlength=len(_SHARES)).astype(float)
+        self.wrong = np.bincount(ring, classes != labels, len(_SHARES))
+        self.last = 0
+        while self.last + 1 < len(_SHARES) and self._is_flat(self.last + 1):
+            self.last += 1
+        # Of few examples the first rings can be empty.
+        while not self.sizes[: self.last + 1].any():
+            self.last += 1
+        self.core = ring <= self.last
+
+    def _is_flat(self, last):
+        """Whether no part of the rings up to `last` disagrees more than its inside."""
+        wrong, sizes = self.wrong[: last + 1], self.sizes[: last + 1]
+        inside, outside = np.cumsum(wrong)[:last], np.cumsum(sizes)[:last]
+        rest, of_rest = wrong.sum() - inside, sizes.sum() - outside
+        counted = (outside > 0) & (of_rest > 0)
+        inside, outside, rest, of_rest = (
+            values[counted] for values in (inside, outside, rest, of_rest)
+        )
+        pooled = (inside + rest + 1) / (outside + of_rest + 2)
+        error = np.sqrt(pooled * (1 - pooled) * (1 / outside + 1 / of_rest))
+        return bool((rest / of_rest - inside / outside <= _MOST_ERRORS * error).all())
+
+    def start(self):
+        """Return where the disagreement starts, and the standard error of that.
+
+        It is the mean of `a` of curves `a + b t^c` through the rings, `b` not below
+        zero, each weighted by how well it fits, with the spread of these curves in the
+        error; `b` counts as one parameter (Akaike's weights).
+        """
+        known = self.sizes > 0
+        middle = ((np.append(0, _SHARES[:-1]) + _SHARES) / 2)[known]
+        sizes, wrong = self.sizes[known], self.wrong[known]
+        pseudo = _PSEUDO_LABELS * wrong.sum() / sizes.sum()
+        level = (wrong + pseudo) / (sizes + _PSEUDO_LABELS)
+        weight = sizes / np.maximum(level * (1 - level), _LEAST_VARIANCE)
+        curves = [_curve(middle, wrong / sizes, weight, power) for power in _POWERS]
+        starts, variances, losses = np.array([c for c in curves if c is not None]).T
+        shares = np.exp((losses.min() - losses) / 2)
+        shares /= shares.sum()
+        start = float(shares @ starts)
+        variance = shares @ (variances + (starts - start) ** 2)
+        return max(start, 0.0), float(np.sqrt(variance))
 
 
-def _places(classes, scores):
-    """Return the place of each example in its class, in (0, 1], high scores first."""
-    order = np.lexsort((-scores, classes))
-    counts = np.bincount(classes)
-    ranks = np.arange(1, len(classes) + 1) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    place = np.empty(len(classes))
-    place[order] = ranks / np.repeat(counts, counts)
+def _curve(middle, level, weight, power):
+    """Return `a` of a curve, its variance, and Akaike's criterion; None if it falls."""
+    level_mean = np.average(level, weights=weight)
+    if power == 0:
+        misfit = (weight * (level - level_mean) ** 2).sum()
+        return level_mean, 1 / weight.sum(), misfit
+    rise = middle**power
+    rise_mean = np.average(rise, weights=weight)
+    spread = max((weight * (rise - rise_mean) ** 2).sum(), 1e-12)
+    slope = (weight * (rise - rise_mean) * level).sum() / spread
+    if slope < 0:
+        return None
+    start = level_mean - slope * rise_mean
+    misfit = (weight * (level - start - slope * rise) ** 2).sum()
+    return start, 1 / weight.sum() + rise_mean**2 / spread, misfit + 2
+
+
+def _places(part, typical):
+    """Return the place of each example in its part, in (0, 1), typical ones first."""
+    order = np.lexsort((-typical, part))
+    counts = np.bincount(part)
+    ranks = np.arange(len(part)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.empty(len(part))
+    place[order] = (ranks + 0.5) / np.repeat(counts, counts)
     return place
 
 
-def _is_flat(wrong, sizes, last):
-    """Whether no part of the rings up to `last` disagrees more than what is inside."""
-    inside, outside = np.cumsum(wrong)[:last], np.cumsum(sizes)[:last]
-    rest, of_rest = wrong[: last + 1].sum() - inside, sizes[: last + 1].sum() - outside
-    counted = (outside > 0) & (of_rest > 0)
-    inside, outside, rest, of_rest = (
-        values[counted] for values in (inside, outside, rest, of_rest)
-    )
-    pooled = (inside + rest + 1) / (outside + of_rest + 2)
-    error = np.sqrt(pooled * (1 - pooled) * (1 / outside + 1 / of_rest))
-    return bool((rest / of_rest - inside / outside <= _MOST_ERRORS * error).all())
-
-
-def _start(wrong, sizes):
-    """Return `a` of the curve `a + b t^c` that fits the rings best, weighted."""
-    known = sizes > 0
-    middle = ((np.append(0, _SHARES[:-1]) + _SHARES) / 2)[known]
-    level = wrong[known] / sizes[known]
-    weight = sizes[known] / np.maximum(level * (1 - level), 0.01)
-    best, start = np.inf, 0.0
-    for power in _POWERS:
-        rise = middle**power
-        rise_mean, level_mean = (np.average(v, weights=weight) for v in (rise, level))
-        spread = (weight * (rise - rise_mean) ** 2).sum()
-        slope = (weight * (rise - rise_mean) * level).sum() / max(spread, 1e-12)
-        slope = max(slope, 0.0)
-        constant = level_mean - slope * rise_mean
-        error = (weight * (level - constant - slope * rise) ** 2).sum()
-        if error < best:
-            best, start = error, max(constant, 0.0)
-    return start
-
-
-def _transition(classes, labels, num_classes):
+def _transition(classes, labels, core, num_classes):
     """Return the labels of each class as shares, drawn to what all classes share."""
     counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (classes, labels), 1)
+    np.add.at(counts, (classes[core], labels[core]), 1)
     right = np.trace(counts) / counts.sum()
     counts += _PRIOR_SIZE * (1 - right) / (num_classes - 1)
     np.fill_diagonal(

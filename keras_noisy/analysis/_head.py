@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import keras
 import numpy as np
 
 from keras_noisy._checks.distributions import pieces
@@ -11,50 +14,76 @@ from keras_noisy._data.mean_predictions import softmax
 _PENALTIES = (1e-3, 1e-2, 1e-1)
 _MOST_STEPS = 60
 _TOLERANCE = 1e-3
-# Of more examples a random part is enough to train on.
+# Numbers of features, times classes, that a regression is trained on, which bounds the
+# work of a step. Of more examples a random part is enough; ...
+_MOST_WORK = 2e9
 _MOST_ROWS = 50_000
+# ... of many classes, so many examples each.
+_LEAST_OF_CLASS = 20
 
 
-def out_of_fold(features, labels, num_classes, group, seed, *, num_folds=5):
-    """Return probabilities of a regression that has not seen the example or its group.
+def out_of_fold(features, labels, num_classes, fold_of, seed, *, verbose=False):
+    """Return probabilities of a regression that has not seen the example's fold.
 
     Args:
         features: `(n, d)`, finite; a memory map is read in parts.
         labels: int64 `(n,)`, -1 where there is none.
         num_classes: Number of classes.
-        group: Group of each example, integers `(n,)`.
-        seed: Of the folds.
-        num_folds: How many parts are held out in turn.
+        fold_of: Fold of each example `(n,)`, from 0 on: the parts held out in turn.
+        seed: Of the examples to train on, where they are too many.
+        verbose: Whether to show progress.
 
     Returns:
         float32 `(n, num_classes)`.
     """
     generator = np.random.default_rng(seed)
-    fold_of = generator.permutation(group.max(initial=0) + 1)[group] % num_folds
-    probabilities = np.empty((len(labels), num_classes), "float32")
-    penalty = None
+    num_folds = int(fold_of.max(initial=0)) + 1
+    most = _most_rows(features.shape[1], num_classes)
+    steps = num_folds + len(_PENALTIES) - 1
+    progress = keras.utils.Progbar(steps + num_folds, verbose=int(verbose))
+    penalty, heads = None, []
     for fold in range(num_folds):
         rows = np.flatnonzero((fold_of != fold) & (labels >= 0))
-        rows = np.sort(generator.permutation(rows)[:_MOST_ROWS])
-        held_out = fold_of == fold
+        rows = np.sort(generator.permutation(rows)[:most])
+        train = functools.partial(_Head, features, labels, num_classes, rows)
         if penalty is None:
-            watched = np.flatnonzero(held_out & (labels >= 0))[:_MOST_ROWS]
-            penalty = _best_penalty(features, labels, num_classes, rows, watched)
-        head = _Head(features, labels, num_classes, rows, penalty)
-        for part in pieces(features):
-            inside = part.start + np.flatnonzero(held_out[part])
-            probabilities[inside] = head(features[inside])
+            watched = np.flatnonzero((fold_of == fold) & (labels >= 0))[:most]
+            tried = {}
+            for penalty in _PENALTIES:
+                tried[penalty] = train(penalty)
+                progress.add(1)
+            penalty = _best_penalty(tried, features, labels, watched)
+            heads.append(tried[penalty])
+        else:
+            heads.append(train(penalty))
+            progress.add(1)
+    probabilities = np.empty((len(labels), num_classes), "float32")
+    # One reading of the features for all folds.
+    for part in pieces(features):
+        block = np.asarray(features[part], "float32")
+        for fold, head in enumerate(heads):
+            inside = np.flatnonzero(fold_of[part] == fold)
+            probabilities[part.start + inside] = head(block[inside])
+    progress.add(num_folds)
     return probabilities
 
 
-def _best_penalty(features, labels, num_classes, rows, watched):
+def _most_rows(num_columns, num_classes):
+    """Return on how many examples a regression is trained."""
+    rows = int(_MOST_WORK / (num_columns * num_classes))
+    return min(_MOST_ROWS, max(rows, _LEAST_OF_CLASS * num_classes))
+
+
+def _best_penalty(heads, features, labels, watched):
     """Return the penalty whose regression finds the labels of other rows likeliest."""
-    losses = []
-    for penalty in _PENALTIES:
-        head = _Head(features, labels, num_classes, rows, penalty)
-        found = head(features[watched])[np.arange(len(watched)), labels[watched]]
-        losses.append(-np.log(np.maximum(found, 1e-9)).mean() if len(found) else 0)
-    return _PENALTIES[int(np.argmin(losses))]
+    if not len(watched):
+        return next(iter(heads))
+    x, given = features[watched], (np.arange(len(watched)), labels[watched])
+    losses = {
+        penalty: -np.log(np.maximum(head(x)[given], 1e-9)).mean()
+        for penalty, head in heads.items()
+    }
+    return min(losses, key=losses.get)
 
 
 class _Head:

@@ -10,7 +10,9 @@ from keras_noisy._checks import errors
 from keras_noisy._checks.distributions import as_predictions, check_rows, pieces
 from keras_noisy._checks.errors import message
 from keras_noisy.analysis import _core, _head, _units
-from keras_noisy.analysis.neighbor_votes import votes
+from keras_noisy.analysis.neighbor_votes import find_neighbors
+
+_NUM_FOLDS = 5
 
 
 @dataclasses.dataclass
@@ -22,6 +24,9 @@ class Sources:
         num_classes: Number of classes.
         held_out: Distributions by what has not seen the example's label, by name.
         in_sample: Distributions by what has.
+        views: Those of `held_out`, or what takes their place where the noise rate is
+            read: by what has not seen a label of the example's fold.
+        fold_of: Fold of each example, None where a view does not know it.
         has_few_values: Whether most rows of the first features have an equal one.
     """
 
@@ -29,20 +34,22 @@ class Sources:
     num_classes: int
     held_out: dict[str, np.ndarray]
     in_sample: dict[str, np.ndarray]
+    views: dict[str, np.ndarray]
+    fold_of: np.ndarray | None = None
     has_few_values: bool = False
 
     def core(self):
         """Return the `Core` of what has not seen the labels, None if nothing has."""
-        if not self.held_out:
-            return None
-        return self.core_of(mean(self.held_out.values()))
+        return self.core_of([*self.views.values()]) if self.views else None
 
-    def core_of(self, scores):
+    def core_of(self, views):
         """Return the `Core` of distributions."""
-        known = self.labels >= 0
+        labels, fold_of = self.labels, self.fold_of
+        known = labels >= 0
         if not known.all():
-            return _core.adaptive_core(scores[known], self.labels[known])
-        return _core.adaptive_core(scores, self.labels)
+            labels, views = labels[known], [view[known] for view in views]
+            fold_of = None if fold_of is None else fold_of[known]
+        return _core.adaptive_core(views, labels, fold_of)
 
     def mean(self):
         """Return the mean of all distributions, float32."""
@@ -60,7 +67,19 @@ def mean(distributions):
 
 
 def read(
-    owner, labels, *, features, soft_labels, predictions, groups, seed, metric="cosine"
+    owner,
+    labels,
+    *,
+    features=None,
+    soft_labels=None,
+    predictions=None,
+    held_out=None,
+    groups=None,
+    seed=0,
+    metric="cosine",
+    verbose=False,
+    fold_of=None,
+    neighbors=None,
 ):
     """Return `Sources`, or raise.
 
@@ -71,22 +90,28 @@ def read(
             them vote; the regression is on the first.
         soft_labels: None or `(n, num_classes)`.
         predictions: None or `(n, num_classes)`.
+        held_out: None or `(n, num_classes)`.
         groups: None or ids `(n,)`.
         seed: Of the folds.
         metric: As for `neighbor_votes`.
+        verbose: Whether to show progress.
+        fold_of: Folds `(n,)` of whole groups, if predictions have them; by default
+            `seed` makes some.
+        neighbors: `Neighbors` in the features, if they are known.
     """
-    held_out, in_sample = {}, {}
+    has_not_seen, in_sample = {}, {}
     size = num_classes = None
-    has_few_values = False
     for name, values, kept in (
         ("soft_labels", soft_labels, in_sample),
-        ("predictions", predictions, held_out),
+        ("predictions", predictions, has_not_seen),
+        ("held_out", held_out, has_not_seen),
     ):
         if values is None:
             continue
         values = _distributions(owner, name, values)
         if num_classes is not None and values.shape != (size, num_classes):
-            expected = f"of shape ({size}, {num_classes}), as `soft_labels`"
+            before = [*in_sample, *has_not_seen][-1]
+            expected = f"of shape ({size}, {num_classes}), as `{before}`"
             received = errors.describe_array(values)
             raise ValueError(message(owner, name, expected, received))
         size, num_classes = values.shape
@@ -95,20 +120,47 @@ def read(
         owner, labels, num_classes, size
     )
     groups = _units.check_groups(owner, groups, len(labels))
-    for index, array in enumerate(_listed(features)):
+    sources = Sources(
+        labels, num_classes, has_not_seen, in_sample, {**has_not_seen}, fold_of
+    )
+    arguments = {"metric": metric, "verbose": verbose}
+    first, *others = _listed(features) or [None]
+    if first is not None:
+        first = _units.check_features(owner, "features", first, len(labels))
+        if neighbors is None:
+            units = _units.find_units(first, groups)
+            neighbors = find_neighbors(
+                owner, first, labels, num_classes, units, **arguments
+            )
+        _add_features(sources, first, neighbors, seed, verbose)
+    for index, array in enumerate(others, 2):
         array = _units.check_features(owner, "features", array, len(labels))
         units = _units.find_units(array, groups)
-        found = votes(owner, array, labels, num_classes, units, None, metric)
+        found = find_neighbors(owner, array, labels, num_classes, units, **arguments)
         # Later features are learnt, and their layer has seen the labels.
-        kept = held_out if index == 0 else in_sample
-        kept["neighbors" if index == 0 else f"neighbors {index + 1}"] = found
-        if index == 0:
-            has_few_values = units.has_few_values
-            group = units.group[units.of_row]
-            held_out["regression"] = _head.out_of_fold(
-                array, labels, num_classes, group, seed
-            )
-    return Sources(labels, num_classes, held_out, in_sample, has_few_values)
+        in_sample[f"neighbors {index}"] = found.votes()
+    return sources
+
+
+def _add_features(sources, features, neighbors, seed, verbose):
+    """Add votes of neighbours and a regression on the other folds to sources."""
+    units = neighbors.units
+    if sources.fold_of is None:
+        group = units.group[units.of_row]
+        order = np.random.default_rng(seed).permutation(group.max(initial=0) + 1)
+        sources.fold_of = order[group] % _NUM_FOLDS
+    regression = _head.out_of_fold(
+        features,
+        sources.labels,
+        sources.num_classes,
+        sources.fold_of,
+        seed,
+        verbose=verbose,
+    )
+    sources.held_out |= {"neighbors": neighbors.votes(), "regression": regression}
+    votes = neighbors.votes_of_other_folds(sources.fold_of)
+    sources.views |= {"neighbors": votes, "regression": regression}
+    sources.has_few_values = units.has_few_values
 
 
 def _distributions(owner, name, values):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from keras_noisy._checks import errors
@@ -18,6 +20,8 @@ APPROXIMATE_CANDIDATES = (5, 10, 20, 50)
 METRICS = ("cosine", "euclidean")
 # Above so many voters exact neighbours of all take hours without an accelerator.
 _MOST_EXACT = 100_000
+# On so many examples numbers of neighbours are compared.
+_MOST_COMPARED = 100_000
 
 
 def neighbor_votes(
@@ -95,31 +99,92 @@ def neighbor_votes(
     errors.check_bool(owner, "verbose", verbose)
     groups = _units.check_groups(owner, groups, size)
     units = _units.find_units(features, groups)
-    return votes(
+    neighbors = find_neighbors(
         owner,
         features,
         labels,
         num_classes,
         units,
-        num_neighbors,
-        metric,
-        approximate,
-        verbose,
+        num_neighbors=num_neighbors,
+        metric=metric,
+        approximate=approximate,
+        verbose=verbose,
     )
+    return neighbors.votes()
 
 
-def votes(
+@dataclasses.dataclass(frozen=True)
+class Neighbors:
+    """Nearest neighbours of each unit that have a label, and what they vote.
+
+    Attributes:
+        units: `Units` of the features.
+        index: Units, nearest first, `(units, most)`.
+        count: How many of them vote.
+        shares: Labels of each unit as shares `(units, num_classes)`.
+    """
+
+    units: _units.Units
+    index: np.ndarray
+    count: int
+    shares: np.ndarray
+
+    def of_labels(self, labels):
+        """Return the same neighbours with other labels of the same examples."""
+        shares, _ = self.units.mean_labels(labels, self.shares.shape[1])
+        return dataclasses.replace(self, shares=shares)
+
+    def votes(self):
+        """Return the mean vote of the neighbours of each row, float32."""
+        total = np.zeros_like(self.shares)
+        for column in self.index[:, : self.count].T:
+            total += self.shares[column]
+        total /= self.count
+        return self._of_rows(total)
+
+    def votes_of_other_folds(self, fold_of):
+        """Return the mean vote of as many neighbours that are not in the row's fold.
+
+        Where fewer of them are known they are the mean, and without any, all labels.
+
+        Args:
+            fold_of: Fold of each row, the same for all of a group.
+        """
+        fold = fold_of[self.units.first]
+        total = np.zeros_like(self.shares)
+        counts = np.zeros(len(total), int)
+        for column in self.index.T:
+            is_voter = (fold[column] != fold) & (counts < self.count)
+            total[is_voter] += self.shares[column[is_voter]]
+            counts += is_voter
+        total[counts == 0] = self.shares.mean(axis=0)
+        total /= np.maximum(counts, 1)[:, None]
+        return self._of_rows(total)
+
+    def _of_rows(self, values):
+        """Return values of units for each row, not copied where each row is a unit."""
+        of_row = self.units.of_row
+        is_same = len(of_row) == len(values) and (np.diff(of_row) == 1).all()
+        return values if is_same else values[of_row]
+
+
+def find_neighbors(
     owner,
     features,
     labels,
     num_classes,
     units,
+    *,
     num_neighbors=None,
     metric="cosine",
     approximate=None,
     verbose=False,
+    index=None,
 ):
-    """Return what `neighbor_votes` does, of arguments that are checked."""
+    """Return the `Neighbors` that vote, of arguments that are checked.
+
+    `index` is that of `Neighbors` found before, among the same voters.
+    """
     shares, has_label = units.mean_labels(labels, num_classes)
     # The largest group leaves the fewest voters.
     in_group = np.bincount(units.group[has_label], minlength=units.group.max() + 1)
@@ -133,11 +198,12 @@ def votes(
     library = _approximate_neighbors if is_approximate else _exact_neighbors
     candidates = APPROXIMATE_CANDIDATES if is_approximate else CANDIDATES
     counts = sorted({num_neighbors or min(k, available) for k in candidates})
-    index = library.nearest(
-        features, units, has_label, counts[-1], metric, verbose=verbose
-    )
+    if index is None:
+        index = library.nearest(
+            features, units, has_label, counts[-1], metric, verbose=verbose
+        )
     count = _largest_as_good(index, counts, shares, has_label)
-    return _mean(shares, index[:, :count])[units.of_row]
+    return Neighbors(units, index, count, shares)
 
 
 def _is_approximate(owner, approximate, size):
@@ -152,20 +218,15 @@ def _is_approximate(owner, approximate, size):
     return approximate
 
 
-def _mean(shares, index):
-    total = np.zeros((len(index), shares.shape[1]), "float32")
-    for column in index.T:
-        total += shares[column]
-    total /= index.shape[1]
-    return total
-
-
 def _largest_as_good(index, counts, shares, has_label):
     """Return the largest number of neighbours that finds given labels likely enough."""
     if len(counts) == 1:
         return counts[0]
-    given, index = shares[has_label], index[has_label]
-    prior = given.mean(axis=0)
+    prior = shares[has_label].mean(axis=0)
+    # Of more examples some, at equal distances, are enough to choose by.
+    rows = np.flatnonzero(has_label)
+    rows = rows[:: -(-len(rows) // _MOST_COMPARED)]
+    given, index = shares[rows], index[rows]
     total = np.zeros_like(given)
     likelihoods = []
     for column, count in enumerate(range(1, counts[-1] + 1)):

@@ -57,17 +57,22 @@ def noise_rate(
     checked: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     seed: int = 0,
+    verbose: bool = False,
 ) -> NoiseRate:
     """Estimate how many labels are wrong, with a 90 % interval, or say that none can.
 
-    Every example gets a distribution over classes by what has not seen its label: the
-    mean of the votes of its neighbours and of a regression on the other folds
-    (`features`), and of `predictions`. The examples of each predicted class are ranked
-    by it. If labels are wrong whatever the example looks like, those at the top
-    disagree with the prediction as often as the rest, and by the noise rate. The rate
-    is the mean of two readings of that profile: of the largest top share that
-    disagrees no more than all smaller ones, and of where a curve through the profile
-    starts. The interval grows with the rise from there to all examples.
+    Every example gets distributions over classes by what has not seen its label: votes
+    of its neighbours and of a regression, both on the other folds (`features`), and
+    `predictions`. The examples of each predicted class are ranked, within their fold,
+    by how typical of it the least convinced of these finds them. If labels are wrong
+    whatever the example looks like, those at the top disagree with the prediction as
+    often as the rest, and by the noise rate: it is read where a curve through the
+    profile of disagreement starts.
+
+    Examples at the top that are not what they look like disagree too, so that the
+    rate read there can only be too high. The interval reaches down by the share of
+    classes that exist by the labels and that no example looks like, and by a fifth of
+    the rise of the profile; the estimate is lower by half of that.
 
     If the profile rises too much, labels near the boundaries of classes are wrong more
     often, or the classes overlap. Nothing in labels and features can tell these apart:
@@ -88,6 +93,7 @@ def noise_rate(
         groups: Ids `(n,)` of examples that do not vouch for each other, as for
             `neighbor_votes`.
         seed: Of folds and intervals.
+        verbose: Whether to show progress.
 
     Returns:
         `NoiseRate`.
@@ -116,7 +122,17 @@ def noise_rate(
     """
     owner = "noise_rate"
     seed = errors.check_seed(owner, seed)
-    sources = _read(owner, labels, features, soft_labels, predictions, groups, seed)
+    errors.check_bool(owner, "verbose", verbose)
+    sources = _read(
+        owner,
+        labels,
+        seed,
+        features=features,
+        soft_labels=soft_labels,
+        predictions=predictions,
+        groups=groups,
+        verbose=verbose,
+    )
     if checked is not None:
         checked = check_labels(
             owner,
@@ -131,10 +147,15 @@ def noise_rate(
             expected = "the true class of at least one labelled example"
             raise ValueError(message(owner, "checked", expected, received))
         return _of_checked(sources, checked, seed)
-    every = {**sources.held_out, **sources.in_sample}
+    return rate_of(sources)
+
+
+def rate_of(sources):
+    """Return the `NoiseRate` that `Sources` show."""
+    every = {**sources.views, **sources.in_sample}
     core = sources.core()
     by_source = {
-        name: sources.core_of(values).rate if len(every) > 1 or core is None else None
+        name: sources.core_of([values]).rate if len(every) > 1 or core is None else None
         for name, values in every.items()
     }
     if core is None:
@@ -204,7 +225,15 @@ def propose_checks(
     owner = "propose_checks"
     count = errors.check_count(owner, "count", count)
     seed = errors.check_seed(owner, seed)
-    sources = _read(owner, labels, features, soft_labels, predictions, groups, seed)
+    sources = _read(
+        owner,
+        labels,
+        seed,
+        features=features,
+        soft_labels=soft_labels,
+        predictions=predictions,
+        groups=groups,
+    )
     stratum = _strata(sources)
     generator = np.random.default_rng(seed)
     # One example of each part in turn, until there are enough.
@@ -218,23 +247,16 @@ def propose_checks(
 
 def core_of_features(owner, labels, features, groups, seed):
     """Return the `Core` that features and labels have, for another function."""
-    return _read(owner, labels, features, None, None, groups, seed).core()
+    return _read(owner, labels, seed, features=features, groups=groups).core()
 
 
-def _read(owner, labels, features, soft_labels, predictions, groups, seed):
+def _read(owner, labels, seed, **given):
     """Return `Sources`, or raise unless there is one, and labels of two classes."""
-    if features is None and soft_labels is None and predictions is None:
+    names = ("features", "soft_labels", "predictions")
+    if all(given.get(name) is None for name in names):
         expected = "at least one of `features`, `soft_labels` and `predictions`"
         raise ValueError(f"{owner}: {expected} must be given. Received: none.")
-    sources = _sources.read(
-        owner,
-        labels,
-        features=features,
-        soft_labels=soft_labels,
-        predictions=predictions,
-        groups=groups,
-        seed=seed,
-    )
+    sources = _sources.read(owner, labels, seed=seed, **given)
     found = np.unique(sources.labels[sources.labels != UNVERIFIED])
     if len(found) < 2:
         received = Described(f"labels of the classes {found.tolist()}")
@@ -252,18 +274,16 @@ def _of_core(core, by_source):
             "cannot tell which. Verify the labels that `propose_checks` names, and "
             "pass them as `checked`.",
         )
-    low = max(0.0, core.rate - core.half_width)
-    high = min(1.0, core.rate + core.half_width)
     return NoiseRate(
         core.rate,
-        low,
-        high,
+        core.low,
+        core.high,
         core.per_class,
         by_source,
         "class-conditional",
         core.matrix,
-        f"About {core.rate:.1%} of the labels are wrong (90 % interval {low:.1%} to "
-        f"{high:.1%}), as often for typical examples of a class as for others.",
+        f"About {core.rate:.1%} of the labels are wrong (90 % interval {core.low:.1%} "
+        f"to {core.high:.1%}), as often for typical examples of a class as for others.",
     )
 
 

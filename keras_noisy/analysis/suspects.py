@@ -18,6 +18,9 @@ from keras_noisy.analysis.label_correction import candidates
 from keras_noisy.analysis.neighbor_votes import METRICS
 from keras_noisy.analysis.suspects_table import Suspects
 
+# Of what the labels of a class count, the most that those before a suspect hold.
+_MOST_OF_CLASS = 1 / 3
+
 
 def find_suspects(
     labels: ArrayLike,
@@ -25,6 +28,7 @@ def find_suspects(
     *,
     features: ArrayLike | Sequence[ArrayLike] | None = None,
     predictions: ArrayLike | None = None,
+    held_out: ArrayLike | None = None,
     mean_losses: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     metric: NeighborMetric = "cosine",
@@ -32,6 +36,7 @@ def find_suspects(
     threshold: LossThreshold = "deviation",
     iterations: int | None = None,
     seed: int = 0,
+    verbose: bool = False,
 ) -> Suspects:
     """Order examples by how suspicious their labels are.
 
@@ -44,20 +49,24 @@ def find_suspects(
     - `predictions`, probabilities of networks that did not train on the example
       (cross-validation). Alone they are judged by cleanlab's confident learning, which
       needs the extra `cleanlab`.
+    - `held_out`, any other distributions that have not seen the example's label, such
+      as `Diagnosis.soft_labels`; or predictions that cleanlab is not to judge.
     - `mean_losses`, the average over training of each example's loss. Alone they
       propose no label, the given one stays; `threshold` says which losses are suspect.
 
     The mean `S` of the distributions over classes that the sources make is compared
     with the given label `y`, by the margin `(1 + max_{k != y} S_k - S_y) / 2`. Where
-    features or predictions show class-conditional noise (`noise_rate`), its transition
-    matrix `T` tells more: with `q` the true classes whose noisy labels are like `S`,
+    sources that have not seen the labels show class-conditional noise (`noise_rate`),
+    its transition matrix `T` tells more: with `q` the true classes whose noisy labels
+    are like `S`,
 
         confidence = (margin + 1 - q_y T_yy / sum_j q_j T_jy) / 2
 
-    A label is suspect if the confidence is above one half, and `S_y` is not above what
-    labels of its class usually get, their mean or median, whichever is lower: of a rare
-    class another one is always more probable. Where `noise_rate` finds more than half
-    of a class wrong, the quantile of that share takes the place of the median.
+    A label is suspect if the confidence is above one half, and it is not needed to
+    leave most of its class: the more suspicious labels of the class hold at most a
+    third of the sum of `S_y` over all of them, and a third of that of
+    `q_y T_yy / sum_j q_j T_jy`. Of a rare class another one is always more probable;
+    so right labels of it remain, unless all labels of it look as wrong.
 
     Args:
         labels: Given labels, class ids `(n,)`.
@@ -65,6 +74,7 @@ def find_suspects(
         features: `(n, d)`, or a list of such arrays. The first should not have seen the
             labels.
         predictions: `(n, num_classes)`.
+        held_out: `(n, num_classes)`.
         mean_losses: `(n,)`. Beside other sources `exp(-loss)` is the probability of the
             given label.
         groups: Ids `(n,)` of examples that do not vouch for each other, as for
@@ -78,6 +88,7 @@ def find_suspects(
             the second distribution of `beta_mixture`, that of wrong labels.
         iterations: Of `beta_mixture`; by default None, to convergence.
         seed: Of the folds of the regression.
+        verbose: Whether to show the progress of what takes long with `features`.
 
     Returns:
         `Suspects`, the most suspicious first; equal ones in the order of the data.
@@ -106,12 +117,13 @@ def find_suspects(
         "soft_labels": soft_labels,
         "features": features,
         "predictions": predictions,
+        "held_out": held_out,
         "mean_losses": mean_losses,
     }
     given = {name: value for name, value in sources.items() if value is not None}
     if not given:
-        expected = "at least one of `soft_labels`, `features`, `predictions` and"
-        expected += " `mean_losses`"
+        expected = "at least one of `soft_labels`, `features`, `predictions`,"
+        expected += " `held_out` and `mean_losses`"
         raise ValueError(f"{owner}: {expected} must be given. Received: none.")
     labels = check_labels(owner, "labels", labels)
     errors.check_choice(owner, "rank_by", rank_by, tuple(_RANKS))
@@ -119,6 +131,7 @@ def find_suspects(
     errors.check_choice(owner, "metric", metric, METRICS)
     iterations = optional(errors.check_count)(owner, "iterations", iterations)
     seed = errors.check_seed(owner, seed)
+    errors.check_bool(owner, "verbose", verbose)
     if [*given] == ["mean_losses"]:
         judged = _by_losses(owner, labels, mean_losses, threshold, iterations)
     elif [*given] == ["predictions"]:
@@ -133,9 +146,11 @@ def find_suspects(
             features=features,
             soft_labels=soft_labels,
             predictions=predictions,
+            held_out=held_out,
             groups=groups,
             seed=seed,
             metric=metric,
+            verbose=verbose,
         )
         judged = _by_sources(owner, read, losses, rank_by)
     proposed, confidence, is_suspect = judged
@@ -160,29 +175,36 @@ def _by_sources(owner, sources, mean_losses, rank_by):
     proposed, of_other, of_given = _compared(owner, "labels", scores, labels)
     confidence = (1 + of_other - of_given) / 2
     counts = np.bincount(labels, minlength=sources.num_classes)
+    keeps_most = _leaves_most(labels, confidence, of_given)
     core = sources.core() if np.count_nonzero(counts) > 1 else None
-    share_wrong = None
-    if core is not None and core.is_class_conditional:
+    if core is not None:
         matrix = _core.smoothed(core.matrix, counts)
         wrong = _core.wrong_label_probability(scores, labels, matrix)
-        confidence = (confidence + wrong) / 2
-        share_wrong = core.per_class
-    is_suspect = (confidence > 0.5) & _is_low(labels, of_given, counts, share_wrong)
+        # Even where the matrix does not hold for all examples, it tells the right
+        # labels of a rare class, which are improbable, from those that leak into it.
+        keeps_most &= _leaves_most(labels, wrong, 1 - wrong)
+        if core.is_class_conditional:
+            confidence = (confidence + wrong) / 2
+    is_suspect = (confidence > 0.5) & keeps_most
     if rank_by != "margin":
         confidence = _RANKS[rank_by](of_other, of_given)
     return proposed, confidence, is_suspect
 
 
-def _is_low(labels, of_given, counts, share_wrong=None):
-    """Whether the given label gets no more than labels of its class usually do."""
-    most = np.zeros(len(counts))
-    order = np.argsort(labels, kind="stable")
-    of_class = np.split(of_given[order], np.cumsum(counts)[:-1])
-    for index, values in enumerate(of_class):
-        if len(values):
-            share = 0.5 if share_wrong is None else max(0.5, share_wrong[index])
-            most[index] = min(values.mean(), np.quantile(values, share))
-    return of_given <= most[labels]
+def _leaves_most(labels, suspicion, right):
+    """Whether most right labels of its class are less suspicious than each label.
+
+    A label counts by how probably it is `right`, `(n,)`. Those that are more suspicious
+    hold at most a third of what all labels of the class count: by chance that is
+    seldom half. The first of a class always is within.
+    """
+    is_within = np.zeros(len(labels), bool)
+    order = np.lexsort((-suspicion, labels))
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    for rows in np.split(order, starts):
+        mass = np.cumsum(right[rows])
+        is_within[rows] = mass - right[rows] <= _MOST_OF_CLASS * mass[-1:]
+    return is_within
 
 
 def _with_losses(owner, labels, scores, mean_losses, count):
@@ -218,9 +240,9 @@ def _by_soft_labels(owner, labels, soft_labels, rank_by):
     proposed, of_other, of_given = _compared(owner, "soft_labels", soft_labels, labels)
     _check_probabilities(owner, "soft_labels", soft_labels)
     confidence = _RANKS[rank_by](of_other, of_given)
-    ids = labels.astype(np.int64)
-    is_low = _is_low(ids, of_given, np.bincount(ids, minlength=soft_labels.shape[1]))
-    return proposed, confidence, (of_other > of_given) & is_low
+    suspicion = _RANKS["margin"](of_other, of_given)
+    is_suspect = (of_other > of_given) & _leaves_most(labels, suspicion, of_given)
+    return proposed, confidence, is_suspect
 
 
 def _compared(owner, argument, scores, labels):

@@ -4,6 +4,8 @@ No label vouches for itself: networks judge examples that they were not trained 
 only others vote. Otherwise a network that learns its data by heart finds nothing.
 """
 
+import functools
+
 import keras
 import numpy as np
 
@@ -12,13 +14,14 @@ from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._data import arrays, mean_predictions, outputs
 from keras_noisy.analysis import _units
 from keras_noisy.analysis.features import features as hidden_features
-from keras_noisy.analysis.neighbor_votes import neighbor_votes
+from keras_noisy.analysis.neighbor_votes import find_neighbors, neighbor_votes
 from keras_noisy.callbacks import atomic_backup_and_restore
 from keras_noisy.callbacks.seal import SEALOnTheFly
 from keras_noisy.diagnosis import _networks
 
 TRAININGS = 3
 AVERAGES = "averages of trainings"
+NEIGHBORS = "neighbors in features"
 # Neighbours are left out where their majority agrees so much more seldom with the
 # given labels than another source.
 _WORSE = 0.1
@@ -126,10 +129,20 @@ class Trainings:
         )
         rows = np.flatnonzero(self._fold == number)
         found = [seal.soft_labels[rows]]
+        self._check_finite("predictions", found[0], number)
         if self.with_neighbors:
             hidden = hidden_features(model, examples.x).astype("float32")
+            self._check_finite("its hidden layer", hidden, number)
             found.append(self._votes(hidden)[rows])
         return np.hstack(found)
+
+    def _check_finite(self, what, values, number):
+        if np.isfinite(values).all():
+            return
+        expected = "a function whose model gives finite numbers after training"
+        received = Described(f"NaN or infinity in {what} of training {number + 1}")
+        mend = "Scale `x`, or lower the learning rate of the model's optimizer."
+        raise ValueError(message(self._owner, "build_model", expected, received, mend))
 
     def _votes(self, rows):
         num_classes = len(self._examples.class_names)
@@ -234,29 +247,39 @@ def make_folds(group, labels, seed):
     return fold_of[group]
 
 
-def neighbors(steps, examples, group, predicted):
-    """Return votes of neighbours in the features, a dict, empty if there are none.
+def neighbors(steps, examples, group, verbose):
+    """Return `Neighbors` in the features, None without features.
 
-    Examples without features do not vote, and receive what the trainings have
-    `predicted`, `(n, num_classes)`.
+    Examples that are empty do not vote.
     """
     if examples.features is None:
-        return {}
-    empty = examples.is_empty
+        return None
     labels = examples.labels
-    if empty is not None:
-        labels = np.where(empty, UNVERIFIED, labels)
+    if examples.is_empty is not None:
+        labels = np.where(examples.is_empty, UNVERIFIED, labels)
+    features = _units.check_features("find_wrong_labels", "features", examples.features)
+    find = functools.partial(
+        find_neighbors,
+        "find_wrong_labels",
+        features,
+        labels,
+        len(examples.class_names),
+        _units.find_units(features, group),
+    )
+    return find(index=steps.get("neighbors", lambda: find(verbose=verbose).index))
 
-    def make():
-        num_classes = len(examples.class_names)
-        return neighbor_votes(
-            examples.features, labels, num_classes=num_classes, groups=group
-        )
 
-    votes = steps.get("neighbors", make)
-    if empty is not None:
-        votes = np.where(empty[:, None], predicted, votes)
-    return {"neighbors in features": votes}
+def votes(found, examples, predicted):
+    """Return the votes of `Neighbors`, a dict, empty if there are none.
+
+    Empty examples receive what the trainings have `predicted`, `(n, num_classes)`.
+    """
+    if found is None:
+        return {}
+    by_neighbors = found.votes()
+    if examples.is_empty is not None:
+        by_neighbors = np.where(examples.is_empty[:, None], predicted, by_neighbors)
+    return {NEIGHBORS: by_neighbors}
 
 
 def without_weak(distributions, labels):

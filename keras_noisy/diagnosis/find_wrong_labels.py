@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ from keras_noisy._checks.numbers import optional
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath
 from keras_noisy.analysis._sources import mean as mean_of
-from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
+from keras_noisy.analysis._sources import read
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, rate_of
 from keras_noisy.analysis.suspects import find_suspects
 from keras_noisy.analysis.suspects_table import Suspects
 from keras_noisy.diagnosis import _findings, _inputs, _networks, _review, _sources
@@ -160,25 +162,37 @@ def find_wrong_labels(
         alone = _sources.classes_of_one_group(group, examples.labels)
     examples.notes += _findings.notes_on_groups(examples.class_names[alone].tolist())
     build = build_model or _networks.builder(examples)
+    is_long = examples.size > _sources.HIDDEN_ROWS
+    shows_progress = bool(verbose) if is_long else verbose in (1, 2)
     settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    fold = _sources.make_folds(group, examples.labels, seed)
     steps = Steps(_OWNER, storage, lambda: _identity(examples, group, build, settings))
     trainings = _sources.Trainings(
         _OWNER,
         examples,
         steps,
         build_model=build,
-        fold=_sources.make_folds(group, examples.labels, seed),
+        fold=fold,
         group=group,
         verbose=verbose,
         **settings,
     )
     with steps.opened():
         found = trainings.distributions()
-        predicted = found[_sources.AVERAGES]
-        found |= _sources.neighbors(steps, examples, group, predicted)
+        neighbors = _sources.neighbors(steps, examples, group, shows_progress)
+        found |= _sources.votes(neighbors, examples, found[_sources.AVERAGES])
     used = _sources.without_weak(found, examples.labels)
     examples.notes += _findings.notes_on_sources([*(found.keys() - used.keys())])
-    result = _diagnose(examples, given, truth, used, group, alone, seed)
+    rate = functools.partial(
+        _rate,
+        examples,
+        neighbors=neighbors,
+        group=group,
+        fold=fold,
+        seed=seed,
+        verbose=shows_progress,
+    )
+    result = _diagnose(examples, given, truth, used, alone, seed, rate)
     contradictions = _sources.contradictions(equal, given)
     return dataclasses.replace(result, contradictions=contradictions)
 
@@ -217,17 +231,15 @@ def _identity(examples, group, build_model, settings):
     }
 
 
-def _diagnose(examples, given, truth, found, group, alone, seed):
+def _diagnose(examples, given, truth, found, alone, seed, rate):
     """Return the `Diagnosis` that follows from distributions by their sources.
 
-    No example of the classes `alone` is a suspect, as none could vouch for it.
+    No example of the classes `alone` is a suspect, as none could vouch for it. `rate`
+    is `_rate` with what does not depend on the distributions.
     """
     known = np.flatnonzero(examples.labels != UNVERIFIED)
     mean = mean_of(found.values())
-    # Twice, because predictions alone are cleanlab's to judge.
-    suspects = find_suspects(
-        examples.labels[known], mean[known], predictions=mean[known], seed=seed
-    )
+    suspects = find_suspects(examples.labels[known], held_out=mean[known], seed=seed)
     # Guesses would doubt half of the labels.
     doubted = suspects.is_suspect & _findings.is_informative(mean, examples.labels)
     doubted &= ~np.isin(suspects.given_label, alone)
@@ -240,7 +252,7 @@ def _diagnose(examples, given, truth, found, group, alone, seed):
         cannot_be_judged |= examples.is_empty
     judged = np.where(cannot_be_judged, UNVERIFIED, given)
     return Diagnosis(
-        noise_rate=_rate(examples, judged, found, mean, group, seed),
+        noise_rate=rate(judged, found, mean),
         suspects=suspects.named(examples.names, examples.class_names),
         soft_labels=mean,
         num_agreed=_findings.agreed(suspects, found),
@@ -251,25 +263,33 @@ def _diagnose(examples, given, truth, found, group, alone, seed):
     )
 
 
-def _rate(examples, given, found, mean, group, seed):
+def _rate(examples, given, found, mean, *, neighbors, group, fold, seed, verbose):
     """Return the noise rate of the given labels, -1 where none can be judged.
 
-    `mean` holds the votes of neighbours already; they are looked for again, with a
-    regression beside them, where that takes little time.
+    The neighbours that were found for the votes serve here too, and a regression is
+    added that has not seen the folds of the trainings either.
     """
     if len(np.unique(given[given != UNVERIFIED])) < 2:
         explanation = "There are no labels of two classes that could be judged."
         return NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, explanation)
-    is_small = examples.size <= _sources.HIDDEN_ROWS
-    if not is_small or "neighbors in features" not in found:
+    if _sources.NEIGHBORS not in found:
         return noise_rate(given, predictions=mean, groups=group, seed=seed)
-    return noise_rate(
+    has_voted = examples.labels != UNVERIFIED
+    if examples.is_empty is not None:
+        has_voted &= ~examples.is_empty
+    is_same = np.array_equal(given != UNVERIFIED, has_voted)
+    sources = read(
+        _OWNER,
         given,
         features=examples.features,
         predictions=found[_sources.AVERAGES],
         groups=group,
         seed=seed,
+        fold_of=fold,
+        neighbors=neighbors.of_labels(given) if is_same else None,
+        verbose=verbose,
     )
+    return rate_of(sources)
 
 
 def _whole(suspects, known, labels, mean, num_sources):

@@ -45,19 +45,21 @@ def test_other_orders_hold_the_same_labels_for_suspect(rank_by, order, confidenc
     assert suspects.is_suspect.tolist() == [True, True, False, False]
 
 
-def test_suspects_are_those_that_another_class_beats_and_low_for_their_class():
+def test_suspects_are_those_that_another_class_beats_and_that_leave_most_of_a_class():
     generator = np.random.default_rng(0)
-    soft = generator.dirichlet([0.3, 0.3, 0.3], 200).astype("float16")
+    soft = generator.dirichlet([1, 1, 1], 200).astype("float16")
     labels = generator.integers(0, 3, 200)
     suspects = find_suspects(labels, soft)
     own = soft[np.arange(200), labels].astype("float64")
-    usual = np.zeros(3)
-    for index in range(3):
-        values = own[labels == index]
-        usual[index] = min(values.mean(), np.median(values))
-    low = (own <= usual[labels])[suspects.sample_id]
-    expected = (suspects.confidence > 0.5) & low
-    assert 0 < expected.sum() < (suspects.confidence > 0.5).sum()
+    total = {index: own[labels == index].sum() for index in range(3)}
+    held = dict.fromkeys(range(3), 0.0)
+    expected = []
+    # The most suspicious first, until those of a class hold a third of its sum.
+    for row, confidence in zip(suspects.sample_id, suspects.confidence, strict=True):
+        is_within = held[labels[row]] <= total[labels[row]] / 3
+        expected.append(confidence > 0.5 and is_within)
+        held[labels[row]] += own[row]
+    assert 0 < sum(expected) < (suspects.confidence > 0.5).sum()
     np.testing.assert_array_equal(suspects.is_suspect, expected)
 
 
