@@ -604,10 +604,11 @@ def test_numbers_that_are_written_as_words():
 def test_a_column_that_numbers_the_rows_is_left_out():
     """Of data that are sorted by class it would say the class."""
     value = np.arange(30) % 7
-    _, notes = _tables.encode("owner", {"": np.arange(5, 35), "a": value})
-    assert notes == ["Columns that number the rows were left out: ''."]
-    encoded, notes = _tables.encode("owner", {"": np.arange(30)[::-1], "a": value})
-    assert encoded.shape == (30, 2) and not notes
+    encoder = _tables.Encoder("owner", {"": np.arange(5, 35), "a": value})
+    assert encoder.notes == ["Columns that number the rows were left out: ''."]
+    columns = {"": np.arange(30)[::-1], "a": value}
+    encoder = _tables.Encoder("owner", columns)
+    assert encoder.encode("owner", columns).shape == (30, 2) and not encoder.notes
 
 
 def test_classes_that_read_like_no_label():
