@@ -18,8 +18,9 @@ CANDIDATES = (5, 10, 20, 50, 100, 200)
 _PSEUDO_VOTES = 4
 APPROXIMATE_CANDIDATES = (5, 10, 20, 50)
 METRICS = ("cosine", "euclidean")
-# Above so many voters exact neighbours of all take hours without an accelerator.
-_MOST_EXACT = 100_000
+# Of more voters exact neighbours take longer than approximate ones by far: the time
+# grows with the square of their number, to hours without an accelerator.
+_MOST_EXACT = 20_000
 # On so many examples numbers of neighbours are compared.
 _MOST_COMPARED = 100_000
 
@@ -58,9 +59,9 @@ def neighbor_votes(
         groups: Ids `(n,)`, integers or strings: frames of one video, pictures of one
             patient. Groups that share a duplicate are one.
         approximate: Whether neighbours may be missed to save time, with usearch (the
-            extra `neighbors`), whose results differ slightly between runs; at most 50
-            vote by default. None: above 100,000 voters, if it is installed. All others
-            are found exactly, on the device that Keras has.
+            extra `neighbors`); at most 50 vote by default. None: above 20,000 voters,
+            if it is installed. All others are found exactly, on the device that Keras
+            has.
         verbose: Whether to show progress.
 
     Returns:
