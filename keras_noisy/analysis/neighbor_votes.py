@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import pieces
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray, NeighborMetric
@@ -137,11 +138,7 @@ class Neighbors:
 
     def votes(self):
         """Return the mean vote of the neighbours of each row, float32."""
-        total = np.zeros_like(self.shares)
-        for column in self.index[:, : self.count].T:
-            total += self.shares[column]
-        total /= self.count
-        return self._of_rows(total)
+        return self._mean(lambda units, column: np.ones(len(units), bool))
 
     def votes_of_other_folds(self, fold_of):
         """Return the mean vote of as many neighbours that are not in the row's fold.
@@ -152,21 +149,23 @@ class Neighbors:
             fold_of: Fold of each row, the same for all of a group.
         """
         fold = fold_of[self.units.first]
-        total = np.zeros_like(self.shares)
-        counts = np.zeros(len(total), int)
-        for column in self.index.T:
-            is_voter = (fold[column] != fold) & (counts < self.count)
-            total[is_voter] += self.shares[column[is_voter]]
-            counts += is_voter
-        total[counts == 0] = self.shares.mean(axis=0)
-        total /= np.maximum(counts, 1)[:, None]
-        return self._of_rows(total)
+        return self._mean(lambda units, column: fold[column] != fold[units])
 
-    def _of_rows(self, values):
-        """Return values of units for each row, not copied where each row is a unit."""
-        of_row = self.units.of_row
-        is_same = len(of_row) == len(values) and (np.diff(of_row) == 1).all()
-        return values if is_same else values[of_row]
+    def _mean(self, may_vote):
+        """Return the mean of the first `count` that may vote, a part at a time."""
+        found = np.empty((len(self.units.of_row), self.shares.shape[1]), "float32")
+        for rows in pieces(found):
+            units = self.units.of_row[rows]
+            total, counts = np.zeros_like(found[rows]), np.zeros(len(units), int)
+            for column in self.index[units].T:
+                votes = (counts < self.count) & may_vote(units, column)
+                total[votes] += self.shares[column[votes]]
+                counts += votes
+                if counts.min() == self.count:
+                    break
+            total[counts == 0] = self.shares.mean(axis=0)
+            found[rows] = total / np.maximum(counts, 1)[:, None]
+        return found
 
 
 def find_neighbors(
