@@ -199,7 +199,9 @@ KINDS = {
         "labels, noisy, clean, noisy_labels, clean_labels, y_train, y_test, y_true, "
         "test_labels, groups, label, checked"
     ),
-    "distributions": "soft_labels, predictions, mean_predictions, test_predictions",
+    "distributions": (
+        "soft_labels, predictions, held_out, mean_predictions, test_predictions"
+    ),
     "predictions of a loss": "y_pred, teacher_pred, target",
     "matrix": "transition_matrix, structure",
     "distribution": "class_weights, prior",
@@ -557,7 +559,7 @@ def cases():
                 **more,
             }
             for name, more in (
-                ("noise_rate", {"checked": [0, 1, 1, -1]}),
+                ("noise_rate", {"checked": [0, 1, 1, -1], "verbose": False}),
                 ("propose_checks", {"count": 2}),
             )
         },
@@ -576,6 +578,7 @@ def cases():
             "rank_by": "margin",
             "threshold": "deviation",
             "iterations": 3,
+            "verbose": False,
         },
         "analysis.gradient_density": {
             "loss": losses.MeanAbsoluteError(),
@@ -1080,7 +1083,7 @@ IN_PLACE = {
     "diagnosis.find_wrong_labels": {"reviewed", "storage"},
     "datasets.StreamedDataset.pipeline": {"labels"},
     "datasets.StreamedDataset.to_arrays": {"splits"},
-    "analysis.find_suspects": {"predictions", "mean_losses"},
+    "analysis.find_suspects": {"predictions", "held_out", "mean_losses"},
     "analysis.hold_out_class_conditional_test": {"transition_matrix"},
     "analysis.write_report": {
         "suspects",

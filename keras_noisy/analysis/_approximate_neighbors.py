@@ -48,7 +48,8 @@ def nearest(features, units, is_voter, count, metric, *, verbose=False):
         points, _ = _exact_neighbors.prepared(
             features, units.first[members], metric, frame
         )
-        graph.add(members, points)
+        # Several threads would build another graph each time.
+        graph.add(members, points, threads=1)
         if progress is not None:
             progress.add(1)
     index = np.zeros((len(units), count), "int32")

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import pieces
 from keras_noisy._checks.errors import message
 from keras_noisy._checks.numbers import optional
 from keras_noisy._typing import ArrayLike, FloatArray, NeighborMetric
@@ -18,8 +19,9 @@ CANDIDATES = (5, 10, 20, 50, 100, 200)
 _PSEUDO_VOTES = 4
 APPROXIMATE_CANDIDATES = (5, 10, 20, 50)
 METRICS = ("cosine", "euclidean")
-# Above so many voters exact neighbours of all take hours without an accelerator.
-_MOST_EXACT = 100_000
+# Of more voters exact neighbours take longer than approximate ones by far: the time
+# grows with the square of their number, to hours without an accelerator.
+_MOST_EXACT = 20_000
 # On so many examples numbers of neighbours are compared.
 _MOST_COMPARED = 100_000
 
@@ -58,9 +60,9 @@ def neighbor_votes(
         groups: Ids `(n,)`, integers or strings: frames of one video, pictures of one
             patient. Groups that share a duplicate are one.
         approximate: Whether neighbours may be missed to save time, with usearch (the
-            extra `neighbors`), whose results differ slightly between runs; at most 50
-            vote by default. None: above 100,000 voters, if it is installed. All others
-            are found exactly, on the device that Keras has.
+            extra `neighbors`); at most 50 vote by default. None: above 20,000 voters,
+            if it is installed. All others are found exactly, on the device that Keras
+            has.
         verbose: Whether to show progress.
 
     Returns:
@@ -136,11 +138,7 @@ class Neighbors:
 
     def votes(self):
         """Return the mean vote of the neighbours of each row, float32."""
-        total = np.zeros_like(self.shares)
-        for column in self.index[:, : self.count].T:
-            total += self.shares[column]
-        total /= self.count
-        return self._of_rows(total)
+        return self._mean(lambda units, column: np.ones(len(units), bool))
 
     def votes_of_other_folds(self, fold_of):
         """Return the mean vote of as many neighbours that are not in the row's fold.
@@ -151,21 +149,23 @@ class Neighbors:
             fold_of: Fold of each row, the same for all of a group.
         """
         fold = fold_of[self.units.first]
-        total = np.zeros_like(self.shares)
-        counts = np.zeros(len(total), int)
-        for column in self.index.T:
-            is_voter = (fold[column] != fold) & (counts < self.count)
-            total[is_voter] += self.shares[column[is_voter]]
-            counts += is_voter
-        total[counts == 0] = self.shares.mean(axis=0)
-        total /= np.maximum(counts, 1)[:, None]
-        return self._of_rows(total)
+        return self._mean(lambda units, column: fold[column] != fold[units])
 
-    def _of_rows(self, values):
-        """Return values of units for each row, not copied where each row is a unit."""
-        of_row = self.units.of_row
-        is_same = len(of_row) == len(values) and (np.diff(of_row) == 1).all()
-        return values if is_same else values[of_row]
+    def _mean(self, may_vote):
+        """Return the mean of the first `count` that may vote, a part at a time."""
+        found = np.empty((len(self.units.of_row), self.shares.shape[1]), "float32")
+        for rows in pieces(found):
+            units = self.units.of_row[rows]
+            total, counts = np.zeros_like(found[rows]), np.zeros(len(units), int)
+            for column in self.index[units].T:
+                votes = (counts < self.count) & may_vote(units, column)
+                total[votes] += self.shares[column[votes]]
+                counts += votes
+                if counts.min() == self.count:
+                    break
+            total[counts == 0] = self.shares.mean(axis=0)
+            found[rows] = total / np.maximum(counts, 1)[:, None]
+        return found
 
 
 def find_neighbors(

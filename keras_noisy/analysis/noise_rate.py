@@ -16,7 +16,7 @@ _STRATA = 10
 _DRAWS = 4000
 # Fewer parts where each would have fewer checks.
 _LEAST_CHECKS = 8
-# Wrong and right labels that are added to those found, a share to each part.
+# Wrong and right labels that are added to those found in each part.
 _PSEUDO_COUNT = 0.5
 
 
@@ -318,6 +318,23 @@ def _num_parts(counts):
     return 1 if is_even else _STRATA
 
 
+def _quiet_as_one(sizes, counts, wrong):
+    """Return sizes, checks and wrong ones of parts, those without a wrong one joined.
+
+    Neighbouring parts where nothing is wrong tell together how little that can be. Each
+    counts as the one with the fewest checks.
+    """
+    is_quiet = (wrong == 0) & (counts > 0)
+    goes_on = is_quiet[1:] & is_quiet[:-1]
+    starts = np.flatnonzero(np.append(True, ~goes_on))
+    lengths = np.diff(np.append(starts, len(sizes)))
+    return (
+        np.add.reduceat(sizes, starts),
+        np.minimum.reduceat(counts, starts) * lengths,
+        np.add.reduceat(wrong, starts),
+    )
+
+
 def _of_checked(sources, checked, seed):
     """Return the rate by parts of the data, each with the labels checked in it."""
     stratum = _strata(sources)
@@ -327,19 +344,22 @@ def _of_checked(sources, checked, seed):
         np.bincount(stratum[rows], minlength=_STRATA)
         for rows in (stratum >= 0, is_checked, is_wrong)
     )
+    num_checked, num_wrong = int(counts.sum()), int(wrong.sum())
     parts = _num_parts(counts)
-    sizes, counts, wrong = (
-        each.reshape(parts, -1).sum(axis=1) for each in (sizes, counts, wrong)
+    sizes, counts, wrong = _quiet_as_one(
+        *(each.reshape(parts, -1).sum(axis=1) for each in (sizes, counts, wrong))
     )
     weights = sizes / sizes.sum()
     # Of a part where nothing was checked nothing is known.
-    pseudo = np.where(counts > 0, _PSEUDO_COUNT / parts, 1.0)
+    pseudo = np.where(counts > 0, _PSEUDO_COUNT, 1.0)
     generator = np.random.default_rng(seed)
     draws = generator.beta(
         wrong + pseudo, counts - wrong + pseudo, (_DRAWS, len(sizes))
     )
     low, high = np.quantile(draws @ weights, [0.05, 0.95])
     estimate = float(weights @ ((wrong + pseudo) / (counts + 2 * pseudo)))
+    if not num_wrong:
+        low = 0.0
     return NoiseRate(
         estimate,
         float(low),
@@ -348,7 +368,7 @@ def _of_checked(sources, checked, seed):
         {},
         "checked",
         None,
-        f"By {int(counts.sum())} labels that were verified, of which "
-        f"{int(wrong.sum())} are wrong, about {estimate:.1%} of all are wrong "
+        f"By {num_checked} labels that were verified, of which "
+        f"{num_wrong} are wrong, about {estimate:.1%} of all are wrong "
         f"(90 % interval {low:.1%} to {high:.1%}).",
     )

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from keras_noisy import analysis
-from keras_noisy.analysis import _approximate_neighbors, neighbor_votes
+from keras_noisy.analysis import _approximate_neighbors, _units, neighbor_votes
+from keras_noisy.analysis.neighbor_votes import find_neighbors
 
 GENERATOR = np.random.default_rng(0)
 CLASSES = GENERATOR.integers(0, 4, 400)
@@ -138,6 +139,8 @@ def test_approximate_neighbors(metric):
         FEATURES, CLASSES, approximate=True, verbose=True, **arguments
     )
     assert np.abs(found - exact).mean() < 0.02
+    again = neighbor_votes(FEATURES, CLASSES, approximate=True, **arguments)
+    np.testing.assert_array_equal(found, again)
     # Larger groups than are found around: the rest is looked for exactly.
     arguments["groups"] = CLASSES
     exact = neighbor_votes(FEATURES, CLASSES, **arguments)
@@ -185,3 +188,28 @@ def test_num_classes_can_be_more():
 def test_errors(arguments, text):
     with pytest.raises((TypeError, ValueError), match="^neighbor_votes: .*" + text):
         neighbor_votes(**{"features": FEATURES, "labels": CLASSES, **arguments})
+
+
+def test_votes_of_other_folds_by_hand():
+    features = np.array([[0.0], [1.0], [2.1], [3.3], [4.6]], "float32")
+    labels = np.array([0, 1, 0, 1, 1])
+    units = _units.find_units(features)
+    found = find_neighbors(
+        "test", features, labels, 2, units, num_neighbors=3, metric="euclidean"
+    )
+    fold_of = np.array([0, 0, 1, 1, 0])
+    # Of the three nearest those in the other fold.
+    expected = [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0, 1], [0.5, 0.5]]
+    np.testing.assert_allclose(found.votes_of_other_folds(fold_of), expected)
+    alone = found.votes_of_other_folds(np.zeros(5, int))
+    np.testing.assert_allclose(alone, np.tile([0.4, 0.6], (5, 1)))
+
+
+def test_other_labels_of_the_same_neighbors():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 3)).astype("float32")
+    labels, others = rng.integers(0, 3, (2, 60))
+    units = _units.find_units(features)
+    found = find_neighbors("test", features, labels, 3, units, num_neighbors=5)
+    expected = neighbor_votes(features, others, num_neighbors=5, num_classes=3)
+    np.testing.assert_allclose(found.of_labels(others).votes(), expected)

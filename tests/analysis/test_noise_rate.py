@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from keras_noisy import noise
-from keras_noisy.analysis import NoiseRate, _core, _head, noise_rate, propose_checks
+from keras_noisy.analysis import (
+    NoiseRate,
+    _core,
+    _head,
+    _sources,
+    noise_rate,
+    propose_checks,
+)
 
 GENERATOR = np.random.default_rng(0)
 CLASSES = GENERATOR.integers(0, 4, 1600)
@@ -304,3 +311,80 @@ def test_rows_of_few_values_give_no_rate():
     rows = np.eye(4, 7)[classes] != (generator.uniform(size=(600, 7)) < 0.1)
     found = noise_rate(classes, features=rows.astype("float32"))
     assert found.estimate is None and "have an equal one" in found.explanation
+
+
+def test_no_view_of_a_fold_has_seen_its_labels():
+    """Or those on top of a ranking are not a fair sample of its labels."""
+    first = _sources.read("test", given(noise.symmetric(4, 0.3)), features=FEATURES)
+    in_fold = first.fold_of == 2
+    changed = np.where(in_fold, (first.labels + 1) % 4, first.labels)
+    second = _sources.read("test", changed, features=FEATURES)
+    np.testing.assert_array_equal(first.fold_of, second.fold_of)
+    for name, view in first.views.items():
+        np.testing.assert_array_equal(view[in_fold], second.views[name][in_fold])
+        assert not np.array_equal(view[~in_fold], second.views[name][~in_fold])
+
+
+def test_typical_examples_are_wrong_as_often_as_others():
+    """The mean over draws of the noise, in the top tenth of pure classes."""
+    top, everywhere = [], []
+    for seed in range(8):
+        labels = given(noise.symmetric(4, 0.3), seed)
+        sources = _sources.read("test", labels, features=FEATURES)
+        views = [*sources.views.values()]
+        classes, typical, _ = _core._classes_behind(
+            views, noise.symmetric(4, 0.3), np.bincount(labels)
+        )
+        rings = _core._Rings(classes, typical, labels, sources.fold_of)
+        top.append(rings.wrong[:2].sum() / rings.sizes[:2].sum())
+        everywhere.append(rings.wrong.sum() / rings.sizes.sum())
+    # Four standard errors of 8 x 160 labels.
+    assert np.mean(top) == pytest.approx(np.mean(everywhere), abs=0.05)
+
+
+@pytest.mark.parametrize("power", [0, 2, 6])
+def test_where_a_profile_starts(power):
+    """Rings that lie on a curve have its start."""
+    rings = object.__new__(_core._Rings)
+    rings.sizes = np.full(len(_core._SHARES), 4e5)
+    middle = (np.append(0, _core._SHARES[:-1]) + _core._SHARES) / 2
+    rings.wrong = rings.sizes * (0.2 + 0.3 * (middle**power if power else 0))
+    start, error = rings.start()
+    assert start == pytest.approx(0.2, abs=0.003)
+    assert 0 < error < 0.003
+
+
+def test_intervals_reach_down_for_a_class_that_hides():
+    """A twentieth of the examples looks nearly like those of another class."""
+    rng = np.random.default_rng(0)
+    classes = rng.choice(4, 3000, p=[0.4, 0.4, 0.15, 0.05])
+    centres = np.eye(5)[[0, 1, 2, 0]]
+    centres[3, 4] = 0.15
+    features = centres[classes] + rng.normal(0, 0.2, (3000, 5))
+    noisy = noise.corrupt_labels(classes, noise.symmetric(4, 0.2), seed=0).noisy
+    core = _sources.read("test", noisy, features=features).core()
+    assert core.low < 0.2 < core.high
+    assert core.rate == pytest.approx(0.2, abs=0.02)
+    # The class is there by the labels, and few examples look like it.
+    assert core.prior[3] > 0.02
+
+
+def test_the_work_of_the_regression_is_bounded(monkeypatch):
+    assert _head._most_rows(768, 100) < 30_000
+    assert _head._most_rows(16, 10) == 50_000
+    assert _head._most_rows(768, 1000) == 20_000
+    monkeypatch.setattr(_head, "_MOST_WORK", 6 * 4 * 300)
+    fold_of = np.arange(1600) % 5
+    first, again = (
+        _head.out_of_fold(FEATURES, CLASSES, 4, fold_of, 3) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first.argmax(axis=1) == CLASSES).mean() > 0.95
+
+
+def test_progress_is_shown(capsys):
+    noise_rate(CLASSES, features=FEATURES, verbose=True)
+    shown = capsys.readouterr().out
+    # Blocks of neighbours, and trainings.
+    assert "4/4" in shown
+    assert "12/12" in shown

@@ -146,6 +146,23 @@ def test_several_sources_without_features_are_averaged():
     assert set(mean.sample_id) == set(by_hand.sample_id)
 
 
+def test_held_out_distributions():
+    """They are judged as sources are, without cleanlab."""
+    held_out = 0.7 * np.eye(3)[np.arange(300) % 3] + 0.1
+    labels = noise.corrupt_labels(
+        np.arange(300) % 3, noise.symmetric(3, 0.2), seed=0
+    ).noisy
+    suspects = find_suspects(labels, held_out=held_out)
+    assert suspects.source == "held_out"
+    wrong = labels != np.arange(300) % 3
+    assert average_precision(suspects, wrong) == 1
+    assert suspects.is_suspect.sum() == wrong.sum()
+    mean = find_suspects(labels, held_out=held_out, predictions=held_out)
+    np.testing.assert_array_equal(mean.sample_id, suspects.sample_id)
+    with pytest.raises(ValueError, match=r"`held_out` must be of shape \(300, 3\)"):
+        find_suspects(labels, held_out, held_out=np.full((300, 2), 0.5))
+
+
 @pytest.mark.parametrize("rank_by", ["correction", "self_confidence"])
 def test_order_of_several_sources(rank_by):
     _, features, noisy = blobs()

@@ -10,6 +10,7 @@ import pytest
 import keras_noisy
 from keras_noisy import diagnosis as room
 from keras_noisy import find_wrong_labels
+from keras_noisy.analysis import _exact_neighbors
 from keras_noisy.diagnosis import Diagnosis, _images, _labels, _sources, _tables
 
 CLASSES = np.array(["ant", "bee", "cat"])
@@ -205,6 +206,35 @@ def test_an_own_network_must_have_an_output_for_each_class():
 
 
 # --- kinds of data
+
+
+def test_an_own_network_that_gives_no_numbers():
+    def build_model():
+        inner = keras.layers.Rescaling(float("nan"))
+        output = keras.layers.Dense(3, activation="softmax")
+        model = keras.Sequential([keras.Input((8,)), inner, output])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    x, labels, *_ = data()
+    text = "`build_model` must be a function whose model gives finite numbers after"
+    with pytest.raises(ValueError, match=text):
+        find(x, labels, build_model=build_model, epochs=1)
+
+
+def test_neighbors_are_looked_for_once(monkeypatch):
+    """Those in the features; the hidden layers are others."""
+    calls = []
+    nearest = _exact_neighbors.nearest
+
+    def counted(features, *args, **kwargs):
+        calls.append(features.shape)
+        return nearest(features, *args, **kwargs)
+
+    monkeypatch.setattr(_exact_neighbors, "nearest", counted)
+    x, labels, *_ = data()
+    find(x, labels, epochs=1)
+    assert calls.count(x.shape) == 1
 
 
 def test_images():
