@@ -240,6 +240,7 @@ class RobustClassifier:
             features=None,
             own_network=self.build_model is not None,
             skip_broken=False,
+            argument="y",
         )
         group, _ = _sources.find_groups(_OWNER, examples, groups)
         held, notes = _hold_out.choose(

@@ -385,7 +385,7 @@ def test_the_same_model_twice():
 
 
 def test_one_class():
-    with pytest.raises(ValueError, match="`labels` must be of at least two classes"):
+    with pytest.raises(ValueError, match="`y` must be of at least two classes"):
         fit(x=np.eye(4), labels=["ant"] * 4)
 
 
