@@ -351,7 +351,7 @@ def test_a_compiled_model_has_its_optimizer_and_another_loss():
     fit(build_model)
     trained = [m for m in built if int(m.optimizer.iterations) > 0]
     (model,) = trained
-    assert type(model.optimizer) is keras.optimizers.SGD
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert float(model.optimizer.learning_rate) == 0.125
     assert isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
     assert model.loss.get_config()["from_logits"]
