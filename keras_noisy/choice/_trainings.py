@@ -141,7 +141,8 @@ class Trainings:
 
         `curve`, its accuracy on held-out labels in each epoch; `epoch`, the one whose
         weights it ended with, -1 where it diverged; `held`, predictions on held-out
-        examples; `averages`, on those that were trained on; and its weights.
+        examples; `averages`, those of early-learning regularisation on the others,
+        none of another candidate; and its weights.
         """
         candidate = CANDIDATES[name]
         model = self.fresh(number)
@@ -151,31 +152,20 @@ class Trainings:
         compiled(model, candidate.loss(self.from_logits, matrix))
         size = len(self.trained)
         companion = candidate.callback(size) if candidate.callback else None
-        recorder = companion
-        if not hasattr(companion, "pipeline"):
-            recorder = callbacks.SEALOnTheFly(size, from_logits=self.from_logits)
-        batches = recorder.pipeline(
-            model,
-            arrays.take(self.x, self.trained),
-            self.labels[self.trained],
-            batch_size=self.batch_size,
-            seed=_random.derive_seed(self._seed, number, 1),
-        )
         held = arrays.take(self.x, self.held)
         stopping = callbacks.SmoothedEarlyStopping(
             window=min(WINDOW, self.epochs), patience=self.epochs, mode="max"
         )
         watch = [
             Validation(self._owner, held, self.labels[self.held]),
-            recorder,
-            *([companion] if companion not in (None, recorder) else []),
+            *([] if companion is None else [companion]),
             stopping,
         ]
         try:
-            history = self._fit(model, batches, watch)
+            history = self._fit(model, companion, watch, number)
         except Diverged:
             return _nothing(len(self.held), self.num_classes)
-        averages = recorder.targets if recorder is companion else recorder.soft_labels
+        averages = getattr(companion, "targets", np.zeros((0, self.num_classes)))
         return {
             "curve": np.array(history["val_accuracy"], "float64"),
             "epoch": np.array(stopping.best_epoch),
@@ -184,14 +174,22 @@ class Trainings:
             **_as_arrays(weights),
         }
 
-    def _fit(self, model, batches, watch):
+    def _fit(self, model, companion, watch, number):
+        """Train on the labels that are not held out, and return the logs."""
+        x, y = arrays.take(self.x, self.trained), self.labels[self.trained]
+        settings = {"batch_size": self.batch_size}
+        data = {"x": x, "y": y, **settings}
+        if hasattr(companion, "pipeline"):
+            # A loss that must know which examples it sees.
+            seed = _random.derive_seed(self._seed, number, 1)
+            batches = companion.pipeline(model, x, y, seed=seed, **settings)
+            data = {"x": batches, "shuffle": False}
         with warnings.catch_warnings():
             # All epochs are trained: that is the plan.
             warnings.filterwarnings("ignore", ".*training will not be stopped")
             return model.fit(
-                batches,
+                **data,
                 epochs=self.epochs,
-                shuffle=False,
                 verbose=0 if self._verbose == "auto" else self._verbose,
                 callbacks=watch,
             ).history

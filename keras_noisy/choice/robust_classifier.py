@@ -240,6 +240,7 @@ class RobustClassifier:
             features=None,
             own_network=self.build_model is not None,
             skip_broken=False,
+            argument="y",
         )
         group, _ = _sources.find_groups(_OWNER, examples, groups)
         held, notes = _hold_out.choose(
@@ -502,19 +503,14 @@ def _tried(names, kept, check=True):
 def _soft_labels(predicted, tried, kept, trainings):
     """Return distributions of all examples, `(n, C)`.
 
-    Of those that were trained on, the moving averages of early-learning regularisation,
-    which hardly learn wrong labels, or the averages of another training; of the
-    others, what is `predicted`.
+    What is `predicted`; and of examples that early-learning regularisation was trained
+    on, its moving averages, which hardly learn wrong labels.
     """
     soft = predicted
-    alive = [k for t, k in zip(tried, kept, strict=True) if not np.isnan(t.score)]
-    names = [t.name for t in tried if not np.isnan(t.score)]
-    source = alive[names.index(DEFAULT) if DEFAULT in names else 0]
-    averages = source["averages"]
-    total = averages.sum(axis=1, keepdims=True)
-    is_known = np.isfinite(total[:, 0]) & (total[:, 0] > 0)
-    rows = trainings.trained[is_known]
-    soft[rows] = averages[is_known] / total[is_known]
+    for each, found in zip(tried, kept, strict=True):
+        if each.name == DEFAULT and not np.isnan(each.score):
+            averages = found["averages"]
+            soft[trainings.trained] = averages / averages.sum(axis=1, keepdims=True)
     return soft
 
 

@@ -63,7 +63,18 @@ class Examples:
         return self.x
 
 
-def read(owner, x, labels, *, class_names, ids, features, own_network, skip_broken):
+def read(
+    owner,
+    x,
+    labels,
+    *,
+    class_names,
+    ids,
+    features,
+    own_network,
+    skip_broken,
+    argument="labels",
+):
     """Return `Examples`, or raise.
 
     Args:
@@ -75,6 +86,7 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
         features: Rows for neighbours `(n, d)`, or None.
         own_network: Whether the user builds the network.
         skip_broken: Whether files that are no images are left out.
+        argument: Name of the argument that labels came as.
     """
     if isinstance(x, str):
         expected = "data: arrays, a data frame, texts, or a folder as a pathlib.Path"
@@ -82,20 +94,20 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
         raise TypeError(message(owner, "x", expected, x, mend))
     names, notes, folder = ids, [], None
     if isinstance(x, os.PathLike):
-        _check_no_labels(owner, "a folder", labels)
+        _check_no_labels(owner, "a folder", labels, argument)
         folder = os.fspath(x)
         x, labels, paths, notes = _images.read_folder(owner, folder, skip_broken)
         names = paths if ids is None else ids
     elif hasattr(x, "element_spec"):
-        _check_no_labels(owner, "a tf.data.Dataset", labels)
+        _check_no_labels(owner, "a tf.data.Dataset", labels, argument)
         x, labels = _read_dataset(owner, x)
     elif isinstance(labels, str):
-        x, labels = _column(owner, x, labels)
+        x, labels = _column(owner, x, labels, argument)
     elif labels is None:
         expected = "given, unless `x` is an image folder or a tf.data.Dataset"
-        raise ValueError(message(owner, "labels", expected, None))
-    _check_same_index(owner, x, labels)
-    ids_of_classes, classes = _labels.as_classes(owner, labels, class_names)
+        raise ValueError(message(owner, argument, expected, None))
+    _check_same_index(owner, x, labels, argument)
+    ids_of_classes, classes = _labels.as_classes(owner, labels, class_names, argument)
     notes = notes + _labels.notes_on(classes)
     fields = _read_inputs(owner, x, own_network)
     _check_length(owner, fields["x"], len(ids_of_classes))
@@ -124,7 +136,7 @@ def read(owner, x, labels, *, class_names, ids, features, own_network, skip_brok
     return examples
 
 
-def _check_same_index(owner, x, labels):
+def _check_same_index(owner, x, labels, argument):
     """Raise if a frame and a series name their rows, and in another order."""
     index, other = getattr(x, "index", None), getattr(labels, "index", None)
     if not (hasattr(index, "equals") and hasattr(other, "equals")):
@@ -132,28 +144,28 @@ def _check_same_index(owner, x, labels):
     if len(index) == len(other) and not index.equals(other):
         expected = "with the index of `x`"
         mend = (
-            "If they are in the same order all the same, pass `labels.to_numpy()`; "
-            "if not, `labels.loc[x.index]`."
+            "If they are in the same order all the same, pass "
+            f"`{argument}.to_numpy()`; if not, `{argument}.loc[x.index]`."
         )
         received = Described("another index")
-        raise ValueError(message(owner, "labels", expected, received, mend))
+        raise ValueError(message(owner, argument, expected, received, mend))
 
 
-def _check_no_labels(owner, what, labels):
+def _check_no_labels(owner, what, labels, argument):
     if labels is not None:
         expected = f"None where `x` is {what}, which has its own"
-        raise ValueError(message(owner, "labels", expected, type(labels).__name__))
+        raise ValueError(message(owner, argument, expected, type(labels).__name__))
 
 
-def _column(owner, x, name):
+def _column(owner, x, name, argument):
     """Return a frame without the column of labels, and that column."""
     if not _tables.is_frame(x):
         expected = "labels, or the name of a column where `x` is a data frame"
-        raise ValueError(message(owner, "labels", expected, name))
+        raise ValueError(message(owner, argument, expected, name))
     columns = _tables.columns_of(owner, x)
     if name not in columns:
         expected = f"one of the columns {list(columns)[:20]}"
-        raise ValueError(message(owner, "labels", expected, name))
+        raise ValueError(message(owner, argument, expected, name))
     found = columns.pop(name)
     if not columns:
         expected = f"a frame with columns beside {name!r}"

@@ -351,7 +351,7 @@ def test_a_compiled_model_has_its_optimizer_and_another_loss():
     fit(build_model)
     trained = [m for m in built if int(m.optimizer.iterations) > 0]
     (model,) = trained
-    assert type(model.optimizer) is keras.optimizers.SGD
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert float(model.optimizer.learning_rate) == 0.125
     assert isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
     assert model.loss.get_config()["from_logits"]
@@ -385,7 +385,7 @@ def test_the_same_model_twice():
 
 
 def test_one_class():
-    with pytest.raises(ValueError, match="`labels` must be of at least two classes"):
+    with pytest.raises(ValueError, match="`y` must be of at least two classes"):
         fit(x=np.eye(4), labels=["ant"] * 4)
 
 

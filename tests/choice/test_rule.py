@@ -57,7 +57,7 @@ def test_of_equal_ones_the_first_is_taken():
     assert take(twin, RIGHT, NO_CAT)[1] == twin.name
 
 
-def test_the_table_by_hand():
+def test_values_by_hand():
     found = choice(RIGHT, NO_CAT, POOR, GONE)
     np.testing.assert_allclose(found.scores, [1, 0.9, 0.3, np.nan])
     rows = [[1, 1, 1], [1, 1, 0], [0, 1, 0], [np.nan] * 3]
