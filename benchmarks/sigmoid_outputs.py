@@ -122,7 +122,7 @@ def run(table, make, rate, seed, epochs):
 def main():
     """Train, and print a Markdown report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
