@@ -4,8 +4,8 @@ One output on scikit-learn's breast-cancer table, and ten outputs on a made tabl
 scikit-learn's `make_multilabel_classification`. Labels of the training part flip with
 20 and 40 %: of one output both classes alike, of ten each label by itself, ones to
 zeros and zeros to ones alike. A network of one hidden layer is trained on them and
-tested on the clean labels of the others after the last epoch. Hyperparameters are the classes' defaults or their papers' values for
-other data; nothing was searched.
+tested on the clean labels of the others after the last epoch. Hyperparameters are the
+classes' defaults or their papers' values for other data; nothing was searched.
 
     python benchmarks/sigmoid_outputs.py --out benchmarks/results/sigmoid_outputs.md
 """
