@@ -45,11 +45,10 @@ DOCS = [
     f"{requirement}; python_version >= '3.11'"
     for requirement in (
         "latex2mathml==3.81.1",
-        "mkdocs==1.6.1",
-        "mkdocs-material==9.8.1",
         "mkdocstrings==1.0.8",
         "mkdocstrings-python==2.0.11",
         "ruff>=0.6",
+        "zensical==0.0.73",
         "ziamath==0.13",
     )
 ]

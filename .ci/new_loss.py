@@ -174,7 +174,7 @@ TRUST = (
     "| [`$cls`](cards/$name.md) | `losses/test_$name.py` | by hand, oracle "
     "| none besides the contract's |\n"
 )
-README = "| [`$cls`](docs/cards/$name.md) | TODO |\n"
+METHODS = "| [`$cls`](cards/$name.md) | TODO |\n"
 CHANGE = "- `losses.$cls` and `$name`: TODO.\n"
 RECIPE = '\n[methods.$cls]\nloss = "$cls"\n'
 
@@ -216,7 +216,7 @@ def start(root, name, cls):
         insert(root / exports, anchor, fill(line))
     insert_sorted(root / contract, r'^    "([A-Z]\w+)": \w', fill(CASE))
     insert_sorted(root / "docs/trust.md", r"^\| \[`(\w+)`.*`losses/", fill(TRUST))
-    insert(root / "README.md", r"^\| losses \|.*\n.*\n", fill(README))
+    insert(root / "docs/methods.md", r"^\| losses \|.*\n.*\n", fill(METHODS))
     insert(root / "CHANGELOG.md", r"^## Unreleased\n\n### Added\n\n", fill(CHANGE))
     with (root / "benchmarks/recipes/digits/losses.toml").open("a") as recipe:
         recipe.write(fill(RECIPE))

@@ -2,6 +2,7 @@
 
 import collections
 import importlib.util
+import inspect
 import os
 import pathlib
 import tempfile
@@ -15,6 +16,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Where every case is a training or several, and what it varies is Python's or NumPy's
 # more than the backend's.
 DEALT = ("_data", "benchmarks", "callbacks", "datasets", "models", "training")
+# Where a test is about files, processes and tables, so that one backend is enough.
+DEALT_WHOLE = ("_data", "benchmarks", "datasets", "models")
 # Parameters whose values are the backend's own.
 ITS_OWN = {"backend", "compiled", "jit_compile", "mode", "settings"}
 ITS_OWN |= {"steps_per_execution"}
@@ -95,30 +98,40 @@ def pytest_collection_modifyitems(config, items):
 def dealt_to_others(items):
     """Return the cases of dear tests that another backend runs.
 
-    Every test runs on every backend. Where it has three cases or more, each runs on one
-    of them, by a hash of its name, so that no argument goes with a backend.
+    Where a test has three cases or more, each runs on one backend, by a hash of its
+    name, so that no argument goes with a backend. Tests with fewer run on every
+    backend; those of `DEALT_WHOLE` on one.
     """
-    cases = collections.defaultdict(list)
+    tests = collections.defaultdict(list)
     for item in filter(_is_dealt, items):
-        cases[item.nodeid.partition("[")[0]].append(item)
-    for name, found in cases.items():
-        if len(found) < len(BACKENDS):
+        tests[item.nodeid.partition("[")[0]].append(item)
+    for name, cases in tests.items():
+        if len(cases) < len(BACKENDS) and _folder(cases[0]) not in DEALT_WHOLE:
             continue
-        found.sort(key=lambda item: _hash(item.nodeid))
-        for number, item in enumerate(found, start=_hash(name)):
+        cases.sort(key=lambda item: _hash(item.nodeid))
+        for number, item in enumerate(cases, start=_hash(name)):
             if BACKENDS[number % len(BACKENDS)] != BACKEND:
                 yield item
 
 
+def _folder(item):
+    return item.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+
+
 def _is_dealt(item):
     """Whether a case is dear, and every backend has it and can run it."""
-    folder = item.path.relative_to(pathlib.Path(__file__).parent).parts[0]
-    if folder not in DEALT and not item.get_closest_marker("dealt"):
+    if _folder(item) not in DEALT and not item.get_closest_marker("dealt"):
+        return False
+    if ITS_OWN & {*item.fixturenames}:
         return False
     bound = ("skipif", "tensorflow_only", "tf_data")
-    return not ITS_OWN & {*item.fixturenames} and not any(
-        map(item.get_closest_marker, bound)
-    )
+    return not any(map(item.get_closest_marker, bound)) and not _may_skip(item)
+
+
+def _may_skip(item):
+    """Whether a test skips itself where a package is missing."""
+    code = inspect.getsource(item.function)
+    return "importorskip" in code or "pytest.skip" in code
 
 
 def _hash(text):

@@ -12,6 +12,7 @@ import keras_noisy
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = pathlib.Path(keras_noisy.__file__).parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 each_page = pytest.mark.parametrize(
@@ -142,6 +143,31 @@ NOT_ON_THE_TRUST_PAGE = {
 
 def test_readme_figures_are_those_of_the_report():
     report = ROOT / "benchmarks" / "results" / "quickstart_digits.md"
-    rows = [line for line in report.read_text().splitlines() if line.startswith("|")]
-    assert len(rows) == 7
-    assert "\n".join(rows) in (ROOT / "README.md").read_text(encoding="utf-8")
+    text = report.read_text(encoding="utf-8")
+    first, *_ = README.partition("## Install")
+    figures = re.findall(
+        r"(?:([A-Z]\w+ \w+)|(cross-entropy)) (?:ends )?at (\d\.\d+)", first
+    )
+    assert len(figures) == 2
+    for name, other, figure in figures:
+        assert f"| {name or other} | {figure} ± " in text
+
+
+def test_readme_is_short():
+    assert len(README.split()) <= 700
+
+
+@pytest.mark.parametrize("name", ["examples", "benchmarks/results"])
+def test_links_of_lists_lead_somewhere(name):
+    page = ROOT / name / "README.md"
+    targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert len(targets) > 5
+    for target in targets:
+        assert (page.parent / target).exists(), target
+
+
+def test_every_page_of_results_is_in_the_list():
+    folder = ROOT / "benchmarks" / "results"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    for page in folder.glob("[!R]*.md"):
+        assert f"]({page.name})" in listed, page.name

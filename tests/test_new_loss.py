@@ -35,7 +35,7 @@ def test_a_loss_has_all_its_places(name):
     """The exports and the contract's table are tested there."""
     function = CLASSES[name]
     assert {name, function} <= set(losses.__all__)
-    link = f"](docs/cards/{function}.md)"
+    link = f"](cards/{function}.md)"
     recipes = [path.read_text(encoding="utf-8") for path in RECIPES.rglob("*.toml")]
     files = {
         f"keras_noisy/losses/{function}.py": PACKAGE / "losses" / f"{function}.py",
@@ -44,7 +44,7 @@ def test_a_loss_has_all_its_places(name):
     }
     places = {
         **{name: path.exists() for name, path in files.items()},
-        "README.md, in the table of losses": link in read("README.md"),
+        "docs/methods.md, in the table of losses": link in read("docs/methods.md"),
         "CHANGELOG.md": name in read("CHANGELOG.md"),
         "a recipe in benchmarks/recipes": name in NO_RECIPE
         or any(re.search(rf'loss = "{name}"', text) for text in recipes),

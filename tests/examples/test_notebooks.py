@@ -78,7 +78,7 @@ def test_links_into_the_repository_lead_somewhere(path):
 
 @each_notebook
 def test_readme_leads_to_it(path):
-    assert f"](examples/{path.name})" in (ROOT / "README.md").read_text("utf-8")
+    assert f"]({path.name})" in (ROOT / "examples/README.md").read_text("utf-8")
 
 
 def test_a_notebook_without_the_shared_cells_is_refused():
