@@ -4,10 +4,8 @@ One output on scikit-learn's breast-cancer table, and ten outputs on a made tabl
 scikit-learn's `make_multilabel_classification`. Labels of the training part flip with
 20 and 40 %: of one output both classes alike, of ten each label by itself, ones to
 zeros and zeros to ones alike. A network of one hidden layer is trained on them and
-tested on the clean labels of the others, at the end and at its best epoch. The best
-epoch is that of the test labels: it says how much is lost by memorising, not what a
-user would reach. Hyperparameters are the classes' defaults or their papers' values for
-other data; nothing was searched.
+tested on the clean labels of the others after the last epoch. Hyperparameters are the
+classes' defaults or their papers' values for other data; nothing was searched.
 
     python benchmarks/sigmoid_outputs.py --out benchmarks/results/sigmoid_outputs.md
 """
@@ -40,8 +38,6 @@ LOSSES = {
     "SymmetricCrossEntropy": lambda rate, **kw: losses.SymmetricCrossEntropy(
         alpha=0.1, beta=1.0, **kw
     ),
-    "MeanAbsoluteError": lambda rate, **kw: losses.MeanAbsoluteError(**kw),
-    "BootstrapHard": lambda rate, **kw: losses.BootstrapHard(epsilon=0.2, **kw),
     "ForwardCorrection, true matrix": lambda rate, **kw: losses.ForwardCorrection(
         transition_matrix=noise.symmetric(2, rate), **kw
     ),
@@ -58,7 +54,7 @@ def breast_cancer(seed):
 def made(seed):
     """Return standardised features and multi-hot labels `(n, 10)`."""
     x, y = make_multilabel_classification(
-        n_samples=2000,
+        n_samples=1000,
         n_features=50,
         n_classes=MULTI,
         n_labels=3,
@@ -98,7 +94,7 @@ def build(make, rate, width, outputs):
 
 
 def run(table, make, rate, seed, epochs):
-    """Return the clean test accuracy at the end, and of the best epoch."""
+    """Return the accuracy on clean test labels after the last epoch."""
     x, clean = TABLES[table](seed)
     cut = int(0.7 * len(x))
     matrix = noise.symmetric(2, rate)
@@ -107,22 +103,14 @@ def run(table, make, rate, seed, epochs):
     noisy = noise.corrupt_labels(clean[:cut], matrix, seed=seed).noisy
     keras.utils.set_random_seed(seed)
     network = build(make, rate, x.shape[1], 1 if clean.ndim == 1 else MULTI)
-    history = network.fit(
-        x[:cut],
-        noisy,
-        epochs=epochs,
-        batch_size=64,
-        validation_data=(x[cut:], clean[cut:]),
-        validation_batch_size=1024,
-        verbose=0,
-    ).history["val_accuracy"]
-    return history[-1], max(history)
+    network.fit(x[:cut], noisy, epochs=epochs, batch_size=128, verbose=0)
+    return network.evaluate(x[cut:], clean[cut:], batch_size=1024, verbose=0)[1]
 
 
 def main():
     """Train, and print a Markdown report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
@@ -130,8 +118,7 @@ def main():
         "# Robust losses of sigmoid outputs",
         "",
         "Accuracy on clean test labels in %, of ten outputs the mean over labels: mean "
-        "and standard deviation over the seeds at the last epoch; in brackets the mean "
-        "of the best epochs, which test labels choose.",
+        "and standard deviation over the seeds, after the last epoch.",
     ]
     for table in TABLES:
         heads = " | ".join(f"{rate:.0%} noise" for rate in RATES)
@@ -142,15 +129,14 @@ def main():
                 found = 100 * np.array(
                     [run(table, make, rate, seed, args.epochs) for seed in args.seeds]
                 )
-                last, best = found[:, 0], found[:, 1]
-                cell = f"{last.mean():.1f} ± {last.std(ddof=1):.1f} ({best.mean():.1f})"
+                cell = f"{found.mean():.1f} ± {found.std(ddof=1):.1f}"
                 cells.append(cell)
                 print(table, name, rate, cell, flush=True)
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
         f"Seeds {', '.join(map(str, args.seeds))}: of the split, the noise and the "
-        f"weights. {args.epochs} epochs, Adam at 0.003, batches of 64, one hidden "
+        f"weights. {args.epochs} epochs, Adam at 0.003, batches of 128, one hidden "
         f"layer of 128. {platform.machine()} CPU; Python {platform.python_version()}, "
         f"Keras {keras.__version__} on {keras.backend.backend()}, scikit-learn "
         f"{sklearn.__version__}.",

@@ -115,8 +115,11 @@ def _global_mean(owner, weight, is_kept):
         weight = ops.where(is_kept, weight, ops.zeros_like(weight))
     sums = ops.stack([ops.sum(weight), ops.sum(ones)])
     total, count = ops.unstack(replicas.sum_over_replicas(owner, sums), 2)
-    # One where nothing counts.
-    return ops.where(count > 0, total / ops.maximum(count, 1), ops.ones_like(total))
+    if is_kept is not None:
+        # One where nothing counts.
+        total = ops.where(count > 0, total, ops.ones_like(total))
+        count = ops.maximum(count, 1)
+    return total / count
 
 
 @keras.saving.register_keras_serializable(package="keras_noisy")

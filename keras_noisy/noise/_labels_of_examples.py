@@ -42,7 +42,7 @@ def one_matrix(matrices):
 def check_multi_hot(owner, argument, labels, num_labels):
     """Raise unless an array holds 0 and 1 for each of `num_labels` labels."""
     expected = f"multi-hot labels (n, {num_labels}), a column for each matrix"
-    if labels.ndim < 2 or labels.shape[-1] != num_labels:
+    if labels.shape[-1:] != (num_labels,):
         raise ValueError(message(owner, argument, expected, describe_array(labels)))
     if labels.dtype.kind not in "iub":
         mend = "Cast them to an integer dtype."

@@ -87,7 +87,9 @@ def corrupt_labels(
     name = "class {0}".format
     if _labels_of_examples.are_several(transition_matrix):
         matrices = _labels_of_examples.check_matrices(_OWNER, transition_matrix)
-        array = errors.as_array(labels)
+        array = np.atleast_1d(errors.as_array(labels))
+        # A row alone is not one example of many labels.
+        array = array if array.ndim > 1 else array[:, None]
         _labels_of_examples.check_multi_hot(_OWNER, "labels", array, len(matrices))
         clean, first = np.array(array), 2 * np.arange(len(matrices))
         matrix = _labels_of_examples.one_matrix(matrices)
