@@ -51,7 +51,15 @@ def _schedule(schedule, length, total_steps, rate):
     raise recipes.UnknownNameError("schedule", schedule["kind"], known)
 
 
-def build(recipe, shape, num_outputs, more=None):
+def augmentation(recipe):
+    """Return the layer that augments images of a recipe, None without one."""
+    spec = recipe.training.augmentation
+    if spec == "crop_flip":
+        return models.RandomCropFlip()
+    return None if spec is None else CutFlip(spec["cut"], spec["train"])
+
+
+def build(recipe, shape, num_outputs, more=None, *, is_augmented=True):
     """Return an uncompiled model from uint8 images to logits.
 
     Augmentation is a part of it: it runs on the device, does nothing in inference,
@@ -62,15 +70,16 @@ def build(recipe, shape, num_outputs, more=None):
         shape: Shape of an image.
         num_outputs: Number of logits.
         more: Arguments of the network besides the recipe's.
+        is_augmented: Whether augmentation is a part of it. Otherwise images may be
+            mixed, and are floats.
     """
     spec = {**recipe.network, **(more or {})}
-    layers = [keras.Input(shape, dtype="uint8")]
-    augmentation = recipe.training.augmentation
-    if augmentation == "crop_flip":
-        layers.append(models.RandomCropFlip())
-    elif augmentation is not None:
-        layers.append(CutFlip(augmentation["cut"], augmentation["train"]))
-        shape = (augmentation["cut"], augmentation["cut"], shape[-1])
+    layers = [keras.Input(shape, dtype="uint8" if is_augmented else "float32")]
+    layer = augmentation(recipe) if is_augmented else None
+    if layer is not None:
+        layers.append(layer)
+    if isinstance(layer, CutFlip):
+        shape = (layer.size, layer.size, shape[-1])
     return keras.Sequential([*layers, _network(spec, shape, num_outputs)])
 
 

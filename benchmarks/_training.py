@@ -188,11 +188,18 @@ class Run:
 
             def network():
                 more = self.method.network
-                return _networks.build(self.recipe, shape, outputs, more)
+                is_augmented = not (stage.is_own and self.method.augments_itself)
+                return _networks.build(
+                    self.recipe, shape, outputs, more, is_augmented=is_augmented
+                )
 
             model = network()
             if stage.is_own:
-                words = {**self._words(), "network": network}
+                words = {
+                    **self._words(),
+                    "network": network,
+                    "augmentation": lambda: _networks.augmentation(self.recipe),
+                }
                 model = _methods.make_model(self.method, model, words, self.budget)
             _networks.compile_model(
                 model,

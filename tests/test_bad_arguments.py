@@ -751,6 +751,7 @@ def cases():
                 "mnist_cnn": {"input_shape": (16, 16, 1)},
                 "resnet": {"depth": 8, "input_shape": (8, 8, 3)},
                 "resnet101": {"input_shape": (32, 32, 3), "weights": None},
+                "preact_resnet18": {"input_shape": (8, 8, 3)},
                 "resnet18": {"input_shape": (8, 8, 3)},
                 "resnet44": {"input_shape": (8, 8, 3)},
                 "resnet50": {"input_shape": (32, 32, 3), "weights": None},

@@ -379,6 +379,7 @@ ELSEWHERE = {
     "models.mnist_cnn": "models/test_models.py",
     "models.resnet": "models/test_models.py",
     "models.resnet101": "models/test_models.py",
+    "models.preact_resnet18": "models/test_models.py",
     "models.resnet18": "models/test_models.py",
     "models.resnet44": "models/test_models.py",
     "models.resnet50": "models/test_models.py",

@@ -50,6 +50,7 @@ WORDS = {
     "iterations": "number of training steps",
     "inputs": "inputs of the training set",
     "network": "another network of the recipe",
+    "augmentation": "augmentation of the recipe, which its networks then are without",
 }
 # Arguments that are numbers of epochs, and the least that a budget leaves of each.
 EPOCHS = {
@@ -122,6 +123,11 @@ class Method:
         """Return the arguments of the loss for one noise."""
         special = self.by_noise.get(noise if rate is None else f"{noise} {rate:g}", {})
         return {**copy.deepcopy(self.arguments), **special}
+
+    @property
+    def augments_itself(self):
+        """Whether its model augments examples, not the network in it."""
+        return "augmentation" in (self.model or {}).values()
 
     def needs_true_matrix(self):
         """Whether it cannot run under noise that no matrix describes."""

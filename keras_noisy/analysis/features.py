@@ -71,15 +71,25 @@ def features(
         first = arrays.of_backend(predictions.inputs_of(first))
     if not model.built:
         model.predict_on_batch(first)
-    hidden = _Hidden(model, *_find_layer(owner, model, layer))
+    hidden = hidden_model(owner, model, layer)
     _check_outputs(owner, hidden, first)
-    found = predictions.in_pieces(owner, hidden, x, batch_size=batch_size)
-    pieces = (_as_rows(piece) for piece in found)
+    pieces = rows_in_pieces(owner, hidden, x, batch_size)
     if file is None:
         return np.concatenate([*pieces])
     with files.atomic_writer(file) as target:
         _write(target, pieces)
     return np.load(file, mmap_mode="r")
+
+
+def hidden_model(owner, model, layer):
+    """Return a model whose outputs are those of a layer of a model that is built."""
+    return _Hidden(model, *_find_layer(owner, model, layer))
+
+
+def rows_in_pieces(owner, hidden, x, batch_size=None):
+    """Yield what a `hidden_model` computes of arrays or a data set, `(rows, d)`."""
+    found = predictions.in_pieces(owner, hidden, x, batch_size=batch_size)
+    return (_as_rows(piece) for piece in found)
 
 
 class _Hidden(keras.Model):

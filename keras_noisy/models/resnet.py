@@ -153,6 +153,63 @@ def resnet18(
     return _build.finish(owner, inputs, x, num_classes, weight_decay)
 
 
+def preact_resnet18(
+    num_classes: int,
+    *,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    normalize: Normalize = None,
+    weight_decay: float = 0.0,
+) -> keras.Model:
+    """Return ResNet-18 for CIFAR with normalisation before each convolution.
+
+    The layers of `models.resnet18` in another order: in a block, batch normalisation
+    and rectifier come before each of the two convolutions, and nothing after the sum;
+    where the shape changes, the 1 x 1 convolution of the shortcut starts behind the
+    first rectifier. Both come once more behind the last block. DivideMix and SSR train
+    it on CIFAR with SGD: batch size 128, 300 epochs, learning rate 0.02, momentum 0.9,
+    weight decay 5e-4.
+
+    Note:
+        Published code for noisy labels leaves out the last normalisation, or has one
+        behind the first convolution; this is the network of He et al.
+
+    Args:
+        num_classes: Number of outputs.
+        input_shape: `(height, width, channels)`.
+        normalize: See `models.resnet`.
+        weight_decay: See `models.resnet`.
+
+    Returns:
+        An uncompiled `keras.Model` from images `(batch, *input_shape)` to logits
+        `(batch, num_classes)`, float32.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument has a wrong value.
+
+    Reference:
+        He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+    """
+    owner = "preact_resnet18"
+    inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)
+    x = _build.conv(x, 64)
+    for filters in (64, 128, 256, 512):
+        for block in range(2):
+            strides = 2 if block == 0 and filters > 64 else 1
+            x = _preact_block(x, filters, strides)
+    x = _build.global_average(_build.relu(_build.batch_norm(x)))
+    return _build.finish(owner, inputs, x, num_classes, weight_decay)
+
+
+def _preact_block(x, filters, strides):
+    """Return a block that normalises before its convolutions."""
+    y = _build.relu(_build.batch_norm(x))
+    if strides > 1:
+        x = _build.conv(y, filters, 1, strides)
+    y = _build.relu(_build.batch_norm(_build.conv(y, filters, strides=strides)))
+    return x + _build.conv(y, filters)
+
+
 def _projected_block(x, filters, strides):
     """Return a block whose shortcut is a convolution where the shape changes."""
     y = _build.relu(_build.batch_norm(_build.conv(x, filters, strides=strides)))

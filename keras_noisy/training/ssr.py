@@ -13,7 +13,7 @@ from keras_noisy._checks.numbers import Interval
 from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._step import replicas
 from keras_noisy._typing import BoolArray, FloatArray, IntArray, Logs, Self, Tensor
-from keras_noisy.analysis.features import features
+from keras_noisy.analysis.features import hidden_model, rows_in_pieces
 from keras_noisy.analysis.neighbor_votes import neighbor_votes
 from keras_noisy.losses import _labels, _prediction
 from keras_noisy.training import _around, _callbacks, _mixup, _planned, _random
@@ -240,6 +240,7 @@ class _Schedule(_planned.Schedule):
     def __init__(self, examples, seed, num_classes):
         super().__init__(_OWNER, examples, seed)
         self._num_classes = num_classes
+        self._hidden = None
         # Keras looks at the first batches before it begins.
         self.plan_warmup(None)
 
@@ -293,11 +294,20 @@ class _Schedule(_planned.Schedule):
             raise ValueError(text)
         return p
 
+    def _features(self):
+        """Return what the network makes of all examples, `(n, d)`."""
+        if self._hidden is None:
+            # One for the training: each is compiled anew.
+            model = self.model
+            self._hidden = hidden_model(_OWNER, model.network, model.layer)
+        pieces = rows_in_pieces(_OWNER, self._hidden, self.examples.x)
+        return np.concatenate([*pieces])
+
     def _selection(self, labels, epoch):
         """Return which examples' labels their neighbours agree with, or all."""
         model = self.model
         votes = neighbor_votes(
-            features(model.network, self.examples.x, layer=model.layer),
+            self._features(),
             labels,
             num_neighbors=max(
                 1, min(model.num_neighbors, len(labels) // self._num_classes)

@@ -30,13 +30,14 @@ WORDS = {
     "examples": 1280,
     "iterations": 500,
     "inputs": np.zeros((1280, 2)),
+    "augmentation": lambda: keras.layers.GaussianNoise(0.1),
     "network": lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(10)]),
 }
 
 
 def test_there_are_recipes_for_each_paper():
     found = {name.partition("/")[0] for name in ALL}
-    assert found == {"digits", "mnist", *TEXTS}
+    assert found == {"digits", "divide_mix", "mnist", *TEXTS}
 
 
 @each_recipe
@@ -225,6 +226,17 @@ STATEMENTS["seal/table1_unit_scale"] = STATEMENTS["seal/table1"]
 STATEMENTS["seal/figure4"] = STATEMENTS["seal/table1"]
 for figure in ("proselflc/figure2", "proselflc/figure3"):
     STATEMENTS[figure] = STATEMENTS["proselflc/table4"]
+DIVIDE_MIX = {
+    "epochs": 300,
+    "batch_size": 128,
+    "optimizer": ("SGD", 0.02, 0.9),
+    "weight_decay": 5e-4,
+    "changes": {150: 0.002},
+    "augmentation": "crop_flip",
+    "network": "preact_resnet18",
+}
+for data in ("cifar10", "cifar100"):
+    STATEMENTS[f"divide_mix/table1_{data}"] = DIVIDE_MIX
 STATEMENTS["equal_loss/figure1"] = {**EQUAL_LOSS, "network": "resnet18"}
 
 

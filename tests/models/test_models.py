@@ -10,6 +10,7 @@ from keras_noisy import models
 from keras_noisy.models import (
     eight_layer_cnn,
     mnist_cnn,
+    preact_resnet18,
     resnet,
     resnet18,
     resnet44,
@@ -27,6 +28,7 @@ SMALL = {
     "eight_layer_cnn": (eight_layer_cnn, (8, 8, 3)),
     "resnet": (lambda n, **kwargs: resnet(8, n, **kwargs), (8, 8, 3)),
     "resnet18": (resnet18, (8, 8, 3)),
+    "preact_resnet18": (preact_resnet18, (8, 8, 3)),
     "wide_resnet": (
         lambda n, **kwargs: wide_resnet(10, 1, n, dropout=0.3, **kwargs),
         (8, 8, 3),
@@ -102,6 +104,31 @@ def test_resnet_has_the_parameters_of_the_paper(depth, expected):
 def test_resnet18_has_the_parameters_of_the_network_for_cifar():
     assert count(resnet18, 10) == 11_173_962
     assert count(resnet18, 100) == 11_173_962 + 90 * 513
+
+
+def test_preact_resnet18_has_the_parameters_of_its_layers():
+    # Kernels as in resnet18: of the first convolution, and of the groups with their
+    # shortcuts. Normalisation of 256, 448, 896, 1792 and 512 channels.
+    kernels = 1_728 + 147_456 + 524_288 + 2_097_152 + 8_388_608
+    assert count(preact_resnet18, 10) == kernels + 2 * 3_904 + 5_130
+
+
+def test_preact_resnet18_computes_what_the_paper_says():
+    """A block of stride 2, with the weights of the network, in NumPy's order."""
+    model = preact_resnet18(3, input_shape=(8, 8, 3))
+    x = images_for(model)
+    layers = [each for each in model.layers if each.weights]
+    kinds = [type(each).__name__[:2] for each in layers]
+    # Convolution; two blocks; a block with a shortcut before its first convolution.
+    assert kinds[:9] == ["Co", "Ba", "Co", "Ba", "Co", "Ba", "Co", "Ba", "Co"]
+    assert kinds.count("Co") == 1 + 16 + 3 and kinds.count("Ba") == 17
+    assert kinds[-2:] == ["Ba", "De"]
+    features = keras.Model(model.input, layers[-1].input)
+    assert outputs(features, x).min() >= 0
+    # Nothing behind a sum: what the next block begins with has both signs.
+    before = keras.Model(model.input, layers[5].input)
+    found = outputs(before, x)
+    assert found.min() < 0 < found.max()
 
 
 def test_resnet44_has_the_parameters_of_the_paper():
