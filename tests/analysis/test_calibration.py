@@ -36,7 +36,7 @@ def test_random_predictions_of_known_confidence():
         ([[2.0, -1.0]], [0], "`predictions` must be distributions"),
         ([[np.nan, 1.0]], [0], "`predictions` must be distributions"),
         (np.zeros((0, 2)), np.zeros(0, int), "`labels` must be of at least one"),
-        ([[1.0]], [0], "`predictions` must be of shape"),
+        ([[[1.0]]], [0], "`predictions` must be of shape"),
         ([[0.5, 0.5]], [0, 1], "`labels` must be class ids"),
         ([[0.5, 0.5]], [0.0], "`labels` must be class ids"),
     ],

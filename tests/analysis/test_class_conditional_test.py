@@ -369,7 +369,7 @@ def diverged(value):
         (headed, "`model` must be a classifier with one output"),
         (lambda: headed("a", "b"), "`model` must be a classifier with one output"),
         (
-            lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]),
+            lambda: keras.Sequential([keras.Input((2,)), keras.layers.Reshape((2, 1))]),
             "`model` must be a classifier with one output",
         ),
     ],

@@ -119,7 +119,7 @@ def test_progress_bar(capsys):
         ({"x": X.astype("uint8")}, TypeError, "`x` must be floating-point"),
         ({"x": X[:0]}, ValueError, "`x` must be at least one example"),
         ({"x": X * np.nan}, ValueError, r"`model\(x\)` must be numbers, with a"),
-        ({"model": lambda x: x[:, 0]}, ValueError, "`model` must be a classifier"),
+        ({"model": lambda x: x[:, 0]}, ValueError, "`from_logits` must be True or"),
         ({"model": lambda x: [x, x]}, ValueError, "`model` must be a classifier"),
         ({"model": lambda x: {"a": x}}, ValueError, "`model` must be a classifier"),
         ({"model": lambda x: x + np.inf}, ValueError, r"`model\(x\)` must be numbers"),

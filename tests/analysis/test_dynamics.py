@@ -85,7 +85,7 @@ def test_normalized_entropy_of_half_precision():
     ("predictions", "text"),
     [
         ([0.5, 0.5], "must be of shape"),
-        (np.ones((3, 1)), "must be of shape"),
+        (np.ones((3, 1, 1)), "must be of shape"),
         ([[2.0, -1.0]], "must be distributions"),
         ([[0.9, 0.9]], "must be distributions"),
         ([[np.nan, 1.0]], "must be distributions"),

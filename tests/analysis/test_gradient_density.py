@@ -67,7 +67,7 @@ def test_density_integrates_to_one_and_empty_bins_are_nan():
         (LABELS[:4] * 1.0, P[:4], "`y_true` must be class ids"),
         ([4], P[:1], r"`y_true` must be class ids in \[0, 4\)"),
         (LABELS[:0], P[:0], r"`y_pred` must be of shape .* and 1 example"),
-        (LABELS[:4], P[:4, :1], "`y_pred` must be of shape"),
+        (LABELS[:4], P[:4, :1, None], "`y_pred` must be of shape"),
         (LABELS[:4], P[:4] * np.nan, "`y_pred` must be numbers"),
         (LABELS[:4], P[:4] + np.inf, "`y_pred` must be numbers"),
     ],

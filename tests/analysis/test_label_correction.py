@@ -69,7 +69,7 @@ def test_soft_labels_are_not_changed():
     ("soft", "labels", "text"),
     [
         (S[0], NOISY, "`soft_labels` must be of shape"),
-        (S[:, :1], NOISY, "`soft_labels` must be of shape"),
+        (S[:, :1, None], NOISY, "`soft_labels` must be of shape"),
         (S, NOISY[1:], "must be class ids of"),
         (S, NOISY.astype("float64"), "must be class ids of"),
         (S, NOISY - 1, r"must be class ids in \[0, 4\)"),

@@ -249,7 +249,8 @@ def test_bad_arguments(x, arguments, error):
 
 
 def test_a_model_that_is_no_classifier():
-    model = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(1)])
+    layers = [keras.layers.Dense(1), keras.layers.Reshape((1, 1))]
+    model = keras.Sequential([keras.Input((FEATURES,)), *layers])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"^LabelWave: `model` must be a classifier"):
         fit(model, callbacks.LabelWave(X, patience=4))
