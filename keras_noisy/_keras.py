@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -179,3 +180,22 @@ def begin_at(model: keras.Model, epoch: int) -> None:
 def strategy_of(model: keras.Model) -> Any:
     """Return TensorFlow's strategy that a model was built under, or None."""
     return getattr(model, "distribute_strategy", None)
+
+
+@contextlib.contextmanager
+def fresh_models() -> Iterator[None]:
+    """Train and call one new model after the other without TensorFlow's warning.
+
+    It counts how often functions of all models are traced, and takes many new models
+    for one function that is traced in vain.
+    """
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_noisy import callbacks
+from keras_noisy import _keras, callbacks
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy.choice._candidates import CANDIDATES
@@ -225,7 +225,8 @@ def weights_of(kept):
 
 def predict(owner, model, x, from_logits=False):
     """Return predictions of a model, float32 `(n, num_classes)`."""
-    found = np.concatenate([*predictions.in_pieces(owner, model, x)])
+    with _keras.fresh_models():
+        found = np.concatenate([*predictions.in_pieces(owner, model, x)])
     return outputs.probabilities(np.array(found, "float32"), from_logits)
 
 

@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from keras_noisy import _keras
 from keras_noisy._data import npz
 from keras_noisy._data.run_folder import RunFolder
 
@@ -31,7 +32,8 @@ class Steps:
     def opened(self):
         """Continue the run in the folder, or begin one, and keep others out of it."""
         if self._folder is None:
-            yield
+            with _keras.fresh_models():
+                yield
             return
         try:
             state = self._folder.open(("done",), **self._identity())
@@ -39,7 +41,8 @@ class Steps:
                 self._folder.write(done=self._done)
             else:
                 self._done = state["done"]
-            yield
+            with _keras.fresh_models():
+                yield
         finally:
             self._folder.release()
 
