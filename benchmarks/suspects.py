@@ -52,7 +52,7 @@ EPOCHS = 20
 FOLDS = 5
 # Number of the method of `find_suspects` and `noise_rate`: lines of an older one are
 # run again where `--again` is given, but for what others find.
-METHOD = 2
+METHOD = 3
 
 
 def load(name, data):

@@ -56,7 +56,9 @@ class Core:
         prior: Shares of the true classes `(num_classes,)`.
         per_class: Share of the labels of each given class that are wrong, NaN for a
             class that no label has.
-        is_class_conditional: Whether the disagreement is flat.
+        is_class_conditional: Whether the disagreement is flat, and read precisely.
+        tells_more: Whether the matrix ranks labels better than their margins do: it is
+            flat, if perhaps not precisely.
         disagreement: Share of all labels that are not the class predicted.
         share: Which share of each class the core is.
     """
@@ -68,6 +70,7 @@ class Core:
     prior: np.ndarray
     per_class: np.ndarray
     is_class_conditional: bool
+    tells_more: bool
     disagreement: float
     share: float
 
@@ -119,6 +122,7 @@ def adaptive_core(views, labels, fold_of=None):
     half = (high - low) / 2
     # Where classes overlap, only a precise reading tells that the start is flat.
     doubt = _QUANTILE * error * (1 + _DOUBT_BY_OVERLAP * overlap) + _OF_GAP * gap / 2
+    is_flat = gap <= max(_SMALL, _MOST_RISE * rate) and overlap <= _MOST_OVERLAP
     return Core(
         rate=rate,
         low=low,
@@ -130,9 +134,10 @@ def adaptive_core(views, labels, fold_of=None):
             max(half, doubt) <= _MOST_HALF_WIDTH
             and half <= max(_SMALL, rate)
             and gap <= max(_SMALL, _MOST_RISE * low)
-            and overlap <= _MOST_OVERLAP
+            and is_flat
             and disagreement <= _MOST_DISAGREEMENT * _by_chance(classes, counts)
         ),
+        tells_more=bool(is_flat),
         disagreement=disagreement,
         share=float(_SHARES[rings.last]),
     )

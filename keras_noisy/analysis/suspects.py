@@ -56,9 +56,9 @@ def find_suspects(
 
     The mean `S` of the distributions over classes that the sources make is compared
     with the given label `y`, by the margin `(1 + max_{k != y} S_k - S_y) / 2`. Where
-    sources that have not seen the labels show class-conditional noise (`noise_rate`),
-    its transition matrix `T` tells more: with `q` the true classes whose noisy labels
-    are like `S`,
+    sources that have not seen the labels show noise that looks class-conditional
+    (`noise_rate`, which gives a rate more seldom), its matrix `T` tells more: with `q`
+    the true classes whose noisy labels are like `S`,
 
         confidence = (margin + 1 - q_y T_yy / sum_j q_j T_jy) / 2
 
@@ -183,7 +183,7 @@ def _by_sources(owner, sources, mean_losses, rank_by):
         # Even where the matrix does not hold for all examples, it tells the right
         # labels of a rare class, which are improbable, from those that leak into it.
         keeps_most &= _leaves_most(labels, wrong, 1 - wrong)
-        if core.is_class_conditional:
+        if core.tells_more:
             confidence = (confidence + wrong) / 2
     is_suspect = (confidence > 0.5) & keeps_most
     if rank_by != "margin":

@@ -129,18 +129,20 @@ class Trainings:
         )
         rows = np.flatnonzero(self._fold == number)
         found = [seal.soft_labels[rows]]
-        self._check_finite("predictions", found[0], number)
         if self.with_neighbors:
             hidden = hidden_features(model, examples.x).astype("float32")
-            self._check_finite("its hidden layer", hidden, number)
+            self._check_finite(hidden, number)
             found.append(self._votes(hidden)[rows])
         return np.hstack(found)
 
-    def _check_finite(self, what, values, number):
-        if np.isfinite(values).all():
+    def _check_finite(self, hidden, number):
+        """Raise if the layer gives no numbers; `SEALOnTheFly` looks at predictions."""
+        if np.isfinite(hidden).all():
             return
         expected = "a function whose model gives finite numbers after training"
-        received = Described(f"NaN or infinity in {what} of training {number + 1}")
+        received = Described(
+            f"NaN or infinity in a hidden layer, training {number + 1}"
+        )
         mend = "Scale `x`, or lower the learning rate of the model's optimizer."
         raise ValueError(message(self._owner, "build_model", expected, received, mend))
 

@@ -97,7 +97,8 @@ def find_wrong_labels(
             images, within 6 and 60.
         batch_size: Batch size of the trainings; by default it grows with the data.
         verbose: `"auto"` prints a line for each training, 0 nothing, and 1 and 2 are
-            those of `fit`.
+            those of `fit`, and show the progress of what follows. With more than
+            50,000 examples `"auto"` does too.
         storage: Folder of the run. When the same program is started again after it was
             killed, it goes on after the last finished epoch, and looks again at most
             for the neighbours that it was looking for. It keeps the network and its

@@ -208,16 +208,29 @@ def test_an_own_network_must_have_an_output_for_each_class():
 # --- kinds of data
 
 
-def test_an_own_network_that_gives_no_numbers():
+class OnlyInTraining(keras.layers.Layer):
+    """Gives numbers in training alone."""
+
+    def call(self, inputs, training=False):
+        return inputs if training else inputs * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("inner", "text"),
+    [
+        (OnlyInTraining, "`build_model` must be a function whose model gives finite"),
+        (lambda: keras.layers.Rescaling(float("nan")), "The training has diverged"),
+    ],
+    ids=["after training", "in training"],
+)
+def test_an_own_network_that_gives_no_numbers(inner, text):
     def build_model():
-        inner = keras.layers.Rescaling(float("nan"))
         output = keras.layers.Dense(3, activation="softmax")
-        model = keras.Sequential([keras.Input((8,)), inner, output])
+        model = keras.Sequential([keras.Input((8,)), inner(), output])
         model.compile("sgd", "sparse_categorical_crossentropy")
         return model
 
     x, labels, *_ = data()
-    text = "`build_model` must be a function whose model gives finite numbers after"
     with pytest.raises(ValueError, match=text):
         find(x, labels, build_model=build_model, epochs=1)
 
