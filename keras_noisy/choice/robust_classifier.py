@@ -520,10 +520,15 @@ def _features(examples):
 
 
 def _rate(examples, group, tried, held):
-    """Return the noise rate, from features or from predictions on held-out labels."""
+    """Return the noise rate: from features, or from predictions on held-out labels.
+
+    In the first case held-out labels have no vote, as in the study: they choose.
+    """
     features = _features(examples)
     if features is not None:
-        return noise_rate(examples.labels, features=features, groups=group)
+        labels = examples.labels.copy()
+        labels[held] = UNVERIFIED
+        return noise_rate(labels, features=features, groups=group)
     if len(np.unique(examples.labels[held])) < 2:
         explanation = "Held-out labels of two classes would be needed."
         return NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, explanation)
