@@ -64,8 +64,11 @@ def are_labels(model):
 
 
 def check_not_labels(owner, model):
-    """Raise if a model's outputs are those of many labels."""
-    if are_labels(model):
+    """Raise if a model's outputs are those of many labels, as `MultiLabel` says.
+
+    Binary cross-entropy can also be that of a softmax to one-hot labels.
+    """
+    if getattr(getattr(model, "loss", None), "is_multi_label", False):
         expected = "a classifier of one label for each example"
         received = Described("one with a sigmoid for each of many labels")
         raise ValueError(message(owner, "model", expected, received))
