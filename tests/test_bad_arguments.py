@@ -370,6 +370,7 @@ RESULTS = {
     "analysis.ClassConditionalTest",
     "analysis.GradientDensity",
     "analysis.NoiseRate",
+    "analysis.SuspectParts",
     "analysis.Suspects",
     "diagnosis.Diagnosis",
     "datasets.StreamedDataset",
@@ -528,6 +529,7 @@ def cases():
             "noise_scale": 0.1,
             "max_steps": 1,
             "bounds": (0.0, 1.0),
+            "from_logits": False,
             "batch_size": 2,
             "seed": 0,
         },
@@ -952,7 +954,10 @@ MULTI_LABEL = {
 def of_losses():
     """Return the cases of the loss classes and functions, from their table."""
     found = {
-        "losses.DeterminantMutualInformation": {"from_logits": False},
+        "losses.DeterminantMutualInformation": {
+            "from_logits": False,
+            "ignore_class": 255,
+        },
         "losses.MultiLabel": MULTI_LABEL,
         "losses.multi_label": {
             **MULTI_LABEL,
@@ -963,6 +968,7 @@ def of_losses():
             "weight": 3.0,
             "momentum": 0.7,
             "from_logits": False,
+            "ignore_class": 255,
         },
         "losses.abstains": {"y_pred": P},
         "losses.determinant_mutual_information": {
@@ -985,7 +991,8 @@ def of_losses():
         },
     }
     for name, case in contract.CLASSES.items():
-        found[f"losses.{name}"] = {"from_logits": True, **case.arguments}
+        shared = {"from_logits": True, "ignore_class": 255}
+        found[f"losses.{name}"] = {**shared, **case.arguments}
     of_classes = {case.function: case.arguments for case in contract.CLASSES.values()}
     three = {"transition_matrix": MATRIX, "prior": [0.2, 0.3, 0.5]}
     for name, arguments in contract.FUNCTIONS.items():

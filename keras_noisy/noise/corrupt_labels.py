@@ -103,8 +103,8 @@ def corrupt_labels(
         flat = _check_labels(array.ravel(), len(matrix))
         ids = _ids_of_entries(array, sample_ids)
         noisy = flip(flat, matrix, seed, ids, name)
-        shaped = (each.reshape(array.shape) for each in (noisy, flat))
-        return of_fresh_arrays(*shaped, len(matrix))
+        noisy, clean = (each.reshape(array.shape) for each in (noisy, flat))
+        return of_fresh_arrays(noisy, clean, len(matrix))
     clean = _check_labels(labels, len(matrix))
     if sample_ids is not None:
         sample_ids = check_sample_ids(
