@@ -59,5 +59,7 @@ def _log_mean(owner, log_p, weight):
     # One sum over the replicas for both; the last column counts.
     terms = ops.concatenate([ops.exp(log_p - largest), weight], axis=1)
     sums = replicas.sum_over_replicas(owner, ops.sum(terms, axis=0))
-    count = ops.maximum(ops.stop_gradient(sums[-1]), 1)
+    # Not `ops.maximum` with a number, which on torch is computed in float32.
+    count = ops.stop_gradient(sums[-1])
+    count = ops.where(count > 0, count, ops.ones_like(count))
     return largest + ops.log(sums[:-1]) - ops.log(count)

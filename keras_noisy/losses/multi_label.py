@@ -189,7 +189,8 @@ def _mean(values, is_known):
     if is_known is None:
         return ops.sum(values, axis=-1) / values.shape[-1]
     count = ops.sum(ops.cast(is_known, values.dtype), axis=-1)
-    return ops.sum(values, axis=-1) / ops.maximum(count, 1)
+    count = ops.where(count > 0, count, ops.ones_like(count))
+    return ops.sum(values, axis=-1) / count
 
 
 def _read_labels(owner, y_true, pred_shape, missing_label, dtype):
