@@ -118,7 +118,7 @@ def _global_mean(owner, weight, is_kept):
     if is_kept is not None:
         # One where nothing counts.
         total = ops.where(count > 0, total, ops.ones_like(total))
-        count = ops.maximum(count, 1)
+        count = ops.where(count > 0, count, ops.ones_like(count))
     return total / count
 
 
