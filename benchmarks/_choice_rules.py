@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.early_stopping import chosen
 from benchmarks.suspects import BUILT_ON, HELD_OUT, row
+from keras_noisy.choice import _rule
 
 WINDOW = 5
 CANDIDATES = (
@@ -178,8 +179,9 @@ SURE = 2.0
 def robust_classifier(condition, others=AUTO, combine=True):
     """Return what the rule of `RobustClassifier` predicts."""
     best = condition.ranked(others)[0]
-    difference = condition.right[best].astype(float) - condition.right[DEFAULT]
-    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    error = _rule.standard_error(
+        *(np.asarray(condition.right[name], bool) for name in (best, DEFAULT))
+    )
     gain = condition.score(best) - condition.score(DEFAULT)
     if condition.verdict == "class-conditional" and gain > SURE * error:
         return condition.predictions(best)

@@ -141,8 +141,8 @@ def take(tried, labels, verdict, combine):
 
 def _is_ahead(one, other, labels):
     """Whether a candidate is better than another by more than chance."""
-    right = [(t.held.argmax(axis=-1) == labels).astype(float) for t in (one, other)]
-    return one.score - other.score > _SURE * _standard_error(right[0] - right[1])
+    right = [t.held.argmax(axis=-1) == labels for t in (one, other)]
+    return one.score - other.score > _SURE * standard_error(*right)
 
 
 def choice_of(tried, chosen, labels, class_names, verdict, notes):
@@ -162,9 +162,9 @@ def choice_of(tried, chosen, labels, class_names, verdict, notes):
     recalls = np.array([_recalls(p, labels, num_classes) for p in predicted])
     recalls[np.isnan(scores)] = np.nan
     best = int(np.nanargmax(scores))
-    right = np.array([p == labels for p in predicted], float)
-    errors = np.array([_standard_error(row - right[best]) for row in right])
-    errors[np.isnan(scores)] = np.nan
+    right = [p == labels for p in predicted]
+    errors = np.array([standard_error(row, right[best]) for row in right])
+    errors[best], errors[np.isnan(scores)] = 0, np.nan
     certainty, sentence = _judge(tried, chosen, scores, errors, len(labels), verdict)
     seen = np.bincount(labels, minlength=num_classes) > 0
     given_up = _given_up(tried, chosen, predicted, seen, class_names)
@@ -191,11 +191,21 @@ def _recalls(predicted, labels, num_classes):
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
 
-def _standard_error(differences):
-    """Return the standard error of the mean of paired differences."""
-    if len(differences) < 2:
-        return np.nan
-    return float(differences.std(ddof=1) / np.sqrt(len(differences)))
+def standard_error(right, other):
+    """Return the standard error of the difference of two accuracies, in pairs.
+
+    That of the adjusted Wald interval (Bonett and Price 2012), which counts one
+    example more in favour of each: two candidates that agree on all of the few
+    held-out examples may differ on others.
+
+    Args:
+        right: Whether a candidate is right, booleans `(m,)`.
+        other: The same of another one.
+    """
+    size = len(right) + 2
+    more = ((right & ~other).sum() + 1) / size
+    less = ((~right & other).sum() + 1) / size
+    return float(np.sqrt((more + less - (more - less) ** 2) / size))
 
 
 def _judge(tried, chosen, scores, errors, size, verdict):

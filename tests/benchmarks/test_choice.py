@@ -99,7 +99,8 @@ def test_the_rule_is_that_of_the_package(condition):
     found = rules.robust_classifier(condition, ["SCE"])
     np.testing.assert_allclose(found, mean)
     condition.verdict = "class-conditional"
-    condition.right["SCE"], condition.right["ELR"] = np.ones(2, bool), np.zeros(2, bool)
+    condition.right["SCE"] = np.ones(40, bool)
+    condition.right["ELR"] = np.zeros(40, bool)
     condition.validation["ELR"] = [0.0, 0.0, 0.0]
     alone = rules.robust_classifier(condition, ["SCE"])
     np.testing.assert_allclose(alone, condition.predictions("SCE"))

@@ -1,5 +1,7 @@
 """The rule, by hand: what is taken, how sure that is, and what is said of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -57,14 +59,22 @@ def test_of_equal_ones_the_first_is_taken():
     assert take(twin, RIGHT, NO_CAT)[1] == twin.name
 
 
+def test_candidates_that_agree_on_all_held_out_labels_are_not_told_apart():
+    twin = dataclasses.replace(tried(ELR, LABELS), score=0.999)
+    assert take(RIGHT, twin) == [ELR, "cross_entropy"]
+    found = choice(RIGHT, twin)
+    assert found.certainty == "cannot tell"
+    np.testing.assert_allclose(found.standard_errors, [0, np.sqrt(2) / 12])
+
+
 def test_values_by_hand():
     found = choice(RIGHT, NO_CAT, POOR, GONE)
     np.testing.assert_allclose(found.scores, [1, 0.9, 0.3, np.nan])
     rows = [[1, 1, 1], [1, 1, 0], [0, 1, 0], [np.nan] * 3]
     np.testing.assert_allclose(found.recalls, rows)
     np.testing.assert_allclose(found.balanced, [1, 2 / 3, 1 / 3, np.nan])
-    # One of ten differs: deviation sqrt(0.09 * 10 / 9), and that of seven.
-    errors = [0, 0.1, np.sqrt(0.21 / 9), np.nan]
+    # One of ten differs, and seven do; one more is counted on each side.
+    errors = [0, np.sqrt((3 / 12 - 1 / 144) / 12), np.sqrt((9 - 49 / 12) / 144), np.nan]
     np.testing.assert_allclose(found.standard_errors, errors)
     assert found.epochs == [7, 7, 7, 7] and found.num_held_out == 10
     columns = found.columns()
@@ -81,7 +91,7 @@ def test_smoothed_is_the_mean_up_to_the_epoch():
 
 def test_how_sure():
     few = choice(RIGHT, NO_CAT)
-    assert few.certainty == "cannot tell" and "10.0 ± 10.0 points" in few.sentence
+    assert few.certainty == "cannot tell" and "10.0 ± 14.2 points" in few.sentence
     clear = choice(RIGHT, POOR)
     assert clear.certainty == "sure" and "100.0 % on 10 held-out" in clear.sentence
     unknown = choice(RIGHT, POOR, verdict="cannot tell")
