@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_noisy._data import outputs
+
 
 @keras.saving.register_keras_serializable(package="keras_noisy")
 class MeanOfModels(keras.Model):
@@ -20,9 +22,10 @@ class MeanOfModels(keras.Model):
 
     def call(self, inputs, training=False):
         """Return probabilities `(batch, num_classes)`."""
-        found = [model(inputs, training=training) for model in self.models]
-        if self.from_logits:
-            found = [ops.softmax(logits, axis=-1) for logits in found]
+        found = [
+            outputs.probabilities(model(inputs, training=training), self.from_logits)
+            for model in self.models
+        ]
         return ops.mean(ops.stack(found), axis=0)
 
     def get_config(self):

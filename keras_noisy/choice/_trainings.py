@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_noisy import _keras, callbacks
+from keras_noisy._checks.distributions import by_class, is_one_output
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy.choice._candidates import CANDIDATES
@@ -29,13 +30,15 @@ class Validation(keras.callbacks.Callback):
         Diverged: If a prediction is not finite.
     """
 
-    def __init__(self, owner, x, labels):
+    def __init__(self, owner, x, labels, from_logits):
         super().__init__()
         self._owner, self._x, self._labels = owner, x, labels
+        self._from_logits = from_logits
 
     def on_epoch_end(self, epoch, logs=None):
         """Predict in inference mode."""
-        found = predict(self._owner, self.model, self._x)
+        found = _raw(self._owner, self.model, self._x)
+        found = by_class(found, self._from_logits)
         if not np.isfinite(found).all():
             raise Diverged
         right = found.argmax(axis=-1) == self._labels
@@ -79,6 +82,9 @@ class Trainings:
             raise ValueError(message(self._owner, "build_model", expected, received))
         told = outputs.takes_logits(getattr(model, "loss", None))
         found = self._outputs(model, np.sort(self.trained[:_ROWS]))
+        self._has_one_output = is_one_output(found.shape)
+        # Those of a sigmoid are distributions then.
+        found = by_class(found, False)
         # A softmax gives distributions, and logits of so many rows are none.
         is_distribution = bool(
             (found >= 0).all() and np.allclose(found.sum(axis=-1), 1, atol=1e-3)
@@ -89,8 +95,13 @@ class Trainings:
         """Return a digest of the model that is trained."""
         model = self.fresh(0)
         self._outputs(model, self.trained[:1])
-        loss = CANDIDATES["cross_entropy"].loss(self.from_logits, None)
-        return _checkpoint.describe(compiled(model, loss))
+        return _checkpoint.describe(compiled(model, self._loss("cross_entropy")))
+
+    def _loss(self, name, matrix=None):
+        """Return the loss of a candidate; Keras has another one for one output."""
+        if name == "cross_entropy" and self._has_one_output:
+            return keras.losses.BinaryCrossentropy(self.from_logits)
+        return CANDIDATES[name].loss(self.from_logits, matrix)
 
     def _outputs(self, model, rows):
         inputs = arrays.batch_of(self.x, rows)
@@ -98,7 +109,10 @@ class Trainings:
         with contextlib.suppress(ValueError):
             found = predictions.on_batch(self._owner, model, inputs)
             shape = tuple(found.shape)
-        if shape != (len(rows), self.num_classes):
+        shapes = [(len(rows), self.num_classes)]
+        if self.num_classes == 2:
+            shapes += [(len(rows), 1), (len(rows),)]
+        if shape not in shapes:
             expected = (
                 f"a function whose model has {self.num_classes} outputs, one a class"
             )
@@ -149,7 +163,7 @@ class Trainings:
         self._outputs(model, self.held[:1])
         # Callbacks give the model more of them.
         weights = [*model.weights]
-        compiled(model, candidate.loss(self.from_logits, matrix))
+        compiled(model, self._loss(name, matrix))
         size = len(self.trained)
         companion = candidate.callback(size) if candidate.callback else None
         held = arrays.take(self.x, self.held)
@@ -157,7 +171,7 @@ class Trainings:
             window=min(WINDOW, self.epochs), patience=self.epochs, mode="max"
         )
         watch = [
-            Validation(self._owner, held, self.labels[self.held]),
+            Validation(self._owner, held, self.labels[self.held], self.from_logits),
             *([] if companion is None else [companion]),
             stopping,
         ]
@@ -225,9 +239,14 @@ def weights_of(kept):
 
 def predict(owner, model, x, from_logits=False):
     """Return predictions of a model, float32 `(n, num_classes)`."""
+    return outputs.probabilities(_raw(owner, model, x), from_logits)
+
+
+def _raw(owner, model, x):
+    """Return outputs of a model, float32."""
     with _keras.fresh_models():
         found = np.concatenate([*predictions.in_pieces(owner, model, x)])
-    return outputs.probabilities(np.array(found, "float32"), from_logits)
+    return np.array(found, "float32")
 
 
 def compiled(model, loss):

@@ -70,9 +70,9 @@ class RobustClassifier:
     Args:
         build_model: Function without arguments that returns a fresh model with an
             output for each class, in the order of the sorted labels: logits or
-            probabilities. It need not be compiled. If it is, its optimizer is used, and
-            its loss replaced. By default a small network for the kind of data, as in
-            `find_wrong_labels`.
+            probabilities. Of two classes it may have one, that of the second. It need
+            not be compiled. If it is, its optimizer is used, and its loss replaced. By
+            default a small network for the kind of data, as in `find_wrong_labels`.
         candidates: Names of the methods to try, or `"auto"` for those of the study
             (`keras_noisy.choice` in the docs). Known are `"cross_entropy"`,
             `"generalized_cross_entropy"`, `"symmetric_cross_entropy"`, `"equal_loss"`,
@@ -614,5 +614,9 @@ class _Input:
                 )
             mend = "Reshape your data: one example is a row." if x.ndim == 1 else ""
             raise ValueError(message(_OWNER, "x", expected, received, mend))
+        if not len(x):
+            raise ValueError(
+                message(_OWNER, "x", "one example at least", Described("none"))
+            )
         if x.dtype.kind in "iufb":
             _inputs.check_finite(_OWNER, "x", x)

@@ -367,6 +367,27 @@ def test_another_number_of_outputs():
         fit(lambda: network(2))
 
 
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_one_output_is_that_of_the_second_class(activation):
+    x, _, truth = data()
+    is_ant = np.where(truth == "ant", "yes", "no")
+    x[:, 1:] = 0
+    candidates = ["cross_entropy", ELR]
+    fitted = fit(lambda: network(1, activation), x, is_ant, candidates=candidates)
+    p = fitted.predict_proba(x)
+    assert p.shape == (120, 2) and fitted.classes_.tolist() == ["no", "yes"]
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+    outputs = [model.predict(x, verbose=0)[:, 0] for model in fitted.model_.models]
+    if activation is None:
+        outputs = [1 / (1 + np.exp(-z)) for z in outputs]
+    np.testing.assert_allclose(p[:, 1], np.mean(outputs, axis=0), atol=1e-6)
+
+
+def test_no_examples_to_predict():
+    with pytest.raises(ValueError, match="`x` must be one example at least"):
+        fit().predict(np.zeros((0, 4)))
+
+
 def test_no_model():
     with pytest.raises(TypeError, match=r"a function that returns a keras\.Model"):
         fit(lambda: None)
