@@ -429,7 +429,7 @@ class DivideMix(_around.AroundNetworks):
             for network in (self.network, self.peer)
         ]
         _check_alike(both)
-        num_classes = outputs.check_classes(_OWNER, both[0]).shape[1]
+        num_classes = outputs.check_columns(_OWNER, both[0]).shape[1]
         _planned.check_outputs(_OWNER, examples, num_classes)
         for rows in (examples.batch_size, examples.batch_size // 2):
             _planned.check_replicas(_OWNER, self, rows)

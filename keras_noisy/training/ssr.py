@@ -191,7 +191,7 @@ class SSR(_around.AroundNetworks):
         self.takes_logits()
         one = arrays.batch_of(examples.x, slice(0, 1))
         found = predictions.on_batch(_OWNER, self.network, one)
-        num_classes = outputs.check_classes(_OWNER, found).shape[1]
+        num_classes = outputs.check_columns(_OWNER, found).shape[1]
         _planned.check_outputs(_OWNER, examples, num_classes)
         _planned.check_replicas(_OWNER, self, examples.batch_size)
         _around.check_shapes(_OWNER, self.augmentation, one)
