@@ -464,7 +464,7 @@ def test_arguments_are_not_the_defaults(name):
         key: parameter
         for key, parameter in inspect.signature(cls).parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD
-        and key not in ("from_logits", "reduction", "name", "dtype")
+        and key not in ("from_logits", "ignore_class", "reduction", "name", "dtype")
     }
     assert set(case.arguments) == set(parameters) == set(cls.hyperparameters)
     assert set(case.bad) == set(parameters)

@@ -7,6 +7,7 @@ from keras_noisy import _keras
 
 def test_only_that_warning_is_left_out(caplog):
     logger = logging.getLogger("tensorflow")
+    caplog.set_level(logging.WARNING, logger="tensorflow")
     retracing = "5 out of the last 13 calls to f triggered tf.function retracing."
     logger.propagate, before = True, logger.propagate
     try:

@@ -108,7 +108,7 @@ def test_bad_predictions():
     text = "^instance_dependent: `mean_predictions` must be"
     nan = S.copy()
     nan[3] = np.nan
-    for bad in (S[0], S[:, :1], S[None], 2 * S, np.log(S), nan):
+    for bad in (S[:, :1, None], S[None], 2 * S, np.log(S), nan):
         with pytest.raises(ValueError, match=text):
             instance_dependent(bad, Y[: len(bad)], 0.4)
 
