@@ -113,6 +113,15 @@ FLAGS = {
         )
         for name in ("double_checkpoint", "delete_checkpoint")
     },
+    "analysis.critical_sample_ratio: from_logits": lambda value: (
+        analysis.critical_sample_ratio(build_model(), X, radius=1.0, from_logits=value)
+    ),
+    "analysis.find_suspects: verbose": lambda value: analysis.find_suspects(
+        IDS, P, verbose=value
+    ),
+    "analysis.noise_rate: verbose": lambda value: analysis.noise_rate(
+        IDS, predictions=P, verbose=value
+    ),
     "callbacks.DimensionalitySchedule: roll_back": lambda value: (
         callbacks.DimensionalitySchedule(X, roll_back=value)
     ),
@@ -173,6 +182,17 @@ FLAGS = {
     "losses.NoisyLabelLoss.without_reduction: from_logits": lambda value: (
         losses.MeanAbsoluteError().without_reduction(IDS, P, from_logits=value)
     ),
+    "losses.NoisyLabelLoss.of_kept: from_logits": lambda value: (
+        losses.MeanAbsoluteError().of_kept(IDS, P, None, from_logits=value)
+    ),
+    "losses.EarlyLearningRegularization.without_reduction: from_logits": (
+        lambda value: losses.EarlyLearningRegularization().without_reduction(
+            IDS, P, from_logits=value
+        )
+    ),
+    "losses.multi_label: from_logits": lambda value: losses.multi_label(
+        P, P, loss=losses.MeanAbsoluteError(), from_logits=value
+    ),
     "losses.determinant_mutual_information: from_logits": lambda value: (
         losses.determinant_mutual_information(IDS, P, from_logits=value)
     ),
@@ -204,6 +224,9 @@ FLAGS = {
     "training.self_distillation: from_logits": lambda value: training.self_distillation(
         build_model, X, IDS, from_logits=value
     ),
+    "training.DivideMix.divide: is_divided": lambda value: training.DivideMix(
+        build_model(), build_model(), warmup_epochs=1
+    ).divide(value),
     "training.Masking: from_logits": lambda value: training.Masking(
         build_model(),
         structure=np.eye(2),

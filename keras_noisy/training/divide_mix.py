@@ -150,11 +150,12 @@ class DivideMix(_around.AroundNetworks):
         ... ]
         >>> model = training.DivideMix(*networks, warmup_epochs=2, seed=0)
         >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        >>> model.compile("sgd", loss)
-        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> model.compile(keras.optimizers.SGD(0.1), loss)
+        >>> y = np.repeat([0, 1], 40)
+        >>> x = np.random.default_rng(0).normal(4 * y[:, None], 1, (80, 4))
         >>> history = model.fit(x, y, epochs=3, verbose=0)
         >>> len(history.history["clean_share"]), model.predict(x, verbose=0).shape
-        (3, (4, 2))
+        (3, (80, 2))
 
     Note:
         Both networks take a step together, with one optimizer, where Algorithm 1 trains
@@ -267,7 +268,7 @@ class DivideMix(_around.AroundNetworks):
 
     def divide(self, is_divided: bool) -> None:
         """Let the steps to come be those of the warm-up, or those after it."""
-        if is_divided != self._is_divided:
+        if errors.check_bool(_OWNER, "is_divided", is_divided) != self._is_divided:
             self._is_divided = is_divided
             # On JAX the old trace would be found under the old step.
             seam.install(self)
