@@ -144,18 +144,19 @@ class DivideMix(_around.AroundNetworks):
         >>> import keras
         >>> import numpy as np
         >>> from keras_noisy import training
+        >>> keras.utils.set_random_seed(0)
         >>> networks = [
         ...     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         ...     for _ in range(2)
         ... ]
-        >>> model = training.DivideMix(*networks, warmup_epochs=2, seed=0)
+        >>> model = training.DivideMix(*networks, warmup_epochs=9, seed=0)
         >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         >>> model.compile(keras.optimizers.SGD(0.1), loss)
         >>> y = np.repeat([0, 1], 40)
         >>> x = np.random.default_rng(0).normal(4 * y[:, None], 1, (80, 4))
-        >>> history = model.fit(x, y, epochs=3, verbose=0)
+        >>> history = model.fit(x, y, epochs=10, verbose=0)
         >>> len(history.history["clean_share"]), model.predict(x, verbose=0).shape
-        (3, (80, 2))
+        (10, (80, 2))
 
     Note:
         Both networks take a step together, with one optimizer, where Algorithm 1 trains
