@@ -154,6 +154,7 @@ class DivideMix(_around.AroundNetworks):
         >>> model.compile(keras.optimizers.SGD(0.1), loss)
         >>> y = np.repeat([0, 1], 40)
         >>> x = np.random.default_rng(0).normal(4 * y[:, None], 1, (80, 4))
+        >>> y[::8] = 1 - y[::8]
         >>> history = model.fit(x, y, epochs=10, verbose=0)
         >>> len(history.history["clean_share"]), model.predict(x, verbose=0).shape
         (10, (80, 2))
