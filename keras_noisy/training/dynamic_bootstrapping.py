@@ -228,7 +228,7 @@ class DynamicBootstrapping(_around.AroundNetworks):
         """Return the loss of mixed examples; in an evaluation the compiled one."""
         if not training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        from_logits = _around.cross_entropy_takes_logits(_OWNER, self.loss, binary=True)
+        from_logits = _takes_logits(self)
         outputs.num_classes(_OWNER, tuple(getattr(y_pred, "shape", ())))
         targets, wrong, plain = self._targets(y, y_pred, from_logits)
         if sample_weight is not None:
@@ -346,7 +346,7 @@ class _Schedule(_callbacks.SetEpoch):
             model.set_mixture(
                 beta_mixture(losses, iterations=iterations) if differ else None
             )
-            from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
+            from_logits = _takes_logits(model)
             self._statistics.compare(model, self.x, len(losses), from_logits)
         self._statistics.begin(model)
 
@@ -364,7 +364,7 @@ class _Schedule(_callbacks.SetEpoch):
 
 def _losses(model, x, y, steps):
     """Yield the cross-entropy of all training examples, in pieces."""
-    from_logits = _around.cross_entropy_takes_logits(_OWNER, model.loss)
+    from_logits = _takes_logits(model)
 
     def losses_of(labels, found):
         return _around.loss_of_outputs(_OWNER, labels, found, from_logits)
@@ -397,3 +397,7 @@ def _mix(values, partner, share):
     """Return rows mixed with their partners'."""
     values = _mixup.as_floats(values)
     return _mixup.between(values, ops.take(values, partner, axis=0), share)
+
+
+def _takes_logits(model):
+    return _around.cross_entropy_takes_logits(_OWNER, model.loss, binary=True)

@@ -195,7 +195,7 @@ def test_critical_sample_ratio(form):
 
 def test_critical_sample_ratio_does_not_guess():
     with pytest.raises(ValueError, match="`from_logits` must be True or False for one"):
-        analysis.critical_sample_ratio(network("logit"), X, radius=0.3)
+        analysis.critical_sample_ratio(network("vector of logits"), X, radius=0.3)
 
 
 @forms
