@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "keras_noisy"
 REPOSITORY = "https://github.com/keras-noisy/keras-noisy"
 
-# Paths in the repository of files and folders, and where the site has them.
+# Files and folders of the repository, and their paths on the site.
 PLACES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -91,7 +91,7 @@ def prepare(work):
 
 
 def sources():
-    """Yield the files that the site shows, and where it has each."""
+    """Yield each file that the site shows, and its path there."""
     for source, target in PLACES.items():
         path = ROOT / source
         if path.is_file():
@@ -186,7 +186,7 @@ def quoted(markup):
 
 
 def site_uri(path):
-    """Return where on the site a file of the repository is, None where it is not."""
+    """Return the page of a file of the repository, or None if it has none."""
     for source, target in PLACES.items():
         if path == source:
             return target

@@ -262,7 +262,7 @@ class _Rings:
         return bool((rest / of_rest - inside / outside <= _MOST_ERRORS * error).all())
 
     def start(self):
-        """Return where the disagreement starts, and the standard error of that.
+        """Return the disagreement at the start of the profile, and its standard error.
 
         It is the mean of `a` of curves `a + b t^c` through the rings, `b` not below
         zero, each weighted by how well it fits, with the spread of these curves in the

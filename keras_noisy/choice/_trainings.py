@@ -194,7 +194,7 @@ class Trainings:
         settings = {"batch_size": self.batch_size}
         data = {"x": x, "y": y, **settings}
         if hasattr(companion, "pipeline"):
-            # A loss that must know which examples it sees.
+            # The loss needs sample ids.
             seed = _random.derive_seed(self._seed, number, 1)
             batches = companion.pipeline(model, x, y, seed=seed, **settings)
             data = {"x": batches, "shuffle": False}

@@ -145,10 +145,7 @@ def resnet18(
     owner = "resnet18"
     inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)
     x = _build.relu(_build.batch_norm(_build.conv(x, 64)))
-    for filters in (64, 128, 256, 512):
-        for block in range(2):
-            strides = 2 if block == 0 and filters > 64 else 1
-            x = _projected_block(x, filters, strides)
+    x = _four_groups(x, _projected_block)
     x = _build.global_average(x)
     return _build.finish(owner, inputs, x, num_classes, weight_decay)
 
@@ -193,10 +190,7 @@ def preact_resnet18(
     owner = "preact_resnet18"
     inputs, x = _build.begin(owner, num_classes, input_shape, normalize, weight_decay)
     x = _build.conv(x, 64)
-    for filters in (64, 128, 256, 512):
-        for block in range(2):
-            strides = 2 if block == 0 and filters > 64 else 1
-            x = _preact_block(x, filters, strides)
+    x = _four_groups(x, _preact_block)
     x = _build.global_average(_build.relu(_build.batch_norm(x)))
     return _build.finish(owner, inputs, x, num_classes, weight_decay)
 
@@ -208,6 +202,14 @@ def _preact_block(x, filters, strides):
         x = _build.conv(y, filters, 1, strides)
     y = _build.relu(_build.batch_norm(_build.conv(y, filters, strides=strides)))
     return x + _build.conv(y, filters)
+
+
+def _four_groups(x, block):
+    """Return four groups of two blocks; all but the first halve height and width."""
+    for filters in (64, 128, 256, 512):
+        x = block(x, filters, 1 if filters == 64 else 2)
+        x = block(x, filters, 1)
+    return x
 
 
 def _projected_block(x, filters, strides):

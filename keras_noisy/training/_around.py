@@ -48,6 +48,18 @@ class AroundNetworks(keras.Model):
         # There is nothing else to build, which `BackupAndRestore` asks for.
         self.built = all(network.built for network in networks)
 
+    def _scheduled(self, name: str, initializer: str) -> Any:
+        """Return a new number of the model that changes from epoch to epoch."""
+        return self.add_weight(
+            shape=(),
+            initializer=initializer,
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export `network`, which makes the predictions, as `keras.Model.export` does.
 

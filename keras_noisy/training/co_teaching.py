@@ -112,15 +112,7 @@ class CoTeaching(_around.AroundNetworks):
         self.forget_rate = Interval(0, 1, "left")(_OWNER, "forget_rate", forget_rate)
         self.num_gradual = errors.check_count(_OWNER, "num_gradual", num_gradual)
         self.exponent = Interval(0, 100, "right")(_OWNER, "exponent", exponent)
-        self.keep_rate = self.add_weight(
-            shape=(),
-            initializer="ones",
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name="keep_rate",
-        )
+        self.keep_rate = self._scheduled("keep_rate", "ones")
         _around.check_apart(_OWNER, network, peer)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

@@ -221,15 +221,7 @@ class DivideMix(_around.AroundNetworks):
         self.seed = _random.check_seed(_OWNER, seed)
         self._own_seed: int = _random.own_seed(self.seed)
         self.ensemble = _Ensemble(network, peer)
-        self._ramped = self.add_weight(
-            shape=(),
-            initializer="zeros",
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name="ramped_weight",
-        )
+        self._ramped = self._scheduled("ramped_weight", "zeros")
         # Which of two programs a step is; `fit` has it traced anew.
         self._is_divided = False
         self.clean_probabilities: FloatArray | None = None
