@@ -9,7 +9,7 @@ import numpy as np
 from keras_noisy._checks import errors
 from keras_noisy._checks.distributions import as_numbers, by_class
 from keras_noisy._checks.errors import message
-from keras_noisy._checks.labels import check_integers
+from keras_noisy._checks.labels import check_integers, check_range
 from keras_noisy._typing import ArrayLike, BoolArray, FloatArray, IntArray
 from keras_noisy.analysis.suspects import find_suspects
 
@@ -99,6 +99,8 @@ def find_suspect_parts(
     is_known = np.ones(array.shape, bool)
     if missing_label is not None:
         is_known = array != missing_label
+    num_classes = 2 if is_multi_hot else soft.shape[-1]
+    check_range(_OWNER, "labels", array[is_known], num_classes)
     # Of multi-hot labels each has a baseline of its own.
     columns = np.arange(array.shape[1]) if is_multi_hot else [slice(None)]
     confidence, proposed = np.full(array.shape, np.nan), array.copy()

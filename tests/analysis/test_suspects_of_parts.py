@@ -59,6 +59,11 @@ def test_pixels_are_judged_together():
     [
         ({"labels": [0, 1]}, ValueError, "`labels` must be of shape"),
         ({"labels": [[0.5, 1.0]] * 3}, TypeError, "`labels` must be class ids"),
+        (
+            {"labels": [[0, 2]] * 3},
+            ValueError,
+            r"`labels` must be class ids in \[0, 2\)",
+        ),
         ({"soft_labels": [[0.5]] * 3}, ValueError, "`soft_labels` must be of shape"),
         ({"missing_label": "none"}, ValueError, "`missing_label` must be"),
         ({"labels": [[0, 2]] * 3}, ValueError, r"class ids in \[0, 2\)"),
