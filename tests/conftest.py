@@ -13,13 +13,13 @@ import pytest
 
 BACKEND = keras.backend.backend()
 BACKENDS = ("tensorflow", "jax", "torch")
-# Where every case is a training or several, and what it varies is Python's or NumPy's
-# more than the backend's.
-DEALT = ("_data", "benchmarks", "callbacks", "datasets", "models", "training")
-# Where a test is about files, processes and tables, so that one backend is enough.
-DEALT_WHOLE = ("_data", "benchmarks", "datasets", "models")
+# Where every case is a training or several, or is about files and processes, and
+# what it varies is Python's or NumPy's more than the backend's. What is about a backend
+# all the same, as a training by hand, is marked `every_backend`.
+DEALT = ("_data", "benchmarks", "callbacks", "choice", "datasets", "diagnosis")
+DEALT += ("models", "training")
 # Parameters whose values are the backend's own.
-ITS_OWN = {"backend", "compiled", "jit_compile", "mode", "settings"}
+ITS_OWN = {"backend", "compiled", "jit_compile", "mode", "policy", "settings"}
 ITS_OWN |= {"steps_per_execution"}
 
 
@@ -98,16 +98,13 @@ def pytest_collection_modifyitems(config, items):
 def dealt_to_others(items):
     """Return the cases of dear tests that another backend runs.
 
-    Where a test has three cases or more, each runs on one backend, by a hash of its
-    name, so that no argument goes with a backend. Tests with fewer run on every
-    backend; those of `DEALT_WHOLE` on one.
+    Each case runs on one backend, by a hash of its name, so that no argument goes with
+    a backend; three cases of a test run on three.
     """
     tests = collections.defaultdict(list)
     for item in filter(_is_dealt, items):
         tests[item.nodeid.partition("[")[0]].append(item)
     for name, cases in tests.items():
-        if len(cases) < len(BACKENDS) and _folder(cases[0]) not in DEALT_WHOLE:
-            continue
         cases.sort(key=lambda item: _hash(item.nodeid))
         for number, item in enumerate(cases, start=_hash(name)):
             if BACKENDS[number % len(BACKENDS)] != BACKEND:
@@ -124,7 +121,7 @@ def _is_dealt(item):
         return False
     if ITS_OWN & {*item.fixturenames}:
         return False
-    bound = ("skipif", "tensorflow_only", "tf_data")
+    bound = ("every_backend", "skipif", "tensorflow_only", "tf_data")
     return not any(map(item.get_closest_marker, bound)) and not _may_skip(item)
 
 

@@ -84,6 +84,7 @@ def test_alpha_falls_after_the_turning_point():
     np.testing.assert_allclose(logs["dimensionality_alpha"], expected, rtol=1e-6)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("roll_back", [True, False])
 def test_training_by_hand(roll_back):
     """The weights go back by an epoch, and labels are mixed from then on."""
@@ -124,6 +125,7 @@ def test_turning_point(lids, turning):
     assert np.isfinite(logs["dimensionality_alpha"]).all()
 
 
+@pytest.mark.every_backend
 def test_dimension_by_hand():
     """That of the inputs of the last layer, before each epoch."""
     seen = []
@@ -165,6 +167,7 @@ def test_layers_by_name_and_in_models_in_models():
     assert "call" not in vars(inner.layers[0]) and "call" not in vars(head)
 
 
+@pytest.mark.every_backend
 def test_half_precision():
     policy = keras.DTypePolicy("mixed_bfloat16")
     layers = [keras.layers.Dense(8, dtype=policy), keras.layers.Dense(3, dtype=policy)]

@@ -111,6 +111,7 @@ class EachStep(keras.callbacks.Callback):
 
 
 # On JAX the variables of the model change at the end of an epoch only.
+@pytest.mark.every_backend
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX shows no state between steps")
 def test_every_step_is_as_by_hand():
     early = EarlyLearningTargets(N)
@@ -329,6 +330,7 @@ def test_second_fit_continues():
     assert_as_by_hand(model, early)
 
 
+@pytest.mark.every_backend
 def test_backup_and_restore(tmp_path):
     def train(*callbacks):
         model = make_model()
@@ -340,6 +342,7 @@ def test_backup_and_restore(tmp_path):
     assert_as_by_hand(*train())
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("whole", [True, False])
 def test_save_and_continue(tmp_path, whole):
     model = make_model()

@@ -241,6 +241,7 @@ class Crash(keras.callbacks.Callback):
             raise RuntimeError("crash")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("save_freq", ["epoch", 3])
 def test_backup_and_restore(tmp_path, save_freq):
     def backup():
@@ -299,6 +300,7 @@ def test_generator_with_total_iterations_resumes(tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.every_backend
 def test_save_and_load(tmp_path):
     model = make_model()
     fit(model, callbacks=[StopAfterEpoch(1)])
@@ -489,6 +491,7 @@ def test_compute_loss_without_the_training_argument():
     assert_trained(model, train_by_hand())
 
 
+@pytest.mark.every_backend
 def test_recompiled_model():
     model = make_model()
     fit(model, epochs=1)

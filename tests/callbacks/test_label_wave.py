@@ -76,6 +76,7 @@ def stop_of(changes, window, patience):
     return best_epoch, len(changes)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(("window", "patience"), [(1, 1), (2, 2), (3, 5)])
 def test_a_training_by_hand(window, patience):
     note, model = Note(), build()
@@ -102,6 +103,7 @@ class Script(callbacks.LabelWave):
         self._listen(slice(0, 4), np.eye(CLASSES)[self.classes[epoch]])
 
 
+@pytest.mark.every_backend
 def test_changes_by_hand():
     # They change by 2, 1, 0, 1, 3, 4 and 0 of four.
     classes = [

@@ -248,6 +248,7 @@ class Crash(keras.callbacks.Callback):
             raise RuntimeError("crash")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("on_the_fly", [False, True])
 @pytest.mark.parametrize("when", ["batch", "epoch"])
 def test_backup_and_restore(tmp_path, when, on_the_fly):
@@ -330,6 +331,7 @@ def test_on_the_fly(mode, activation):
     assert seal.epochs_seen == EPOCHS
 
 
+@pytest.mark.every_backend
 def test_on_the_fly_shuffled():
     seal = SEALOnTheFly(N)
     model = make_model()

@@ -72,6 +72,7 @@ def stopping(window=2, patience=3, mode="max", **kwargs):
     )
 
 
+@pytest.mark.every_backend
 def test_by_hand():
     told, stop, model = Told(VALUES), stopping(), build()
     history = fit(model, told, stop)

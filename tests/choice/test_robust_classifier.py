@@ -61,6 +61,7 @@ def two(tmp_path_factory):
     return fit(fast_network, **arguments), folder
 
 
+@pytest.mark.every_backend
 def test_it_predicts_the_true_labels(two):
     classifier, _ = two
     x, labels, truth = data()
@@ -117,6 +118,7 @@ def test_a_run_continues_and_gives_the_same(two, monkeypatch):
         fit(fast_network, storage=folder, seed=1, **arguments)
 
 
+@pytest.mark.every_backend
 def test_a_killed_run_gives_the_same(two, tmp_path, monkeypatch):
     classifier, _ = two
     arguments = {"candidates": ["cross_entropy", ELR], "epochs": 6}
@@ -228,6 +230,7 @@ def _made(trainings, seen):
     }
 
 
+@pytest.mark.every_backend
 def test_the_weights_are_those_of_the_best_mean(monkeypatch):
     """Held-out accuracy is made up; the second mean of two is the best."""
     curve = iter([0.1, 0.2, 0.9, 0.8, 0.1, 0.1, 0.1])

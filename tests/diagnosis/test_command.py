@@ -114,6 +114,7 @@ def test_a_run_that_is_interrupted(tmp_path, capsys, monkeypatch):
     assert "The same command goes on from there" in capsys.readouterr().err
 
 
+@pytest.mark.every_backend
 def test_arrays(tmp_path, capsys, monkeypatch):
     generator = np.random.default_rng(0)
     path = tmp_path / "features.npz"

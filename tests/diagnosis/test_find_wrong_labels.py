@@ -38,6 +38,7 @@ def found():
     return find(x, labels, ids=[f"row {i}" for i in range(90)])
 
 
+@pytest.mark.every_backend
 def test_it_finds_them(found):
     _, labels, truth, is_wrong = data()
     assert isinstance(found, Diagnosis) and room.find_wrong_labels is find_wrong_labels
@@ -155,6 +156,7 @@ def test_class_names():
         find(x, ids, class_names=["Z", "Y"])
 
 
+@pytest.mark.every_backend
 def test_own_network_and_features():
     x, labels, _, is_wrong = data()
     made = []
@@ -250,6 +252,7 @@ def test_neighbors_are_looked_for_once(monkeypatch):
     assert calls.count(x.shape) == 1
 
 
+@pytest.mark.every_backend
 def test_images():
     generator = np.random.default_rng(0)
     truth = np.arange(30) % 2
@@ -262,6 +265,7 @@ def test_images():
     assert find(images[..., None], labels, epochs=1).num_labels == 30
 
 
+@pytest.mark.every_backend
 def test_texts():
     truth = np.arange(40) % 2
     words = [["red", "green", "blue"], ["dog", "horse", "mouse"]]

@@ -76,6 +76,7 @@ def losses_by_hand(network, rows):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     """Each network takes a step on the examples that the other one finds easiest."""
     model = build()
@@ -244,6 +245,7 @@ def test_networks_without_an_input_shape_are_built():
     assert len(model.trainable_variables) == 4
 
 
+@pytest.mark.every_backend
 def test_save_and_load(tmp_path):
     model = build(forget_rate=0.4, num_gradual=3)
     fit(model, epochs=2)
@@ -256,6 +258,7 @@ def test_save_and_load(tmp_path):
     assert_same(values_of(model), values_of(loaded), tolerance=1e-6)
 
 
+@pytest.mark.every_backend
 def test_backup_and_restore(tmp_path):
     whole = build()
     networks = [copy_of(whole.network), copy_of(whole.peer)]
@@ -336,6 +339,7 @@ def test_several_steps_at_once(backend):
     assert_same(values_of(model), values_of(other))
 
 
+@pytest.mark.every_backend
 def test_half_precision():
     policy = keras.DTypePolicy("mixed_bfloat16")
     networks = [

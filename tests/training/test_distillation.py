@@ -57,6 +57,7 @@ def test_it_is_cross_entropy_to_corrected_labels():
         np.testing.assert_array_equal(own, expected)
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     model = distilled(temperature=TEMPERATURE)
     w, b = (value.astype("float64") for value in model.network.get_weights())

@@ -274,6 +274,7 @@ def by_hand(way):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     """Division, targets, mixed targets, loss and gradient, on every backend."""
     model = build()
@@ -283,6 +284,7 @@ def test_training_by_hand():
     assert 0.1 < logs["clean_share"][-1] < 0.95
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("way", [way for way in WAYS if WAYS[way]])
 def test_ways_by_hand(way):
     model = build(**WAYS[way])
@@ -361,6 +363,7 @@ def test_the_mixture_against_scikit_learn():
         assert (np.diff(found[np.argsort(loss)]) <= 0).all()
 
 
+@pytest.mark.every_backend
 def test_the_mixture_by_hand():
     loss = np.append(rng.gamma(2, 0.1, 60), rng.normal(2.0, 0.6, 40))
     found = _gaussian_mixture.small_probability(loss)
@@ -462,6 +465,7 @@ def with_randomness():
     return build(pair, augmentation=keras.layers.GaussianNoise(0.2), seed=None)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("epoch", [0, 2], ids=["warm-up", "divided"])
 def test_backup_and_restore(tmp_path, epoch):
     """Killed in the warm-up or after it, it ends with the same weights."""
@@ -472,6 +476,7 @@ def test_backup_and_restore(tmp_path, epoch):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.every_backend
 def test_save_and_load(tmp_path):
     model = build(augmentation=keras.layers.GaussianNoise(0.2))
     fit(model, epochs=2)
@@ -500,6 +505,7 @@ def test_config_round_trip():
     assert other.prior.tolist() == PRIOR.tolist() and other.augmentation.padding == 2
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     model = build(networks(dtype=policy), unlabeled_weight=1.0)

@@ -156,6 +156,7 @@ def by_hand(way):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("way", WAYS)
 def test_training_by_hand(way):
     model = build(**WAYS[way])
@@ -402,6 +403,7 @@ def test_two_replicas(strategy):
     np.testing.assert_array_equal(values[0], values[1])
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     model = build(build_network(dtype=policy))

@@ -149,6 +149,7 @@ def assert_as_by_hand(model, logs=None):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     model = build()
     assert_as_by_hand(model, fit(model))
@@ -292,6 +293,7 @@ def test_two_replicas(strategy):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     model = build(build_network(dtype=policy))

@@ -72,6 +72,7 @@ def assert_as_by_hand(model, epochs=EPOCHS):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     model = build()
     np.testing.assert_allclose(model.transition_matrix, MATRIX, rtol=1e-5)
@@ -199,6 +200,7 @@ def test_two_replicas(strategy):
     assert_as_by_hand(model)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     model = build(build_network(dtype=policy))

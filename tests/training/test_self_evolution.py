@@ -64,6 +64,7 @@ BOTH = pytest.mark.parametrize("collect", ["pass", "on_the_fly"])
 # --- what a round does
 
 
+@pytest.mark.every_backend
 def test_rounds_by_hand():
     """The targets of each round are the mean predictions of the one before."""
     seen, models, predictions = [], [], []

@@ -149,6 +149,7 @@ def assert_as_by_hand(model, epochs, logs=None, **arguments):
 # --- what it computes
 
 
+@pytest.mark.every_backend
 def test_training_by_hand():
     """Labels, selection, mixed labels, loss and gradient, on every backend."""
     model = build()
@@ -171,6 +172,7 @@ BY_HAND = {
 }
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("way", WAYS)
 def test_ways_by_hand(way):
     model = build(**WAYS[way])
@@ -296,6 +298,7 @@ def test_config_round_trip():
     assert other.augmentation.padding == 2
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(policy):
     model = build(linear_network(KERNEL, dtype=policy), layer=-1)
