@@ -127,6 +127,7 @@ def test_search_finds_guides_and_not_figures(site):
     items = json.loads((site / "search.json").read_text(encoding="utf-8"))["items"]
     found = {item["location"].partition("#")[0] for item in items}
     assert {"guides/find_wrong_labels.html", "results/index.html"} <= found
+    assert "results/how_good.html" in found
     assert not [name for name in found if name.startswith(("results/q", "results/s"))]
 
 

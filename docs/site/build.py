@@ -36,7 +36,7 @@ PLACES = {
 }
 # Not searched: who asks how many labels are wrong wants the guide before the figures,
 # to which a list leads.
-FIGURES = re.compile(r"results/(?!README)|changelog")
+FIGURES = re.compile(r"results/(?!README|how_good)|changelog")
 LINK = re.compile(r"(\]\()([^)\s#]+)")
 # For browsers on systems without a font that has the signs of mathematics.
 FONT = pathlib.Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
