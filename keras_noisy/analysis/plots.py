@@ -496,11 +496,11 @@ def _as_matrix(owner, name, value):
 def _ticks_and_numbers(axis, matrix, class_names, *, small):
     """Name the classes, as far as there is room, and write the probabilities."""
     size = len(matrix)
-    if size > 20:
+    if size > (10 if small else 20):
         return
     ticks = np.arange(size)
     names = [_name(class_names, k) for k in range(size)]
-    axis.set_xticks(ticks, names, rotation=90 if class_names else 0)
+    axis.set_xticks(ticks, names, rotation=0 if class_names is None else 90)
     axis.set_yticks(ticks, names)
     if small and size > 4:
         return

@@ -187,8 +187,10 @@ def test_gradient_density(tmp_path):
 
 def test_transition_matrix(tmp_path):
     matrix = noise.symmetric(4, 0.4)
-    figure = analysis.plot_transition_matrix(matrix, class_names=list("abcd"))
+    names = np.array([*"abcd"])  # As `numpy.unique` returns them.
+    figure = analysis.plot_transition_matrix(matrix, class_names=names)
     (axis,) = check(figure, tmp_path, 1)
+    assert [text.get_text() for text in axis.get_xticklabels()] == [*"abcd"]
     np.testing.assert_allclose(np.asarray(axis.images[0].get_array()), matrix)
     assert sorted({text.get_text() for text in axis.texts}) == ["0.13", "0.60"]
     check(analysis.plot_transition_matrix(noise.symmetric(100, 0.4)), tmp_path, 1)
