@@ -497,6 +497,8 @@ def _ticks_and_numbers(axis, matrix, class_names, *, small):
     """Name the classes, as far as there is room, and write the probabilities."""
     size = len(matrix)
     if size > (10 if small else 20):
+        for each in (axis.xaxis, axis.yaxis):
+            each.get_major_locator().set_params(integer=True)
         return
     ticks = np.arange(size)
     names = [_name(class_names, k) for k in range(size)]
