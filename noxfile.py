@@ -78,9 +78,9 @@ def types(session):
 
 @nox.session
 def docs(session):
-    """Build the documentation; a warning is an error."""
-    session.install("-e", ".[docs]")
-    session.run("python", "docs/site/build.py", *session.posargs)
+    """Build the documentation with the notebooks' outputs; a warning is an error."""
+    session.install("-e", ".[docs,notebooks]")
+    session.run("python", "docs/site/build.py", *(session.posargs or ["--execute"]))
 
 
 @nox.session

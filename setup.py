@@ -105,6 +105,8 @@ setup(
         "test-backend": [*PICTURES, *TOMLI, "pytest>=8"],
         "browser": BROWSER,
         "docs": DOCS,
+        # With `docs`: the site with what the notebooks show.
+        "notebooks": [*NOTEBOOKS, *EXAMPLES, *CLEANLAB, *DATASETS],
         "dev": [
             *TEST,
             "ruff>=0.6",

@@ -62,9 +62,19 @@ notebook</a>
 </table>""",
     "install": """\
 import importlib.util
+import os
 
 if importlib.util.find_spec("keras_noisy") is None:
-    %pip install -q "keras-noisy[examples,cleanlab,datasets] @ git+{repository}\"""",
+    %pip install -q "keras-noisy[examples,cleanlab,datasets] @ git+{repository}"
+
+# TensorFlow writes a log into the notebook while it is imported, but not here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(nowhere, 2)
+try:
+    import keras
+finally:
+    os.dup2(stderr, 2)""",
 }
 METADATA = {
     "colab": {"provenance": [], "toc_visible": True},

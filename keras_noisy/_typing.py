@@ -43,8 +43,8 @@ FilePath: TypeAlias = str | os.PathLike[str]
 Logs: TypeAlias = dict[str, Any] | None
 BuildModel: TypeAlias = Callable[[], keras.Model]
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | None
-# One history of `fit`, its dict, or a dict of named ones.
-Histories: TypeAlias = keras.callbacks.History | Mapping[str, Any]
+# One history of `fit`, its dict, those of several rounds, or a dict of named ones.
+Histories: TypeAlias = keras.callbacks.History | Mapping[str, Any] | Sequence[Any]
 Images: TypeAlias = npt.NDArray[Any] | Sequence[ArrayLike]
 SoftLabels: TypeAlias = ArrayLike | Sequence[ArrayLike]
 

@@ -212,7 +212,7 @@ KINDS = {
     "class id": "ignore_class",
     "entries": (
         "y, sample_weight, sample_ids, sample_id, ids, file_ids, is_corrupted, "
-        "train_ids, superclasses"
+        "train_ids, superclasses, is_marked"
     ),
     "arrays": (
         "x, images, dataset, x_train, x_test, histories, sources, flips, suspects, "
@@ -226,7 +226,7 @@ KINDS = {
         "path, file, storage, backup_dir, folder, label_file, source, weights, reviewed"
     ),
     "seed": "seed, start_id",
-    "one each": "texts, names",
+    "one each": "texts, names, titles",
     "columns": "table",
     "sentences": "findings, extra_columns",
     "estimate": "noise_rate",
@@ -608,12 +608,23 @@ def cases():
             "from_logits": False,
             "bins": 3,
         },
+        "analysis.plot_images": {
+            "images": IMAGES,
+            "titles": [str(label) for label in LABELS],
+            "is_marked": np.arange(len(LABELS)) < 2,
+            "columns": 3,
+        },
         "analysis.plot_label_distance": {"soft_labels": P, **dirty, "bins": 3},
         "analysis.plot_learning_dynamics": {"histories": {"loss": [1.0]}},
         "analysis.plot_losses": {"losses": mae, "num_classes": 3},
         "analysis.plot_reliability": {"predictions": P, "labels": LABELS, "bins": 3},
         "analysis.plot_softmax_trajectories": {"trajectories": P[None], **dirty},
-        "analysis.plot_suspects": {"images": IMAGES, "suspects": suspects, "count": 2},
+        "analysis.plot_suspects": {
+            "images": IMAGES,
+            "suspects": suspects,
+            "count": 2,
+            "start": 1,
+        },
         "analysis.plot_transition_matrix": {"transition_matrix": MATRIX},
         "choice.RobustClassifier": (
             robust_classifier,

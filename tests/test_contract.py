@@ -327,6 +327,7 @@ ELSEWHERE = {
         "analysis/test_class_conditional_test.py"
     ),
     "analysis.plot_gradient_density": "analysis/test_plots.py",
+    "analysis.plot_images": "analysis/test_plots.py",
     "analysis.plot_label_distance": "analysis/test_plots.py",
     "analysis.plot_learning_dynamics": "analysis/test_plots.py",
     "analysis.plot_losses": "analysis/test_plots.py",

@@ -1,14 +1,17 @@
 """The documentation site: built without a warning, complete, without a network."""
 
+import base64
 import collections
 import html.parser
 import importlib
 import importlib.util
 import json
 import pathlib
+import posixpath
 import re
 import subprocess
 import sys
+import urllib.parse
 
 import pytest
 
@@ -36,6 +39,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.loads, self.ids, self.tags, self.formulas = [], set(), set(), 0
+        self.links = []
         self.text = ""
         self.feed(path.read_text(encoding="utf-8"))
 
@@ -44,6 +48,8 @@ class Page(html.parser.HTMLParser):
         self.ids.add(values.get("id"))
         self.tags.add(tag)
         self.formulas += tag == "math"
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
         if tag == "link" and values.get("rel") in ("canonical", "next", "prev"):
             return
         self.loads += [v for name, v in attrs if (tag, name) in LOADS]
@@ -119,6 +125,10 @@ def test_every_page_of_the_repository_is_there(pages):
     for path in (ROOT / "benchmarks" / "results").glob("*.md"):
         name = "index" if path.stem == "README" else path.stem
         assert f"results/{name}.html" in pages
+    for path in (ROOT / "examples").glob("*.ipynb"):
+        page = pages[f"notebooks/{path.stem}.html"]
+        assert "import keras_noisy" in page.text
+        assert "%pip" not in page.text
     others = {"index.html", "notebooks.html", "changelog.html", "contributing.html"}
     assert others <= pages.keys()
 
@@ -127,6 +137,7 @@ def test_search_finds_guides_and_not_figures(site):
     items = json.loads((site / "search.json").read_text(encoding="utf-8"))["items"]
     found = {item["location"].partition("#")[0] for item in items}
     assert {"guides/find_wrong_labels.html", "results/index.html"} <= found
+    assert "results/how_good.html" in found
     assert not [name for name in found if name.startswith(("results/q", "results/s"))]
 
 
@@ -159,3 +170,53 @@ def test_what_is_loaded_is_there(site, pages):
             if not address.startswith("data:"):
                 target = re.split("[?#]", address)[0]
                 assert (folder / target).exists(), f"{name}: {address}"
+
+
+def test_links_lead_to_pages_and_to_parts_of_them(site, pages):
+    assert all(page.links for page in pages.values())
+    for name, page in pages.items():
+        if name == "404.html":
+            continue
+        for link in page.links:
+            address = urllib.parse.urlsplit(link)
+            if address.scheme or address.netloc:
+                continue
+            target = posixpath.join(posixpath.dirname(name), address.path)
+            target = posixpath.normpath(target) if address.path else name
+            assert (site / target).exists(), f"{name}: {link}"
+            if address.fragment and target in pages:
+                part = urllib.parse.unquote(address.fragment)
+                assert part in pages[target].ids, f"{name}: {link}"
+
+
+def output(kind, **content):
+    return {"output_type": kind, **content}
+
+
+def test_pages_of_notebooks_show_outputs():
+    spec = importlib.util.spec_from_file_location(
+        "notebooks", ROOT / "docs" / "site" / "notebooks.py"
+    )
+    notebooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notebooks)
+    png = base64.b64encode(b"picture").decode()
+    outputs = [
+        output("stream", name="stderr", text="a log\n"),
+        output("stream", name="stdout", text=["first\n", "second\n"]),
+        output("display_data", data={"text/plain": "<Figure>", "image/png": png}),
+        output("execute_result", data={"text/html": "<table></table>"}),
+        output("execute_result", data={"text/plain": "\x1b[31m3\x1b[0m"}),
+    ]
+    cells = [
+        {"cell_type": "code", "id": "licence", "source": "# @title", "outputs": []},
+        {"cell_type": "markdown", "id": "title", "source": ["# Title\n", "\nText"]},
+        {"cell_type": "markdown", "id": "buttons", "source": "<table>"},
+        {"cell_type": "code", "id": "a", "source": "f()", "outputs": outputs},
+    ]
+    text, pictures = notebooks.markdown(cells, "mine", "[Run](there)")
+    assert pictures == {"mine-1.png": b"picture"}
+    assert text == (
+        "# Title\n\nText\n\n[Run](there)\n\n```python\nf()\n```\n\n"
+        "```text\nfirst\nsecond\n```\n\n![Output](mine-1.png)\n\n"
+        '<div class="output"><table></table></div>\n\n```text\n3\n```\n'
+    )

@@ -31,7 +31,7 @@ def run_blocks(page):
 
 
 # What a page may need that does not come with every backend.
-OTHERS = r"cleanlab|matplotlib|scipy|sklearn|tensorflow|tensorflow_datasets"
+OTHERS = "cleanlab|matplotlib|scipy|sklearn|tensorflow|tensorflow_datasets|torch"
 NEEDED = re.compile(rf"^ *(?:import|from) ({OTHERS})\b", re.MULTILINE)
 
 

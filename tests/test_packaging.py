@@ -7,6 +7,7 @@ import re
 import pytest
 
 import keras_noisy
+from keras_noisy import losses
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -54,3 +55,20 @@ def test_page_on_the_package_index():
     for is_picture, link in links:
         assert link.startswith(("https://", "#")), link
         assert not is_picture or link.startswith("https://raw."), link
+
+
+RENAMED = [
+    (name, old, new)
+    for name in losses.__all__
+    for old, new in getattr(getattr(losses, name), "renamed_presets", {}).items()
+]
+
+
+@pytest.mark.parametrize("name, old, new", RENAMED)
+def test_old_names_warn_and_the_changelog_lists_them(name, old, new):
+    cls = getattr(losses, name)
+    with pytest.warns(DeprecationWarning, match=f"^{name}: .*'{old}'.*'{new}'"):
+        loss = cls.from_preset(old)
+    assert loss.get_config() == cls.from_preset(new).get_config()
+    _, _, migration = read("CHANGELOG.md").partition("\n### Migration from 0.1\n")
+    assert f'| `{name}.from_preset("{old}")` | `from_preset("{new}")`' in migration

@@ -1,7 +1,8 @@
 """Build the documentation site: its pages and settings, then the generator.
 
-    python docs/site/build.py          # into site/
-    python docs/site/build.py --serve  # while writing
+    python docs/site/build.py            # into site/
+    python docs/site/build.py --serve    # while writing
+    python docs/site/build.py --execute  # with what the notebooks show: minutes
 
 The generator gets plain Markdown files: those of the repository with their links moved,
 formulas as MathML, which browsers show without any script, and a page for each package
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 
+import notebooks
 import ziamath
 from latex2mathml.converter import convert
 
@@ -36,7 +38,7 @@ PLACES = {
 }
 # Not searched: who asks how many labels are wrong wants the guide before the figures,
 # to which a list leads.
-FIGURES = re.compile(r"results/(?!README)|changelog")
+FIGURES = re.compile(r"results/(?!README|how_good)|changelog")
 LINK = re.compile(r"(\]\()([^)\s#]+)")
 # For browsers on systems without a font that has the signs of mathematics.
 FONT = pathlib.Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
@@ -51,11 +53,14 @@ def main():
     """Write the pages, and call the generator."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--serve", action="store_true", help="show it while writing")
+    parser.add_argument(
+        "--execute", action="store_true", help="run notebooks that have changed"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "site")
     args = parser.parse_args()
     work = ROOT / "build" / "site"
     shutil.rmtree(work, ignore_errors=True)
-    prepare(work)
+    prepare(work, execute=args.execute)
     command = [sys.executable, "-m", "zensical", "serve" if args.serve else "build"]
     command += ["-f", str(work / "mkdocs.yml")]
     command += [] if args.serve else ["--strict", "--clean"]
@@ -67,7 +72,7 @@ def main():
     return status
 
 
-def prepare(work):
+def prepare(work, *, execute=False):
     """Write the pages and the settings of the site into a folder."""
     docs = work / "docs"
     for path, uri in sources():
@@ -77,6 +82,7 @@ def prepare(work):
             target.write_text(page(path, uri), encoding="utf-8")
         else:
             shutil.copy(path, target)
+    write_notebooks(docs, execute)
     for name, text in api_pages():
         target = docs / "api" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +94,49 @@ def prepare(work):
     settings = settings.replace("paths: [.]", f"paths: [{ROOT}]")
     settings = settings.replace("docs/site/docstrings", f"{ROOT}/docs/site/docstrings")
     (work / "mkdocs.yml").write_text(settings, encoding="utf-8")
+
+
+def write_notebooks(docs, execute):
+    """Write a page for each notebook, and its pictures."""
+    (docs / "notebooks").mkdir(parents=True, exist_ok=True)
+    for path in notebooks.paths():
+        cells = notebooks.executed(path, run=execute)
+        has_run = cells is not None
+        text, pictures = notebooks.markdown(
+            cells if has_run else notebooks.read(path),
+            path.stem,
+            buttons(path.name, has_run),
+        )
+        uri = f"notebooks/{path.stem}.md"
+        target = docs / uri
+        target.write_text(with_site_links(text, uri), encoding="utf-8")
+        for name, content in pictures.items():
+            (target.parent / name).write_bytes(content)
+
+
+def buttons(name, has_run):
+    """Return the line of links of a notebook's page."""
+    path = REPOSITORY.removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{path}/blob/main/examples/{name}"
+    line = (
+        f"[Run in Google Colab]({colab}) · "
+        f"[Download]({REPOSITORY}/raw/main/examples/{name})"
+    )
+    missing = "\n\n*This site was built without the outputs of notebooks.*"
+    return line if has_run else line + missing
+
+
+def with_site_links(text, uri):
+    """Return Markdown whose links to files of the repository lead to their pages."""
+
+    def link(match):
+        place = site_uri(match[1])
+        if place is None:
+            return match[0]
+        return f"]({posixpath.relpath(place, posixpath.dirname(uri))}"
+
+    pattern = rf"\]\({re.escape(REPOSITORY)}/blob/main/([^)#\s]+)"
+    return outside_of_fences(re.sub(pattern, link, text), prose)
 
 
 def sources():
@@ -187,6 +236,9 @@ def quoted(markup):
 
 def site_uri(path):
     """Return the page of a file of the repository, or None if it has none."""
+    notebook = re.fullmatch(r"examples/(\w+)\.ipynb", path)
+    if notebook:
+        return f"notebooks/{notebook[1]}.md"
     for source, target in PLACES.items():
         if path == source:
             return target

@@ -26,6 +26,7 @@ from keras_noisy.analysis.neighbor_votes import neighbor_votes
 from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, propose_checks
 from keras_noisy.analysis.plots import (
     plot_gradient_density,
+    plot_images,
     plot_label_distance,
     plot_learning_dynamics,
     plot_losses,
@@ -63,6 +64,7 @@ __all__ = [
     "noise_rate",
     "normalized_entropy",
     "plot_gradient_density",
+    "plot_images",
     "plot_label_distance",
     "plot_learning_dynamics",
     "plot_losses",

@@ -71,7 +71,9 @@ def plot_learning_dynamics(
 
     Args:
         histories: A dict from names to histories of `fit` (or their `.history`
-            dicts), or one history.
+            dicts), or one history. A list of them, such as
+            `SelfEvolution.histories`, is one training in rounds: its curve has a
+            line where each round begins.
         quantities: Names in the logs; by default all known ones that occur.
         title: Title of the picture, or None.
 
@@ -87,7 +89,9 @@ def plot_learning_dynamics(
         >>> history = {"wrong_label_fit": [0.1, 0.3], "semantic_correction": [0.5, 0.4]}
         >>> figure = analysis.plot_learning_dynamics({"cross-entropy": history})
     """
-    histories = _named_histories(histories)
+    rounds = _named_histories(histories)
+    histories = {name: _joined(each) for name, each in rounds.items()}
+    starts = set(itertools.chain(*map(_starts, rounds.values())))
     logged = set().union(*histories.values())
     names = [n for n in (quantities or AXIS_LABELS) if n in logged]
     if not names:
@@ -105,6 +109,8 @@ def plot_learning_dynamics(
             # Quantities that are not measured in every epoch are NaN in between.
             epochs = 1 + np.flatnonzero(~np.isnan(values))
             axis.plot(epochs, values[epochs - 1], label=label, **_style(number))
+        for start in starts:
+            axis.axvline(start + 0.5, color="grey", linewidth=0.8)
         axis.set(xlabel="epoch", ylabel=AXIS_LABELS.get(name, name))
         if name in SHARES:
             axis.set_ylim(-0.02, 1.02)
@@ -207,6 +213,7 @@ def plot_suspects(
     *,
     class_names: Sequence[str] | None = None,
     count: int = 20,
+    start: int = 0,
 ) -> Figure:
     """Pictures of the most suspicious examples (SEAL Fig. 6).
 
@@ -214,8 +221,9 @@ def plot_suspects(
         images: All images `(n, height, width)` or `(n, height, width, channels)`,
             uint8 or floats in [0, 1].
         suspects: What `find_suspects` returned for them.
-        class_names: Names of the classes, or None.
+        class_names: Names of the classes; by default those of `suspects`.
         count: How many to show.
+        start: How many of the most suspicious to leave out; at most all but one.
 
     Returns:
         A Matplotlib figure; above each image the given and the proposed label.
@@ -234,26 +242,89 @@ def plot_suspects(
         raise TypeError(
             message("plot_suspects", "suspects", "of find_suspects", suspects)
         )
-    count = errors.check_count("plot_suspects", "count", count)
-    pixels: Any = images  # NumPy's `ndim` does not list sequences of arrays.
-    if np.ndim(pixels) not in (3, 4) or len(images) != len(suspects) or not len(images):
-        expected = f"{len(suspects)} images, (n, height, width) or with channels"
-        raise ValueError(message("plot_suspects", "images", expected, np.shape(pixels)))
-    chosen = suspects.top(min(count, len(suspects)))
+    owner = "plot_suspects"
+    count = errors.check_count(owner, "count", count)
+    _check_images(owner, images, len(suspects), f"{len(suspects)} images")
+    high = len(suspects) - 1
+    start = errors.check_count(owner, "start", start, low=0, high=high)
+    names = suspects.class_names if class_names is None else class_names
+    rows = range(len(suspects))[start : start + count]
     figure, axes = _panels(
-        len(chosen), columns=min(10, len(chosen)), width=1.15, height=1.5
+        len(rows), columns=min(10, len(rows)), width=1.15, height=1.5
     )
-    for i, axis in enumerate(axes):
-        image = np.asarray(images[chosen.sample_id[i]])
-        image = image[..., 0] if image.shape[-1:] == (1,) else image
-        axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
-        axis.axis("off")
-        names = [
-            _name(class_names, label)
-            for label in (chosen.given_label[i], chosen.proposed_label[i])
-        ]
-        axis.set_title(f"{names[0]}\n→ {names[1]}", fontsize=8)
+    for row, axis in zip(rows, axes, strict=True):
+        labels = suspects.given_label[row], suspects.proposed_label[row]
+        given, proposed = (_name(names, label) for label in labels)
+        _draw(axis, images[suspects.sample_id[row]], f"{given}\n→ {proposed}")
     return figure
+
+
+def plot_images(
+    images: Images,
+    titles: Sequence[str] | None = None,
+    *,
+    is_marked: ArrayLike | None = None,
+    columns: int = 10,
+) -> Figure:
+    """Pictures in rows, with a title above each.
+
+    Args:
+        images: The images to show `(n, height, width)` or `(n, height, width,
+            channels)`, uint8 or floats in [0, 1]; or a list of images of any sizes.
+        titles: A text for each image, or None.
+        is_marked: Mask `(n,)` of the images whose titles are in colour, or None.
+        columns: Number of images in a row.
+
+    Returns:
+        A Matplotlib figure.
+
+    Raises:
+        ImportError: If Matplotlib is missing.
+        ValueError: If there are no images, or not as many titles or marks as images.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_noisy import analysis
+        >>> figure = analysis.plot_images(np.zeros((2, 8, 8)), ["cat", "dog"])
+    """
+    owner = "plot_images"
+    columns = errors.check_count(owner, "columns", columns)
+    count = len(images) if hasattr(images, "__len__") else 0
+    _check_images(owner, images, count, "one image or more")
+    titles = [""] * count if titles is None else titles
+    if isinstance(titles, str) or len(titles) != count:
+        expected = f"{count} texts, one for each image"
+        raise ValueError(message(owner, "titles", expected, titles))
+    marks = np.zeros(count, bool)
+    if is_marked is not None:
+        marks = errors.as_array(is_marked)
+        if marks.shape != (count,) or not np.isin(marks, (0, 1)).all():
+            expected = f"a mask of shape ({count},)"
+            received = errors.describe_array(marks)
+            raise ValueError(message(owner, "is_marked", expected, received))
+    figure, axes = _panels(count, columns=min(columns, count), width=1.15, height=1.5)
+    for image, title, mark, axis in zip(images, titles, marks, axes, strict=True):
+        _draw(axis, image, title, COLOURS[3] if mark else COLOURS[0])
+    return figure
+
+
+def _check_images(owner, images, count, what):
+    """Check that there are as many images as there must be, each with two sides."""
+    is_right = hasattr(images, "__len__") and len(images) == count > 0
+    if is_right:
+        is_right = all(np.ndim(image) in (2, 3) for image in images[:1])
+    if not is_right:
+        expected = f"{what}, (n, height, width) or with channels"
+        received = errors.describe_array(errors.as_array(images))
+        raise ValueError(message(owner, "images", expected, received))
+
+
+def _draw(axis, image, title, colour=COLOURS[0]):
+    image = np.asarray(image)
+    image = image[..., 0] if image.shape[-1:] == (1,) else image
+    axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
+    axis.axis("off")
+    axis.set_title(title, fontsize=8, color=colour)
 
 
 def plot_losses(
@@ -370,15 +441,16 @@ def plot_gradient_density(
 
 
 def plot_transition_matrix(
-    transition_matrix: ArrayLike,
+    transition_matrix: ArrayLike | Mapping[str, ArrayLike],
     *,
     class_names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """A noise matrix as a heat map with its numbers.
+    """A noise matrix as a heat map with its numbers, or several side by side.
 
     Args:
-        transition_matrix: `T (C, C)`; rows are true classes. NaN rows stay empty.
+        transition_matrix: `T (C, C)`; rows are true classes. NaN rows stay empty. Or a
+            dict of matrices by their titles.
         class_names: Names of the classes, or None.
         title: Title, or None.
 
@@ -387,37 +459,65 @@ def plot_transition_matrix(
 
     Raises:
         ImportError: If Matplotlib is missing.
-        ValueError: If the matrix is not square.
+        ValueError: If a matrix is not square, or the dict is empty.
 
     Example:
         >>> from keras_noisy import analysis, noise
         >>> figure = analysis.plot_transition_matrix(noise.symmetric(10, 0.4))
     """
     owner, name = "plot_transition_matrix", "transition_matrix"
-    matrix = as_numbers(owner, name, transition_matrix).astype("float64")
+    is_one = not isinstance(transition_matrix, Mapping)
+    named = {"": transition_matrix} if is_one else dict(transition_matrix)
+    if not named:
+        expected = "a matrix, or a dict of matrices by their titles"
+        raise ValueError(message(owner, name, expected, named))
+    matrices = [_as_matrix(owner, name, each) for each in named.values()]
+    side = {"width": 4.8, "height": 4.2} if is_one else {"width": 3.4, "height": 3.2}
+    figure, axes = _panels(len(named), columns=min(len(named), 4), **side)
+    for axis, heading, matrix in zip(axes, named, matrices, strict=True):
+        image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        _ticks_and_numbers(axis, matrix, class_names, small=not is_one)
+        axis.grid(False)
+        axis.set(xlabel="noisy label", ylabel="true class")
+        axis.set_title(heading, fontsize=10)
+    figure.colorbar(image, ax=axes, label="probability", shrink=1 if is_one else 0.6)
+    _title(figure, title)
+    return figure
+
+
+def _as_matrix(owner, name, value):
+    matrix = as_numbers(owner, name, value).astype("float64")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         expected = "of shape (num_classes, num_classes)"
         raise ValueError(message(owner, name, expected, errors.describe_array(matrix)))
+    return matrix
+
+
+def _ticks_and_numbers(axis, matrix, class_names, *, small):
+    """Name the classes, as far as there is room, and write the probabilities."""
     size = len(matrix)
-    figure, (axis,) = _panels(1, width=4.8, height=4.2)
-    image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axis, label="probability")
-    if size <= 20:
-        ticks = np.arange(size)
-        names = [_name(class_names, k) for k in range(size)]
-        axis.set_xticks(ticks, names, rotation=90 if class_names else 0)
-        axis.set_yticks(ticks, names)
-        for i, j in itertools.product(range(size), repeat=2):
-            if matrix[i, j] >= 0.005:
-                colour = "white" if matrix[i, j] > 0.5 else "black"
-                text = f"{matrix[i, j]:.2f}"
-                axis.text(
-                    j, i, text, ha="center", va="center", color=colour, fontsize=7
-                )
-    axis.grid(False)
-    axis.set(xlabel="noisy label", ylabel="true class")
-    _title(figure, title)
-    return figure
+    if size > (10 if small else 20):
+        for each in (axis.xaxis, axis.yaxis):
+            each.get_major_locator().set_params(integer=True)
+        return
+    ticks = np.arange(size)
+    names = [_name(class_names, k) for k in range(size)]
+    axis.set_xticks(ticks, names, rotation=0 if class_names is None else 90)
+    axis.set_yticks(ticks, names)
+    if small and size > 4:
+        return
+    for i, j in itertools.product(range(size), repeat=2):
+        if matrix[i, j] >= 0.005:
+            colour = "white" if matrix[i, j] > 0.5 else "black"
+            axis.text(
+                j,
+                i,
+                f"{matrix[i, j]:.2f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=7,
+            )
 
 
 def plot_reliability(
@@ -523,13 +623,50 @@ def _named_losses(owner, losses):
 
 
 def _named_histories(histories):
-    if isinstance(histories, keras.callbacks.History):
-        return {"run": histories.history}
+    """Return the logs of each round of trainings, lists of dicts by names."""
+    if isinstance(histories, keras.callbacks.History) or _are_rounds(histories):
+        return {"run": _rounds(histories)}
     if not isinstance(histories, Mapping):
-        expected = "a history of `fit`, or a dict of them by names"
+        expected = "a history of `fit`, a list of them, or a dict of them by names"
         owner = "plot_learning_dynamics"
         raise TypeError(message(owner, "histories", expected, histories))
     values = list(histories.values())
-    if values and not isinstance(values[0], (dict, keras.callbacks.History)):
-        return {"run": histories}  # The `.history` of a single run.
-    return {name: getattr(h, "history", h) for name, h in histories.items()}
+    is_named = not values or _is_history(values[0]) or _are_rounds(values[0])
+    if not is_named:
+        return {"run": [histories]}  # The `.history` of a single run.
+    return {name: _rounds(history) for name, history in histories.items()}
+
+
+def _is_history(value):
+    return isinstance(value, (dict, keras.callbacks.History))
+
+
+def _are_rounds(value):
+    return isinstance(value, list) and bool(value) and all(map(_is_history, value))
+
+
+def _rounds(history):
+    rounds = history if isinstance(history, list) else [history]
+    return [getattr(each, "history", each) for each in rounds]
+
+
+def _joined(rounds):
+    """Return one history of several rounds; what a round did not log is NaN there."""
+    if len(rounds) == 1:
+        return rounds[0]
+    lengths = [max(map(len, each.values()), default=0) for each in rounds]
+    return {
+        name: np.concatenate(
+            [
+                np.asarray(each.get(name, [np.nan] * length), "float64")
+                for each, length in zip(rounds, lengths, strict=True)
+            ]
+        )
+        for name in dict.fromkeys(itertools.chain(*rounds))
+    }
+
+
+def _starts(rounds):
+    """Return the number of epochs before each round but the first."""
+    lengths = [max(map(len, each.values()), default=0) for each in rounds[:-1]]
+    return list(itertools.accumulate(lengths))

@@ -6,6 +6,7 @@ import codecs
 import csv
 import dataclasses
 import hashlib
+import html
 import io
 import json
 import warnings
@@ -26,6 +27,8 @@ COLUMNS = (
 _FORMAT = "keras_noisy.Suspects/1"
 # Classes that vanish, named in a warning.
 _SHOWN = 5
+# Rows that a notebook shows.
+_ROWS = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -63,6 +66,21 @@ class Suspects:
         return (
             f"Suspects({int(self.is_suspect.sum())} of {len(self)} labels, "
             f"{share:.1%}, source={self.source!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the sentence, and the first rows."""
+        shown = self.top(_ROWS).columns()
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in shown)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
+            for row in zip(*shown.values(), strict=True)
+        )
+        rest = len(self) - _ROWS
+        foot = f"<p>and {rest} more, less suspicious</p>" if rest > 0 else ""
+        return (
+            f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>{foot}"
         )
 
     def top(self, count: int) -> Suspects:
@@ -302,6 +320,12 @@ class Suspects:
             "recall": _share(found, int(wrong.sum())),
             "average_precision": _share(precision_there[wrong].sum(), wrong.sum()),
         }
+
+
+def _cell(value):
+    """Return what a notebook shows of a value."""
+    is_share = isinstance(value, (float, np.floating))
+    return f"{value:.3f}" if is_share else html.escape(str(value))
 
 
 def as_column(

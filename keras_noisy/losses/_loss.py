@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
@@ -105,6 +106,8 @@ class NoisyLabelLoss(KerasLoss):
         hyperparameters: Names of the arguments that are the method's own.
         checks: What fields may be that are no arguments of `function`, by name.
         presets: The values of the method's authors, by data set; its card says which.
+        renamed_presets: The new name of each preset that had another one; the old name
+            warns.
         companion: Full name of the callback that the loss works with in `fit`, None
             where it needs none.
         is_multi_label: Whether each output is that of a label of its own.
@@ -126,6 +129,7 @@ class NoisyLabelLoss(KerasLoss):
     hyperparameters: ClassVar[tuple[str, ...]] = ()
     checks: ClassVar[Mapping[str, Check]] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    renamed_presets: ClassVar[Mapping[str, str]] = MappingProxyType({})
     companion: ClassVar[str | None] = None
     is_multi_label: ClassVar[bool] = False
 
@@ -182,12 +186,23 @@ class NoisyLabelLoss(KerasLoss):
         """Return the loss with the values that its paper gives for a data set.
 
         Args:
-            preset: A key of the class's `presets`.
+            preset: A key of the class's `presets`; one of `renamed_presets` works
+                too, with a warning.
             **kwargs: Other arguments; they go before the preset's.
 
         Raises:
             ValueError: If there is no such preset.
         """
+        if preset in cls.renamed_presets:
+            new = cls.renamed_presets[preset]
+            warnings.warn(
+                f"{cls.__name__}: the preset {preset!r} is now called {new!r}, and the "
+                "old name will be an error in version 0.3. Write "
+                f"{cls.__name__}.from_preset({new!r}).",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            preset = new
         if preset not in cls.presets:
             names = ", ".join(repr(name) for name in sorted(cls.presets))
             raise ValueError(

@@ -79,3 +79,4 @@ class NormalizedGeneralizedCrossEntropy(_loss.NoisyLabelLoss):
     presets = MappingProxyType(
         {"mnist": {"q": 0.1}, "cifar10": {"q": 0.1}, "cifar100": {"q": 0.7}}
     )
+    renamed_presets = MappingProxyType({"paper": "cifar100"})

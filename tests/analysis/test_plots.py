@@ -58,6 +58,21 @@ def test_learning_dynamics_of_one_run(tmp_path):
         analysis.plot_learning_dynamics({"loss_of_another_name": [1, 2]})
 
 
+def test_learning_dynamics_of_rounds(tmp_path):
+    rounds = [{"loss": [3.0, 2.0], "val_accuracy": [0.5, 0.6]}, {"loss": [1.0]}]
+    named = {"one after the other": rounds, "one": {"loss": [4.0, 4.0, 4.0]}}
+    panels = check(analysis.plot_learning_dynamics(named), tmp_path, 2)
+    accuracy, loss = (panel.get_lines() for panel in panels)
+    assert loss[0].get_ydata().tolist() == [3.0, 2.0, 1.0]
+    assert loss[1].get_ydata().tolist() == [4.0] * 3
+    # The second round begins after the second epoch, and logs no accuracy.
+    assert [line.get_xdata() for line in loss[2:]] == [[2.5, 2.5]]
+    assert accuracy[0].get_ydata().tolist() == [0.5, 0.6]
+    check(analysis.plot_learning_dynamics(rounds), tmp_path, 2)
+    with pytest.raises(TypeError, match="`histories` must be a history of `fit`, a"):
+        analysis.plot_learning_dynamics([])
+
+
 def test_a_notebook_shows_figures_without_pyplot():
     figure = analysis.plot_learning_dynamics(HISTORY)
     assert figure._repr_png_().startswith(b"\x89PNG")
@@ -106,6 +121,38 @@ def test_suspects(tmp_path, shape):
         analysis.plot_suspects(images[1:], suspects)
 
 
+def test_suspects_further_down(tmp_path):
+    images = GENERATOR.uniform(size=(60, 8, 8))
+    suspects = analysis.find_suspects(NOISY, SOFT).named(class_names=list("abcd"))
+    figure = analysis.plot_suspects(images, suspects, start=56, count=12)
+    panels = check(figure, tmp_path, 4)
+    row = suspects.sample_id[56]
+    np.testing.assert_allclose(np.asarray(panels[0].images[0].get_array()), images[row])
+    assert panels[0].get_title().startswith("abcd"[NOISY[row]] + "\n→ ")
+    with pytest.raises(ValueError, match="`start` must be an integer of at most 59"):
+        analysis.plot_suspects(images, suspects, start=60)
+
+
+def test_images(tmp_path):
+    images = [GENERATOR.uniform(size=shape) for shape in ((8, 8), (5, 9, 3), (4, 4, 1))]
+    figure = analysis.plot_images(images, ["a", "b", "c"], is_marked=[0, 1, 0])
+    panels = check(figure, tmp_path, 3)
+    assert [panel.get_title() for panel in panels] == ["a", "b", "c"]
+    colours = [panel.title.get_color() for panel in panels]
+    assert colours[0] == colours[2] != colours[1]
+    shown = np.asarray(panels[1].images[0].get_array())
+    np.testing.assert_allclose(shown, images[1])
+    narrow = analysis.plot_images(np.zeros((5, 8, 8)), columns=2)
+    wide = analysis.plot_images(np.zeros((5, 8, 8)), columns=9)
+    assert narrow.get_figheight() == 3 * wide.get_figheight()
+    with pytest.raises(ValueError, match="`titles` must be 3 texts"):
+        analysis.plot_images(images, ["a"])
+    with pytest.raises(ValueError, match=r"`is_marked` must be a mask of shape \(3,\)"):
+        analysis.plot_images(images, is_marked=[1])
+    with pytest.raises(ValueError, match="`images` must be one image or more"):
+        analysis.plot_images([])
+
+
 def test_losses(tmp_path):
     named = {
         "cross-entropy": keras.losses.CategoricalCrossentropy(),
@@ -140,13 +187,27 @@ def test_gradient_density(tmp_path):
 
 def test_transition_matrix(tmp_path):
     matrix = noise.symmetric(4, 0.4)
-    figure = analysis.plot_transition_matrix(matrix, class_names=list("abcd"))
+    names = np.array([*"abcd"])  # As `numpy.unique` returns them.
+    figure = analysis.plot_transition_matrix(matrix, class_names=names)
     (axis,) = check(figure, tmp_path, 1)
+    assert [text.get_text() for text in axis.get_xticklabels()] == [*"abcd"]
     np.testing.assert_allclose(np.asarray(axis.images[0].get_array()), matrix)
     assert sorted({text.get_text() for text in axis.texts}) == ["0.13", "0.60"]
-    check(analysis.plot_transition_matrix(noise.symmetric(100, 0.4)), tmp_path, 1)
+    figure = analysis.plot_transition_matrix(noise.symmetric(21, 0.4))
+    (axis,) = check(figure, tmp_path, 1)
+    assert all(tick == int(tick) for tick in axis.get_yticks())
     with pytest.raises(ValueError, match="`transition_matrix` must be of shape"):
         analysis.plot_transition_matrix(matrix[:2])
+
+
+def test_several_transition_matrices(tmp_path):
+    named = {"few": noise.symmetric(3, 0.3), "many": noise.pair_flip(10, 0.4)}
+    few, many = check(analysis.plot_transition_matrix(named), tmp_path, 2)
+    assert (few.get_title(), many.get_title()) == ("few", "many")
+    assert {text.get_text() for text in few.texts} == {"0.15", "0.70"}
+    assert not many.texts
+    with pytest.raises(ValueError, match="a dict of matrices by their titles"):
+        analysis.plot_transition_matrix({})
 
 
 def test_reliability(tmp_path):

@@ -198,6 +198,19 @@ def test_top():
     assert top.sample_id.tolist() == [2]
 
 
+def test_a_notebook_shows_the_first_rows():
+    shown = (
+        find_suspects(LABELS, SOFT).named(class_names=["<a>", "b", "c"])._repr_html_()
+    )
+    assert shown.startswith("<p>Suspects(2 of 4 labels, 50.0%, source=&#x27;soft_")
+    assert "<tr><td>2</td><td>c</td><td>&lt;a&gt;</td><td>0.850</td>" in shown
+    assert shown.count("<tr>") == 5
+    assert "more" not in shown
+    many = find_suspects(np.tile(LABELS, 4), np.tile(SOFT, (4, 1)))._repr_html_()
+    assert many.count("<tr>") == 11
+    assert many.endswith("<p>and 6 more, less suspicious</p>")
+
+
 def test_csv(tmp_path):
     suspects = find_suspects(LABELS, SOFT)
     suspects.to_csv(tmp_path / "suspects.csv")

@@ -36,8 +36,8 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_six():
-    assert len(NOTEBOOKS) == 6
+def test_there_are_eight():
+    assert len(NOTEBOOKS) == 8
 
 
 @each_notebook
@@ -132,6 +132,10 @@ def test_which_warnings_are_ours():
     assert warnings_in("\n  code\n".join([*ours, *others])) == ours
 
 
+# Lines of the log that TensorFlow writes while it is imported.
+LOG = re.compile(
+    r"^(WARNING: All log messages before absl|[IWE]\d{4} ).*$", re.MULTILINE
+)
 EPOCHS = re.compile(r"^EPOCHS = \d+$", re.MULTILINE)
 # Enough for every cell to do its work; with all epochs they take minutes.
 FEW = "EPOCHS = 2"
@@ -187,6 +191,7 @@ def test_runs(path, tmp_path, pytestconfig):
     ]
     red = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     assert not [warning for text in red for warning in warnings_in(text)]
+    assert not [line[0] for text in red for line in LOG.finditer(text)]
     assert [o for o in outputs if "image/png" in o.get("data", {})]
     # A notebook leaves nothing behind where the reader has started it.
     assert not list(tmp_path.iterdir())
