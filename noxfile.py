@@ -46,6 +46,16 @@ def test_torch(session):
 
 
 @nox.session
+def test_guides(session):
+    """Run the guides whose packages are too large for the tests of every change."""
+    extras = "tensorflow,test-backend,crowd,keras-hub,huggingface"
+    session.install("-e", f".[{extras}]")
+    guides = "several_annotators or keras_hub or hugging_face"
+    tests = ["tests/test_documentation.py", "-k", guides]
+    session.run("pytest", *tests, *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
+
+
+@nox.session
 def test_browser(session):
     """Click on the report in Chromium, which must be installed with its driver."""
     session.install("-e", ".[jax,test-backend,browser]")
