@@ -47,11 +47,10 @@ def test_torch(session):
 
 @nox.session
 def test_guides(session):
-    """Run the guides whose packages are too large for the tests of every change."""
-    extras = "tensorflow,test-backend,crowd,keras-hub,huggingface"
-    session.install("-e", f".[{extras}]")
-    guides = "several_annotators or keras_hub or hugging_face"
-    tests = ["tests/test_documentation.py", "-k", guides]
+    """Run guides and a notebook whose packages are too large for every change."""
+    session.install("-e", ".[test,crowd,keras-hub,huggingface]")
+    guides = "several_annotators or keras_hub or hugging_face or find_wrong_labels"
+    tests = ["tests/test_documentation.py", "tests/examples", "-k", guides]
     session.run("pytest", *tests, *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
