@@ -46,6 +46,15 @@ def test_torch(session):
 
 
 @nox.session
+def test_guides(session):
+    """Run guides and a notebook whose packages are too large for every change."""
+    session.install("-e", ".[test,crowd,keras-hub,huggingface]")
+    guides = "several_annotators or keras_hub or hugging_face or find_wrong_labels"
+    tests = ["tests/test_documentation.py", "tests/examples", "-k", guides]
+    session.run("pytest", *tests, *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
+
+
+@nox.session
 def test_browser(session):
     """Click on the report in Chromium, which must be installed with its driver."""
     session.install("-e", ".[jax,test-backend,browser]")

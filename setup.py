@@ -33,6 +33,11 @@ DATASETS = [*TENSORFLOW, "tensorflow-datasets>=4.9"]
 PICTURES = ["matplotlib>=3.7", "scikit-learn>=1.3"]
 EXAMPLES = [*TENSORFLOW, *PICTURES]
 CLEANLAB = ["cleanlab>=2.6"]
+# What some guides are about. crowd-kit 1.4 uses what pandas 4 removes; keras-hub needs
+# Python 3.11.
+CROWD = ["crowd-kit>=1.4.1", "pandas<4"]
+KERAS_HUB = ["keras-hub>=0.32; python_version >= '3.11'"]
+HUGGINGFACE = ["datasets>=4"]
 # With Chromium and its chromedriver: clicks on the report.
 BROWSER = ["pillow>=9.2", "selenium>=4.20"]
 NEIGHBORS = ["usearch>=2.16"]
@@ -97,6 +102,9 @@ setup(
         "jax": ["jax>=0.5"],
         "torch": ["torch"],
         "cleanlab": CLEANLAB,
+        "crowd": CROWD,
+        "keras-hub": KERAS_HUB,
+        "huggingface": HUGGINGFACE,
         "neighbors": NEIGHBORS,
         "datasets": DATASETS,
         "examples": EXAMPLES,

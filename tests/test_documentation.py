@@ -32,6 +32,10 @@ def run_blocks(page):
 
 # What a page may need that does not come with every backend.
 OTHERS = "cleanlab|matplotlib|scipy|sklearn|tensorflow|tensorflow_datasets|torch"
+# Packages of extras that are too large for the tests of every change:
+# `nox -s test_guides` installs them.
+OF_EXTRAS = {"crowdkit": "crowd", "datasets": "huggingface", "keras_hub": "keras-hub"}
+OTHERS += "|" + "|".join(OF_EXTRAS)
 NEEDED = re.compile(rf"^ *(?:import|from) ({OTHERS})\b", re.MULTILINE)
 
 
@@ -44,7 +48,11 @@ def needs_of(page):
 def page_with_its_needs(page):
     needs = needs_of(page)
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
-    marks = [pytest.mark.skipif(bool(missing), reason=f"needs {missing}")] * bool(needs)
+    extras = [f"`{OF_EXTRAS[name]}`" for name in missing if name in OF_EXTRAS]
+    reason = f"needs {', '.join(missing)}"
+    if extras:
+        reason += f", of the extra {', '.join(extras)}, which `nox -s test_guides` has"
+    marks = [pytest.mark.skipif(bool(missing), reason=reason)] * bool(needs)
     return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
 
 

@@ -157,17 +157,6 @@ def num_classes(owner, shape):
     return 2 if is_one_output(shape) else shape[1]
 
 
-def check_columns(owner, outputs):
-    """Return outputs, or raise unless they have a column for each class."""
-    shape = tuple(getattr(outputs, "shape", ()))
-    if len(shape) != 2 or not isinstance(shape[1], int) or shape[1] < 2:
-        expected = "a classifier with one output of shape (batch, num_classes)"
-        mend = "Of two classes there must be two columns: no sigmoid, but a softmax."
-        received = Described(f"outputs of shape {shape}")
-        raise ValueError(message(owner, "model", expected, received, mend))
-    return outputs
-
-
 def scores(owner, outputs, from_logits):
     """Return outputs as rows, the class predicted the largest of each, or raise.
 

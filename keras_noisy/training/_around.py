@@ -135,6 +135,24 @@ def cross_entropy_takes_logits(owner: str, loss: Any, *, binary: bool = False) -
     return bool(outputs.takes_logits(loss))
 
 
+def check_loss_of_outputs(owner: str, loss: Any, is_binary: bool) -> None:
+    """Raise if a cross-entropy of Keras is not that of a network's outputs.
+
+    Args:
+        owner: Name of the model, for errors.
+        loss: The compiled loss.
+        is_binary: Whether outputs are one sigmoid.
+    """
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    others = _CROSS_ENTROPIES if is_binary else _BINARY
+    if type(loss) in others or loss in others:
+        kind, count = (
+            ("binary", "one output") if is_binary else ("categorical", "several")
+        )
+        expected = f"{kind} cross-entropy, as the network has {count}"
+        raise ValueError(errors.message(owner, "loss", expected, loss))
+
+
 def loss_per_example(owner: str, loss: Any, y: Any, output: Any) -> Tensor:
     """Return a compiled loss without its reduction, shape `(batch, ...)`.
 

@@ -36,7 +36,8 @@ class Examples:
 
     Attributes:
         x: Inputs of `n` examples, arrays.
-        y: Labels as they came, ids `(n,)` or distributions `(n, num_classes)`.
+        y: Labels as they came, ids `(n,)` or distributions `(n, num_classes)`; for one
+            sigmoid output those of the second class, `(n, 1)`.
         classes: Their class ids.
         batch_size: Examples of a step.
         steps: Steps of an epoch.
@@ -124,6 +125,22 @@ def check_outputs(owner: str, examples: Examples, num_classes: int) -> None:
         raise ValueError(
             errors.message(owner, "y.shape", expected, tuple(examples.y.shape))
         )
+
+
+def of_one_output(examples: Examples) -> Examples:
+    """Return examples whose labels are those of one sigmoid output."""
+    y = examples.y
+    column = y[:, None] if y.ndim == 1 else y[:, 1:]
+    return dataclasses.replace(examples, y=column)
+
+
+def in_form(classes: IntArray, like: np.ndarray) -> np.ndarray:
+    """Return class ids in the form of other labels: ids, distributions or a column."""
+    if like.ndim == 1:
+        return classes
+    if like.shape[1] == 1:
+        return classes[:, None].astype(like.dtype)
+    return np.eye(like.shape[1], dtype="float32")[classes]
 
 
 def check_replicas(owner: str, model: keras.Model, rows: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import is_one_output
 from keras_noisy._checks.numbers import Interval, at_least_zero
 from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._step import replicas, seam
@@ -95,13 +96,13 @@ class DivideMix(_around.AroundNetworks):
     It is compiled and trained as any model of Keras, on arrays; the compiled loss is
     the warm-up's, and says whether outputs are logits. `predict`, `evaluate`, metrics
     of validation data and `export` are those of both networks together, the mean of
-    their probabilities (of logits its logarithm). Logs show the sum of both losses, and
-    the shares of labels that each network calls right, `clean_share` and
-    `peer_clean_share`, NaN in the warm-up.
+    their probabilities (of logits its logarithm, or its logit). Logs show the sum of
+    both losses, and the shares of labels that each network calls right, `clean_share`
+    and `peer_clean_share`, NaN in the warm-up.
 
     Args:
         network: A model with one output, class probabilities or logits `(batch,
-            num_classes)`.
+            num_classes)`, or one sigmoid `(batch, 1)` or `(batch,)`.
         peer: A second one, of other weights.
         warmup_epochs: Epochs with the compiled loss, at least 1: as many as it takes
             until right labels have smaller losses than wrong ones.
@@ -298,8 +299,9 @@ class DivideMix(_around.AroundNetworks):
 
         def outputs_of(network, kinds):
             rows = keras.tree.map_structure(lambda leaf: _flat(leaf, kinds), views)
-            found = outputs.check_single(_OWNER, network(rows, training=False), rank=2)
-            shape = (-1, len(kinds), self._num_views, found.shape[-1])
+            found = network(rows, training=False)
+            width = _shape(found)[1:] or (1,)
+            shape = (-1, len(kinds), self._num_views, *width)
             return ops.stop_gradient(ops.reshape(found, shape))
 
         own = outputs_of(self.network, [0, 1, 3])
@@ -336,7 +338,9 @@ class DivideMix(_around.AroundNetworks):
             outputs.probabilities(each, from_logits) for each in y_pred["outputs"]
         ]
         num_classes = predicted[0].shape[-1]
-        q = _labels.read(_OWNER, y, (None, num_classes), "float32").q
+        is_binary = y_pred["outputs"][0].shape[-1] == 1
+        shape = (None, num_classes)
+        q = _labels.read(_OWNER, y, shape, "float32", is_binary=is_binary).q
         of_rows = keras.tree.map_structure(_by_group, {"q": q, **plan})
         loss = 0.0
         for number, name in enumerate(self._networks):
@@ -410,13 +414,13 @@ class DivideMix(_around.AroundNetworks):
     def _schedule(self, arguments):
         """Return the callback of a training, and put its batches into the arguments."""
         examples = _planned.take_examples(_OWNER, arguments, _REFUSED, least_batch=2)
-        self._check(examples)
+        examples = self._check(examples)
         schedule = _Schedule(examples, self._own_seed, self._num_views)
         arguments.update(x=schedule.batches, shuffle=False)
         return schedule
 
     def _check(self, examples):
-        """Raise unless networks, augmentation and examples go together."""
+        """Return examples for the networks' outputs, or raise."""
         _around.check_different(_OWNER, self.network, self.peer)
         one = arrays.batch_of(examples.x, slice(0, 1))
         both = [
@@ -424,7 +428,10 @@ class DivideMix(_around.AroundNetworks):
             for network in (self.network, self.peer)
         ]
         _check_alike(both)
-        num_classes = outputs.check_columns(_OWNER, both[0]).shape[1]
+        is_binary = is_one_output(_shape(both[0]))
+        if is_binary:
+            _around.check_loss_of_outputs(_OWNER, self.loss, is_binary)
+        num_classes = outputs.num_classes(_OWNER, _shape(both[0]))
         _planned.check_outputs(_OWNER, examples, num_classes)
         for rows in (examples.batch_size, examples.batch_size // 2):
             _planned.check_replicas(_OWNER, self, rows)
@@ -432,6 +439,7 @@ class DivideMix(_around.AroundNetworks):
         # By inputs as they are; a batch of the training has a plan too.
         self(keras.tree.map_structure(ops.convert_to_tensor, one))
         self.built = True
+        return _planned.of_one_output(examples) if is_binary else examples
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export `ensemble`, which makes the predictions, as `keras.Model.export`."""
@@ -468,6 +476,10 @@ class _Ensemble(keras.Model):
         first, second = (ops.cast(output, "float32") for output in both)
         if not self.from_logits:
             return (first + second) / 2
+        if is_one_output(first.shape):
+            # Twice the mean probability of each class; the factor goes out.
+            no = ops.logaddexp(-ops.softplus(first), -ops.softplus(second))
+            return ops.logaddexp(-ops.softplus(-first), -ops.softplus(-second)) - no
         return ops.logaddexp(ops.log_softmax(first), ops.log_softmax(second)) - _LOG_2
 
 
@@ -622,9 +634,17 @@ def _merged(values, count):
     return ops.reshape(values, (-1, *values.shape[count:]))
 
 
+def _shape(found):
+    """Return the shape of outputs, or raise unless they are those of a classifier."""
+    shape = tuple(getattr(found, "shape", ()))
+    outputs.num_classes(_OWNER, shape)
+    return shape
+
+
 def _check_alike(both):
     """Raise unless the outputs of the two networks have the same shape."""
-    first, second = (outputs.check_single(_OWNER, each, rank=2) for each in both)
-    if first.shape[1] != second.shape[1]:
-        expected = f"a model with {first.shape[1]} outputs, as `network`"
-        raise ValueError(errors.message(_OWNER, "peer", expected, second.shape[1]))
+    first, second = (_shape(each)[1:] for each in both)
+    if first != second:
+        expected = f"a model with outputs of shape {('batch', *first)}, as `network`"
+        received = errors.Described(str(("batch", *second)))
+        raise ValueError(errors.message(_OWNER, "peer", expected, received))

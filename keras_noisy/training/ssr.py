@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_noisy._checks import errors
+from keras_noisy._checks.distributions import is_one_output
 from keras_noisy._checks.numbers import Interval
 from keras_noisy._data import arrays, outputs, predictions
 from keras_noisy._step import replicas
@@ -56,14 +57,15 @@ class SSR(_around.AroundNetworks):
     half at least. The warm-up trains on all examples and given labels, unmixed.
 
     It is compiled and trained as any model of Keras, on arrays, with categorical
-    cross-entropy of either kind. `predict`, `evaluate` and validation are the
-    network's; metrics of the training are those of mixed examples. Logs show
-    `selected_share` and `relabeled_share`, the share of labels that are not the given
-    ones, NaN in the warm-up.
+    cross-entropy of either kind, or the binary one of one sigmoid output. `predict`,
+    `evaluate` and validation are the network's; metrics of the training are those of
+    mixed examples. Logs show `selected_share` and `relabeled_share`, the share of
+    labels that are not the given ones, NaN in the warm-up.
 
     Args:
         network: A model with one output, class probabilities or logits `(batch,
-            num_classes)`; the compiled loss says which.
+            num_classes)`, or one sigmoid `(batch, 1)` or `(batch,)`; the compiled loss
+            says which.
         warmup_epochs: Epochs on all examples, at least 1.
         augmentation: A layer that changes examples at random in training and keeps
             their shape, such as `models.RandomCropFlip`; None for mixing alone. Not a
@@ -155,7 +157,7 @@ class SSR(_around.AroundNetworks):
 
     def takes_logits(self) -> bool:
         """Return whether outputs are logits: the compiled loss says so."""
-        return _around.cross_entropy_takes_logits(_OWNER, self.loss)
+        return _around.cross_entropy_takes_logits(_OWNER, self.loss, binary=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the random state of an epoch."""
@@ -191,8 +193,14 @@ class SSR(_around.AroundNetworks):
         self.takes_logits()
         one = arrays.batch_of(examples.x, slice(0, 1))
         found = predictions.on_batch(_OWNER, self.network, one)
-        num_classes = outputs.check_columns(_OWNER, found).shape[1]
+        shape = tuple(getattr(found, "shape", ()))
+        num_classes, is_binary = (
+            outputs.num_classes(_OWNER, shape),
+            is_one_output(shape),
+        )
+        _around.check_loss_of_outputs(_OWNER, self.loss, is_binary)
         _planned.check_outputs(_OWNER, examples, num_classes)
+        examples = _planned.of_one_output(examples) if is_binary else examples
         _planned.check_replicas(_OWNER, self, examples.batch_size)
         _around.check_shapes(_OWNER, self.augmentation, one)
         schedule = _Schedule(examples, self._own_seed, num_classes)
@@ -212,7 +220,8 @@ class SSR(_around.AroundNetworks):
         if not training or plan is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         p = _prediction.read(_OWNER, y_pred, self.takes_logits())
-        q = _labels.read(_OWNER, y, p.shifted.shape, p.shifted.dtype).q
+        shape, dtype = p.shifted.shape, p.shifted.dtype
+        q = _labels.read(_OWNER, y, shape, dtype, is_binary=p.is_binary).q
         if self._mixes(inputs):
             q = _mixed(q, plan)
         # Keras adds up what the replicas return.
@@ -276,9 +285,7 @@ class _Schedule(_planned.Schedule):
         model.selected = self._selection(model.labels, epoch)
         rows = self._balanced(np.flatnonzero(model.selected), steps * size, generator)
         self.batches.rows = rows.reshape(steps, size)
-        self.batches.y = model.labels
-        if examples.y.ndim == 2:
-            self.batches.y = np.eye(self._num_classes, dtype="float32")[model.labels]
+        self.batches.y = _planned.in_form(model.labels, examples.y)
         partner, share = _planned.partners(generator, steps, size, model.mixup_alpha)
         share = np.repeat(share[:, None], size, axis=1)
         self.batches.plan = {"partner": partner, "share": share}

@@ -102,6 +102,7 @@ def test_outputs_are_removed_and_addresses_mended():
 
 WARNING = re.compile(r"^(\S+?):\d+: (\w+Warning): .*$", re.MULTILINE)
 DEPRECATIONS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
+DEPRECATIONS += ("Pandas4Warning",)
 
 
 def warnings_in(text):

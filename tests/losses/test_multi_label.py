@@ -1,5 +1,6 @@
 """Many sigmoid outputs, with labels that can be missing."""
 
+import contextlib
 import json
 
 import keras
@@ -192,6 +193,63 @@ def test_fit_and_save(jit_compile, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     value = model.evaluate(X, MISSING, verbose=0)
     assert loaded.evaluate(X, MISSING, verbose=0) == pytest.approx(value, rel=1e-6)
+
+
+# Two replicas have three examples each. Keras takes the mean over those that count on
+# each replica, and then over the replicas; the third example has no label.
+BY_REPLICA = {
+    "as many on each": np.where(np.arange(6)[:, None] == 5, -1, MISSING),
+    "more on one": MISSING,
+    "none on one": np.where(np.arange(6)[:, None] < 3, -1, MISSING),
+}
+
+
+def kernel_of_two_replicas(labels):
+    """Return the kernel after a step of float64 on two halves of a batch."""
+    p = 1 / (1 + np.exp(-X.astype("float64") @ KERNEL))
+    is_known = labels >= 0
+    slope = np.where(labels == 1, p, 1 - p) ** 0.7 * (p - labels) * is_known
+    slope = slope / np.maximum(is_known.sum(axis=1, keepdims=True), 1)
+    of_replica = []
+    for half in (slice(0, 3), slice(3, 6)):
+        count = max(is_known[half].any(axis=1).sum(), 1)
+        of_replica.append(X[half].T @ slope[half] / count)
+    return KERNEL - 0.5 * np.mean(of_replica, axis=0)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("which", BY_REPLICA)
+def test_two_replicas(which, strategy):
+    labels = BY_REPLICA[which]
+    with strategy.scope():
+        model = network(make(), jit_compile=False)
+    model.fit(X, labels, batch_size=6, shuffle=False, verbose=0)
+    expected = kernel_of_two_replicas(labels)
+    np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-5)
+
+
+INNER = [
+    GCE,
+    losses.ProSelfLC(),
+    losses.DerivativeManipulation(beta=2.0, lambda_=0.5),
+]
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("inner", INNER, ids=lambda loss: loss.name)
+def test_two_replicas_train_as_one(inner, strategy):
+    """Also with a clock, and a loss of a whole batch."""
+    labels = BY_REPLICA["as many on each"]
+    arguments = {"batch_size": 6, "shuffle": False, "epochs": 2, "verbose": 0}
+    kernels = []
+    for scope in (contextlib.nullcontext(), strategy.scope()):
+        with scope:
+            model = network(make(inner), jit_compile=False)
+        clock = [callbacks.GlobalTrust()] * isinstance(inner, losses.ProSelfLC)
+        model.fit(X, labels, callbacks=clock, **arguments)
+        kernels.append(model.get_weights()[0])
+    np.testing.assert_allclose(kernels[1], kernels[0], rtol=1e-4, atol=1e-5)
+    assert np.abs(kernels[0] - KERNEL).max() > 1e-3
 
 
 def test_the_clock_is_found():

@@ -82,8 +82,6 @@ def test_clipped_as_a_softmax_is():
 
 def test_from_logits_of_a_sigmoid_is_found_out():
     z = ops.convert_to_tensor(np.array([[0.3], [-2.0]], "float32"))
-    if ref.BACKEND == "jax":
-        pytest.skip("JAX's arrays keep no input")
     with pytest.warns(UserWarning, match="`y_pred` comes from a sigmoid"):
         actual = losses.mean_absolute_error(
             [0, 1], keras.activations.sigmoid(z), from_logits=True
@@ -94,8 +92,6 @@ def test_from_logits_of_a_sigmoid_is_found_out():
 @pytest.mark.filterwarnings("ignore:You are using a softmax:UserWarning")
 def test_softmax_of_one_output_is_refused():
     z = ops.convert_to_tensor(np.array([[0.3], [-2.0]], "float32"))
-    if ref.BACKEND == "jax":
-        pytest.skip("JAX's arrays keep no input; Keras warns")
     with pytest.raises(ValueError, match="a softmax of one output, which is always 1"):
         losses.mean_absolute_error([0, 1], keras.activations.softmax(z))
 

@@ -6,6 +6,7 @@ The learning rate is zero, so that predictions are known at every step.
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_noisy
 from keras_noisy import analysis, callbacks, losses, training
@@ -238,3 +239,101 @@ def test_one_column_is_two_in_analyses():
         keras.losses.CategoricalCrossentropy(), NOISY, BOTH, bins=4
     )
     np.testing.assert_allclose(curve.gradient_norm, expected.gradient_norm, rtol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Both(keras.layers.Layer):
+    """The two outputs that one stands for: `[0, z]`, or `[1 - p, p]`."""
+
+    def __init__(self, is_logit, **kwargs):
+        super().__init__(**kwargs)
+        self.is_logit = is_logit
+
+    def call(self, x):
+        first = ops.zeros_like(x) if self.is_logit else 1 - x
+        return ops.concatenate([first, x], axis=-1)
+
+
+def network_of_both(form):
+    """Return the network of a form with two outputs, of the same one kernel."""
+    layers = [keras.Input((3,)), keras.layers.Dense(1, use_bias=False)]
+    if not is_logit(form):
+        layers.append(keras.layers.Activation("sigmoid"))
+    model = keras.Sequential([*layers, Both(is_logit(form))])
+    model.set_weights([KERNEL])
+    return model
+
+
+LABELS_OF_ONE = {
+    "ids": NOISY,
+    "column": NOISY[:, None],
+    "soft": np.stack([0.9 - 0.8 * NOISY, 0.1 + 0.8 * NOISY], axis=-1),
+}
+
+
+def fitted(make, networks, loss, y):
+    model = make(*networks)
+    # Keras's "accuracy" takes no vector of outputs.
+    metrics = ["accuracy"] * (len(networks[0].output_shape) > 1)
+    model.compile(keras.optimizers.SGD(0.3), loss, metrics=metrics)
+    logs = model.fit(X, y, epochs=4, batch_size=8, verbose=0).history
+    return model, logs
+
+
+@forms
+@pytest.mark.parametrize("labels", LABELS_OF_ONE)
+@pytest.mark.parametrize("procedure", ["DivideMix", "SSR"])
+@pytest.mark.filterwarnings("ignore:(DivideMix|SSR)")
+def test_procedures_train_one_output_as_two(procedure, labels, form):
+    def make(*networks):
+        if procedure == "SSR":
+            # The inputs say who is a neighbour; of one output no layer is before it.
+            settings = {"num_neighbors": 3, "relabel_threshold": 0.8}
+            return training.SSR(networks[0], warmup_epochs=2, seed=0, **settings)
+        networks[1].set_weights([-0.5 * KERNEL])
+        settings = {"temperature": 0.7, "unlabeled_weight": 2.0, "ramp_epochs": 1}
+        return training.DivideMix(*networks, warmup_epochs=2, seed=0, **settings)
+
+    y, soft = LABELS_OF_ONE[labels], {"from_logits": is_logit(form)}
+    if labels == "soft" and procedure == "SSR":
+        two_classes = keras.losses.CategoricalCrossentropy(**soft)
+    else:
+        two_classes = losses.LabelSmoothing(epsilon=0.0, **soft)
+    if labels != "soft" and procedure == "SSR":
+        two_classes = keras.losses.SparseCategoricalCrossentropy(**soft)
+    one, logs = fitted(
+        make, [network(form), network(form)], keras.losses.BinaryCrossentropy(**soft), y
+    )
+    two, expected = fitted(
+        make, [network_of_both(form), network_of_both(form)], two_classes, y
+    )
+    np.testing.assert_allclose(logs["loss"], expected["loss"], rtol=1e-3)
+    for name in {"clean_share", "selected_share", "relabeled_share"} & logs.keys():
+        np.testing.assert_allclose(logs[name], expected[name])
+        assert np.isfinite(logs[name][2:]).all()
+    for kernel, other in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(kernel, other, rtol=1e-3, atol=1e-5)
+    predicted = one.predict(X, verbose=0).reshape(N)
+    both = two.predict(X, verbose=0)
+    second = both[:, 1] - both[:, 0] if is_logit(form) else both[:, 1]
+    np.testing.assert_allclose(predicted, second, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("procedure", ["DivideMix", "SSR"])
+def test_categorical_cross_entropy_is_not_that_of_one_output(procedure):
+    form = "vector of logits"
+    peer = network(form)
+    peer.set_weights([-KERNEL])
+    networks = [network(form), peer] if procedure == "DivideMix" else [network(form)]
+    model = getattr(training, procedure)(*networks, warmup_epochs=1)
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    expected = f"{procedure}: `loss` must be binary cross-entropy, as the network has"
+    with pytest.raises(ValueError, match=expected):
+        model.fit(X, NOISY, verbose=0)
+
+
+def test_binary_cross_entropy_is_not_that_of_two_outputs():
+    model = training.SSR(network_of_both("probability"), warmup_epochs=1)
+    model.compile("sgd", "binary_crossentropy")
+    with pytest.raises(ValueError, match="SSR: `loss` must be categorical cross-ent"):
+        model.fit(X, NOISY, verbose=0)

@@ -394,7 +394,7 @@ def test_weights_are_refused():
 
 def test_another_loss():
     with pytest.raises(
-        ValueError, match=r"`loss` must be Keras's categorical cross-ent"
+        ValueError, match=r"`loss` must be Keras's categorical or binary cross-ent"
     ):
         fit(build(loss=losses.EqualLoss(epsilon=0.3, from_logits=True)))
 
