@@ -21,7 +21,7 @@ each_page = pytest.mark.parametrize(
 
 
 def run_blocks(page):
-    """Run the Python blocks of a page in one namespace, as a reader would; return it."""
+    """Run the Python blocks of a page in a namespace, as a reader would; return it."""
     names = {"__name__": "__main__"}
     text = page.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
