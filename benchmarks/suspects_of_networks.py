@@ -86,7 +86,7 @@ def load(args):
 
 
 def build_model(shape):
-    """Return the quickstart's network, with a softmax."""
+    """Return a small convolutional network with a softmax."""
     layers = keras.layers
     pool = [layers.MaxPooling2D()] if shape[0] > 16 else []
     model = keras.Sequential(

@@ -21,13 +21,14 @@ each_page = pytest.mark.parametrize(
 
 
 def run_blocks(page):
-    """Run the Python blocks of a page in one namespace, as a reader would."""
+    """Run the Python blocks of a page in a namespace, as a reader would; return it."""
     names = {"__name__": "__main__"}
     text = page.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
         line = text[: match.start(1)].count("\n")
         code = "\n" * line + match.group(1)  # Errors then name the page's line.
         exec(compile(code, str(page), "exec"), names)
+    return names
 
 
 # What a page may need that does not come with every backend.
@@ -66,7 +67,18 @@ def test_code_blocks_run(page, monkeypatch, tmp_path):
 
             # `tfds.load` downloads nothing, and returns few random examples.
             stack.enter_context(tfds.testing.mock_data(num_examples=64))
-        run_blocks(page)
+        names = run_blocks(page)
+    if page.name == "README.md" and page.parent == ROOT:
+        check_what_the_readme_found(names["diagnosis"])
+
+
+def check_what_the_readme_found(diagnosis):
+    """Compare the verdict that the README quotes, but for a backend's last digits."""
+    quoted = re.search(r"(\d+) are suspects", README)
+    assert abs(diagnosis.num_suspects - int(quoted[1])) <= 5
+    assert "Nearly all of them are among the 90 that we made wrong" in README
+    suspects = diagnosis.suspects.sample_id[diagnosis.suspects.is_suspect]
+    assert (suspects % 20 == 0).mean() > 0.95
 
 
 @each_page
@@ -153,12 +165,14 @@ def test_readme_figures_are_those_of_the_report():
     report = ROOT / "benchmarks" / "results" / "quickstart_digits.md"
     text = report.read_text(encoding="utf-8")
     first, *_ = README.partition("## Install")
-    figures = re.findall(
-        r"(?:([A-Z]\w+ \w+)|(cross-entropy)) (?:ends )?at (\d\.\d+)", first
-    )
-    assert len(figures) == 2
-    for name, other, figure in figures:
-        assert f"| {name or other} | {figure} ± " in text
+    named = "cross-entropy|Equal Loss|cleaned labels|automatic choice"
+    figures = re.findall(rf"({named}) (?:ends )?at (\d\.\d+)", first)
+    assert [name for name, _ in figures] == named.split("|")
+    assert len(re.findall(r"\d\.\d", first)) == len(figures)
+    for name, figure in figures:
+        assert f"| {name} | {figure} ± " in text
+    seconds = re.search(r"takes (\d+) s of CPU time", README)[1]
+    assert f", {seconds} s of CPU time" in text
 
 
 def test_readme_is_short():

@@ -1,8 +1,8 @@
 """The main job of the README, on few examples and epochs."""
 
 import importlib.util
-import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -13,114 +13,101 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location(
-    "quickstart", ROOT / "examples" / "quickstart.py"
-)
+PATH = ROOT / "examples" / "quickstart.py"
+SPEC = importlib.util.spec_from_file_location("quickstart", PATH)
 quickstart = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(quickstart)
 
-SMALL = ["--epochs", "2", "--train-size", "128", "--verbose", "0"]
 
-
-def run(out, *arguments):
-    quickstart.main([*SMALL, "--out", str(out), *arguments])
-    return [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
-
-
-def test_every_method(tmp_path, capsys):
-    records = run(tmp_path, "--seeds", "0")
-    assert [record["method"] for record in records] == list(quickstart.METHODS)
-    for record in records:
-        assert len(record["history"]["val_accuracy"]) == 2
-        assert record["best"] >= record["final"] > 0
-        assert record["noise_rate"] == pytest.approx(0.4, abs=0.01)
-    assert len({record["noise_digest"] for record in records}) == 1
-    report = (tmp_path / "report.md").read_text()
-    out = capsys.readouterr().out
-    for title in quickstart.TITLES.values():
-        assert f"| {title} |" in report
-        assert f"| {title} |" in out
-    assert "original class excluded" in report
-    assert records[0]["noise_digest"][:16] in report
-    assert "python examples/quickstart.py --epochs 2" in report
-    assert (tmp_path / "learning_curves.png").stat().st_size > 10_000
-
-
-def test_finished_runs_are_kept_and_other_settings_are_not_mixed(tmp_path, capsys):
-    some = ["--methods", "cross_entropy", "equal_loss", "--seeds", "1"]
-    first = run(tmp_path, *some)
-    # A kill in the middle of a write leaves part of a line.
-    path = tmp_path / "runs.jsonl"
-    lines = path.read_text().splitlines()
-    path.write_text(lines[0] + "\n" + lines[1][:100])
-    capsys.readouterr()
-    quickstart.main([*SMALL, "--out", str(tmp_path), *some])
-    out = capsys.readouterr().out
-    assert out.count("done before") == 1
-    assert "left out a line" in out
-    again = json.loads(path.read_text().splitlines()[-1])
-    assert again["method"] == "equal_loss"
-    assert again["noise_digest"] == first[1]["noise_digest"]
-    assert again["final"] == pytest.approx(first[1]["final"], abs=0.05)
-    capsys.readouterr()
-    quickstart.main([*SMALL, "--out", str(tmp_path), *some, "--rate", "0.2"])
-    assert "done before" not in capsys.readouterr().out
-
-
-def test_own_data_and_label_files(tmp_path):
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Return arguments for images of three classes, and the folder of the output."""
+    folder = tmp_path_factory.mktemp("quickstart")
     rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    x = (rng.integers(0, 60, (60, 12, 12)) + 60 * y[:, None, None]).astype("uint8")
-    np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    noisy = np.where(np.arange(60) < 15, (y + 1) % 3, y).astype("uint8")
-    np.savez(tmp_path / "noisy.npz", quarter=noisy)
-    arguments = ["--npz", str(tmp_path / "own.npz"), "--epochs", "1", "--verbose", "0"]
-    arguments += ["--methods", "proselflc", "--seeds", "0"]
-    arguments += ["--noisy-labels", f"{tmp_path / 'noisy.npz'}:quarter"]
-    quickstart.main([*arguments, "--out", str(tmp_path)])
-    (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()
-    assert json.loads(line)["noise_rate"] == 0.25
+    y = np.arange(120) % 3
+    x = (rng.integers(0, 60, (120, 4, 4)) + 60 * y[:, None, None]).astype("uint8")
+    np.savez(folder / "own.npz", x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    arguments = ["--npz", str(folder / "own.npz"), "--epochs", "2", "--seeds", "0"]
+    return [*arguments, "--out", str(folder / "out")], folder / "out"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--noise", "asymmetric", "--npz", "three.npz"], "CIFAR-10's classes"),
-        (["--noisy-labels", "noisy.npz:other", "--npz", "three.npz"], "'quarter'"),
-        (["--noisy-labels", "short.npy", "--npz", "three.npz"], "60"),
-        (["--npz", "none.npz"], "none.npz"),
-    ],
-)
-def test_errors(tmp_path, monkeypatch, arguments, text):
-    monkeypatch.chdir(tmp_path)
-    x, y = np.zeros((60, 8, 8), "uint8"), np.arange(60) % 3
-    np.savez("three.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    np.savez("noisy.npz", quarter=y)
-    np.save("short.npy", y[:10])
-    with pytest.raises(SystemExit, match=f"error: .*{text}"):
-        quickstart.main([*arguments, "--epochs", "1"])
+@pytest.fixture(scope="module")
+def first(own):
+    """Run once, and return the report."""
+    arguments, out = own
+    quickstart.main(arguments)
+    return (out / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ([], ("digits", None)),
-        (["--source", "tfds"], ("digits", None)),
-        (["--data", "cifar100"], ("cifar100", None)),
-        (["--data", "mnist", "--source", "tfds"], ("mnist", "tfds")),
-    ],
-)
-def test_data_sets(monkeypatch, arguments, expected):
-    asked, digits = [], datasets.load("digits")
+def table_of(report):
+    return [line for line in report.splitlines() if line.startswith("| ")]
 
-    def load(name, source):
-        asked.append((name, source))
-        return digits
 
-    monkeypatch.setattr(datasets, "load", load)
-    args = quickstart.parse_arguments(arguments)
-    (x_train, y_train), (x_test, _), given = quickstart.load_data(args)
-    assert asked == [expected] and given is None
-    assert x_train.shape == (1347, 8, 8, 1) and x_test.shape == (450, 8, 8, 1)
-    assert y_train.tolist() == digits.y_train.tolist()
-    assert x_train == pytest.approx(digits.x_train / 255)
+def test_every_method(own, first):
+    _, *rows = table_of(first)
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {method}" for method in quickstart.METHODS
+    ]
+    for row in rows:
+        last, best, fitted = (float(cell.split()[0]) for cell in row.split(" | ")[1:])
+        assert 0 < last <= best <= 1 and 0 <= fitted <= 1
+    assert first.startswith("# custom, 40% symmetric noise, 2 epochs\n")
+    assert "* seed 0: 48 of 120 labels are wrong; " in first
+    assert " are suspects" in first
+    assert "    python examples/quickstart.py --npz " in first
+    assert "s of CPU time" in first
+    assert (own[1] / "quickstart.png").stat().st_size > 10_000
+
+
+def test_finished_runs_are_kept(own, first, monkeypatch, capsys):
+    arguments, out = own
+
+    def train(method, *others):
+        asked.append(method)
+        return [0.25, 0.125], np.zeros(120, int)
+
+    def find(*arguments, **options):
+        raise RuntimeError("looked again")
+
+    asked = []
+    monkeypatch.setattr(quickstart, "train", train)
+    monkeypatch.setattr(quickstart.keras_noisy, "find_wrong_labels", find)
+    (path,) = out.glob("*/Equal Loss.npy")
+    path.unlink()
+    # A kill in the middle of a write leaves a part.
+    (path.parent / "unfinished.npy").write_bytes(b"half")
+    capsys.readouterr()
+    quickstart.main(arguments)
+    assert asked == ["Equal Loss"]
+    before, after = table_of(first), table_of(capsys.readouterr().out)
+    changed = [row for row, old in zip(after, before, strict=True) if row != old]
+    assert changed == [row for row in after if row.startswith("| Equal Loss | 0.125 ")]
+    # With other labels nothing is taken from there.
+    with pytest.raises(RuntimeError, match="looked again"):
+        quickstart.main([*arguments, "--rate", "0.2"])
+
+
+def test_digits_are_the_default(monkeypatch):
+    seen = []
+
+    def run(args, data, seed):
+        seen.append((args, data, seed))
+
+    monkeypatch.setattr(quickstart, "run", run)
+    monkeypatch.setattr(quickstart, "report", lambda *arguments: None)
+    quickstart.main([])
+    assert [seed for *_, seed in seen] == [0, 1, 2]
+    args, data, _ = seen[0]
+    assert args.rate == 0.4 and args.epochs == 30 and not args.verbose
+    assert (data.x_train == datasets.load("digits").x_train).all()
+
+
+def test_missing_file_is_named(own):
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        quickstart.main([*own[0], "--npz", "none.npz"])
+
+
+def test_it_is_short_and_uses_what_is_public():
+    lines = PATH.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert not [line for line in lines if re.search(r"keras_noisy\._[a-z]", line)]
