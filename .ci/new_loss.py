@@ -217,7 +217,11 @@ def start(root, name, cls):
     insert_sorted(root / contract, r'^    "([A-Z]\w+)": \w', fill(CASE))
     insert_sorted(root / "docs/trust.md", r"^\| \[`(\w+)`.*`losses/", fill(TRUST))
     insert(root / "docs/methods.md", r"^\| losses \|.*\n.*\n", fill(METHODS))
-    insert(root / "CHANGELOG.md", r"^## Unreleased\n\n### Added\n\n", fill(CHANGE))
+    changelog, added = root / "CHANGELOG.md", "### Added\n\n"
+    if f"## Unreleased\n\n{added}" not in changelog.read_text(encoding="utf-8"):
+        # After a release the section is empty.
+        insert(changelog, r"^## Unreleased\n\n", f"{added}\n")
+    insert(changelog, rf"^## Unreleased\n\n{added}", fill(CHANGE))
     with (root / "benchmarks/recipes/digits/losses.toml").open("a") as recipe:
         recipe.write(fill(RECIPE))
     ruff = [sys.executable, "-m", "ruff"]

@@ -467,7 +467,9 @@ def plot_transition_matrix(
     """
     owner, name = "plot_transition_matrix", "transition_matrix"
     is_one = not isinstance(transition_matrix, Mapping)
-    named = {"": transition_matrix} if is_one else dict(transition_matrix)
+    named: Mapping[str, ArrayLike] = {"": transition_matrix}  # type: ignore[dict-item]
+    if isinstance(transition_matrix, Mapping):
+        named = transition_matrix
     if not named:
         expected = "a matrix, or a dict of matrices by their titles"
         raise ValueError(message(owner, name, expected, named))
