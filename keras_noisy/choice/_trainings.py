@@ -60,7 +60,9 @@ class Watch(keras.callbacks.Callback):
         means = [_as_arrays(network) for network in model.networks]
         # On JAX they are the optimizer's own buffers, which predictions give away.
         _set(model.networks, means)
-        found = predict(self._owner, model, self._x, model.from_logits)
+        # Infinite logits of one that diverges are looked for below.
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = predict(self._owner, model, self._x, model.from_logits)
         _set(model.networks, now)
         for number, name in enumerate(self._names):
             self._look(name, epoch, found[:, number], means[number])
@@ -131,7 +133,7 @@ class Trainings:
     def description(self):
         """Return a digest of the model that is trained."""
         model = self.fresh(0)
-        self._outputs(model, self.trained[:1])
+        self._see(model)
         model.compile(_optimizer_of(model), "mse")
         return _checkpoint.describe(model)
 
@@ -165,6 +167,11 @@ class Trainings:
             raise ValueError(message(self._owner, "build_model", expected, received))
         return np.asarray(keras.ops.convert_to_numpy(found), "float32")
 
+    def _see(self, model):
+        """Build a model that is not, by an example."""
+        if not model.built:
+            self._outputs(model, self.held[:1])
+
     def fresh(self, number):
         """Return an untrained model, the same whenever it is built for a number."""
         keras.utils.set_random_seed(_random.derive_seed(self._seed, number))
@@ -188,7 +195,7 @@ class Trainings:
     def with_weights(self, weights):
         """Return a new model with the weights of a training."""
         model = self.fresh(0)
-        self._outputs(model, self.held[:1])
+        self._see(model)
         model.set_weights(weights)
         if getattr(model, "optimizer", None) is not None:
             # Without variables it could be saved, but not loaded again.
@@ -206,7 +213,7 @@ class Trainings:
         places = [_place(name) for name in names]
         networks = [self.fresh(place) for place in places]
         for network in networks:
-            self._outputs(network, self.held[:1])
+            self._see(network)
         size = len(self.trained)
         batch_size = min(self.batch_size, size)
         steps = -(-size // batch_size)

@@ -135,8 +135,8 @@ class RobustClassifier:
         >>> classifier = keras_noisy.RobustClassifier(epochs=10, budget=2, verbose=0)
         >>> classifier.fit(x, labels).score(x, truth) > 0.95
         True
-        >>> classifier.choice_.chosen
-        ['early_learning_regularization', 'forward_correction']
+        >>> classifier.choice_.names
+        ['forward_correction', 'early_learning_regularization']
 
     Reference:
         Early-learning regularisation is that of Liu et al., NeurIPS 2020. That noisy

@@ -397,7 +397,7 @@ def test_a_data_set_of_tensorflow():
     batches = tf.data.Dataset.from_tensor_slices((x, classes)).batch(16)
     found, arrays = fit(x=batches), fit(x=x, labels=classes)
     np.testing.assert_allclose(
-        found.predict_proba(batches), arrays.predict_proba(x), atol=1e-5
+        found.predict_proba(x), arrays.predict_proba(x), atol=1e-5
     )
 
 
