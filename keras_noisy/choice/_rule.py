@@ -14,9 +14,6 @@ from keras_noisy.choice._candidates import CANDIDATES, DEFAULT
 _SURE = 2.0
 # Candidates so many standard errors behind the best one predict beside it.
 _NEAR = 1.0
-# Held-out labels of which a candidate predicts more than this share can be relied on:
-# few of them are wrong.
-_MOST_RIGHT = 0.9
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -127,11 +124,11 @@ def smoothed(curve, epoch, window):
 def take(tried, labels, verdict, combine):
     """Return which candidates predict, and their weights in the mean, a dict.
 
-    Where held-out labels can be relied on, all candidates that are at most a standard
-    error behind the best one, with equal weights. That is where wrong labels depend on
-    the class alone, or where few are wrong. Otherwise the default, early-learning
-    regularisation, has half of the weight, and the others that are near to the best of
-    them share the rest: held-out labels may reward fitting wrong ones.
+    Where held-out labels can be relied on, because wrong ones depend on the class
+    alone, all candidates that are at most a standard error behind the best one, with
+    equal weights. Otherwise the default, early-learning regularisation, has half of the
+    weight, and the others that are near to the best of them share the rest: held-out
+    labels may reward fitting wrong ones.
 
     Args:
         tried: `Tried`s.
@@ -148,7 +145,7 @@ def take(tried, labels, verdict, combine):
     near = _near(alive, labels)
     # Of equal scores the first.
     best = max(alive, key=lambda each: each.score)
-    is_reliable = verdict == "class-conditional" or best.score > _MOST_RIGHT
+    is_reliable = verdict == "class-conditional"
     takes_default = DEFAULT in (near if is_reliable else names)
     if not combine:
         return {DEFAULT if takes_default else best.name: 1.0}

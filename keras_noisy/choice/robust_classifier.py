@@ -57,10 +57,10 @@ class RobustClassifier:
     five epochs; weights are moving averages over an epoch. Predictions are the mean of
     several networks: of all that are at most a standard error behind the best one on
     held-out labels, where these can be relied on, because `noise_rate_` finds that
-    wrong labels depend on the class, or because more than 90 % of them are predicted.
-    Otherwise the one with early-learning regularisation has half of the weight, and
-    the others that are near to the best of them share the rest. Held-out labels have
-    no part in the training, or in what is estimated for it.
+    wrong labels depend on the class. Otherwise the one with early-learning
+    regularisation has half of the weight, and the others that are near to the best of
+    them share the rest. Held-out labels have no part in the training, or in what is
+    estimated for it.
 
     Small networks are trained as one program, side by side; networks of more than a
     million weights one after the other. Keras's own step trains them: a `train_step` of

@@ -49,15 +49,6 @@ def test_all_that_are_near_to_the_best_where_labels_can_be_relied_on():
     assert take(NO_CAT) == take(NO_CAT, GONE) == take(GONE) == {ELR: 1}
 
 
-def test_labels_that_are_predicted_can_be_relied_on():
-    """More than 90 % of them; 90 % are not more."""
-    poor_default = tried(ELR, [1] * 10)
-    assert take(RIGHT, poor_default, **UNKNOWN) == {"cross_entropy": 1}
-    nine = tried("cross_entropy", [*LABELS[:9], 0])
-    assert take(nine, poor_default) == {"cross_entropy": 1}
-    assert take(nine, poor_default, **UNKNOWN) == {ELR: 0.5, "cross_entropy": 0.5}
-
-
 def test_the_default_has_half_where_they_cannot():
     poor_default = tried(ELR, [1] * 10)
     eight, seven = tried("cross_entropy", EIGHT), tried("equal_loss", SEVEN)
