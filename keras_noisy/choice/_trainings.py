@@ -226,7 +226,10 @@ class Trainings:
             num_examples=size,
             num_classes=self.num_classes,
             num_steps=self.epochs * steps,
-            seeds=[_random.derive_seed(self._seed, place, 1) for place in places],
+            # Keras holds seeds in 32 bits, on torch with a sign.
+            seeds=[
+                _random.derive_seed(self._seed, place, 1) % 2**31 for place in places
+            ],
         )
         model.compile(_averaging(_optimizer_of(networks[0]), steps))
         held = arrays.take(self.x, self.held)
