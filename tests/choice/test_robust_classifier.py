@@ -66,7 +66,7 @@ def test_it_predicts_the_true_labels(two):
     classifier, _ = two
     x, labels, truth = data()
     assert room.RobustClassifier is keras_noisy.RobustClassifier
-    assert classifier.choice_.chosen == ["cross_entropy", ELR]
+    assert set(classifier.choice_.chosen) == {"cross_entropy", ELR}
     assert classifier.choice_.weights == [0.5, 0.5]
     assert classifier.score(x, truth) > 0.97 > classifier.score(x, labels)
     assert classifier.classes_.tolist() == CLASSES.tolist()
