@@ -2,10 +2,10 @@
 
 `benchmarks/choice.py` trains thousands of small networks. They are those that
 `find_wrong_labels` builds for features, one hidden layer of 256 units, trained by
-Adam. All kinds of noise of one data set and seed have the same inputs, initial
-weights and order of examples, and differ in labels alone: `jax.vmap` over the labels
-makes one program of them, and `jax.lax.scan` over epochs leaves Python out of it.
-The losses are the package's, on Keras's JAX backend.
+Adam. All kinds of noise of one data set and seed have the same inputs and order of
+examples, and of one candidate the same initial weights, and differ in labels alone:
+`jax.vmap` over the labels makes one program of them, and `jax.lax.scan` over epochs
+leaves Python out of it. The losses are the package's, on Keras's JAX backend.
 """
 
 import functools
@@ -55,11 +55,16 @@ LOSSES = {
     "soft labels": lambda q, z, t, m: _cross_entropy(q, z),
     "clean, then train": lambda q, z, t, m: _cross_entropy(q, z),
 }
-# Weight, momentum, and whether inputs are mixed, of early-learning regularisation.
+# Whether inputs are mixed, and whether cross-entropy is that through the matrix, of
+# early-learning regularisation.
+WEIGHT, MOMENTUM = 3.0, 0.7
 ELR = {
-    "ELR": (3.0, 0.7, False),
-    "ELR, mixup": (3.0, 0.7, True),
+    "ELR": (False, False),
+    "ELR, mixup": (True, False),
+    "forward ELR, mixup": (True, True),
 }
+# Second word of the seed of a candidate's initial weights.
+SEEDS = dict(zip((*LOSSES, *ELR), (*range(len(LOSSES)), 10, 30, 31), strict=True))
 # Trainings that a candidate costs beside that of cross-entropy, which all runs have.
 EXTRA = ("soft labels", "clean, then train")
 
@@ -124,10 +129,10 @@ def _loss_of(candidate):
         return jnp.sum(loss * weight) / jnp.maximum(jnp.sum(weight), 1), averages
 
     def with_averages(weights, x, q, averages, weight, mixing, progress, matrix):
-        strength, momentum, is_mixed = ELR[candidate]
+        is_mixed, is_forward = ELR[candidate]
         logits = _logits(weights, x)
         new = losses.updated_target(
-            averages, logits, momentum=momentum, from_logits=True
+            averages, logits, momentum=MOMENTUM, from_logits=True
         )
         target = new
         if is_mixed:
@@ -138,8 +143,10 @@ def _loss_of(candidate):
             )
             logits = _logits(weights, x)
         loss = losses.early_learning_regularization(
-            q, logits, target=target, weight=strength, from_logits=True
+            q, logits, target=target, weight=WEIGHT, from_logits=True
         )
+        if is_forward:
+            loss += _through_matrix(q, logits, matrix) - _cross_entropy(q, logits)
         return jnp.mean(loss), new
 
     return plain if candidate in LOSSES else with_averages
@@ -160,17 +167,19 @@ def train(candidate, data, weights, labels, example_weights, matrices):
     Returns:
         A dict: `loss` and `changes` `(runs, epochs)`, the share of training examples
         whose predicted class is another than an epoch before; `watched`
-        `(runs, epochs, m, num_classes)`, predictions on `x_watched` in half precision;
-        and `averages` `(runs, n, num_classes)`, mean predictions on the training data.
+        `(runs, epochs, 2, m, num_classes)`, predictions on `x_watched` in half
+        precision, with the weights and with their moving averages over an epoch; and
+        `averages` `(runs, n, num_classes)`, mean predictions on the training data.
     """
     x = (data.x - data.shift) / data.scale
     x_watched = (data.x_watched - data.shift) / data.scale
     num_epochs, num_steps = data.orders.shape[:2]
     loss_of = jax.value_and_grad(_loss_of(candidate), has_aux=True)
+    most_momentum = jnp.exp(-1.0 / num_steps)
 
     def one(labels, example_weights, matrix):
         def step(state, batch):
-            weights, moments, table, count = state
+            weights, moments, table, count, mean = state
             rows, mixing = batch
             progress = count / (num_epochs * num_steps)
             (loss, averages), gradient = loss_of(
@@ -185,19 +194,27 @@ def train(candidate, data, weights, labels, example_weights, matrices):
             )
             weights, moments = _adam(weights, gradient, moments, count + 1)
             table = table.at[rows].set(averages) if candidate in ELR else table
-            return (weights, moments, table, count + 1), loss
+            momentum = jnp.minimum(most_momentum, count / (count + 1))
+            mean = jax.tree.map(
+                lambda old, new: momentum * old + (1 - momentum) * new, mean, weights
+            )
+            return (weights, moments, table, count + 1, mean), loss
 
         def epoch(state, batches):
             inner, classes, total = state
             inner, loss = jax.lax.scan(step, inner, batches)
             p = jax.nn.softmax(_logits(inner[0], x))
             new = p.argmax(axis=-1)
-            watched = jax.nn.softmax(_logits(inner[0], x_watched))
+            watched = [
+                jax.nn.softmax(_logits(each, x_watched))
+                for each in (inner[0], inner[4])
+            ]
+            watched = jnp.stack(watched)
             logs = (loss.mean(), jnp.mean(new != classes), watched.astype("float16"))
             return (inner, new, total + p), logs
 
         zeros = jax.tree.map(jnp.zeros_like, weights)
-        inner = (weights, (zeros, zeros), jnp.zeros_like(labels), 0.0)
+        inner = (weights, (zeros, zeros), jnp.zeros_like(labels), 0.0, zeros)
         start = (inner, jnp.full(len(x), -1), jnp.zeros_like(labels))
         (_, _, total), (loss, changes, watched) = jax.lax.scan(
             epoch, start, (data.orders, data.mixing)

@@ -22,16 +22,28 @@ CANDIDATES = (
     "clean, then train",
     "ELR",
     "ELR, mixup",
+    "forward ELR, mixup",
 )
+# Those that hindsight chooses from: methods that are published as such.
+HINDSIGHT = CANDIDATES[:-1]
+# What a run predicts with: its weights, or averages of them.
+WEIGHTS = ("smoothed", "averaged")
 
 
-def stops(validation, changes):
-    """Return the epochs that rules of stopping take, counted from 0, by their names."""
+def stops(validation, averaged, changes):
+    """Return the epochs that rules of stopping take, counted from 0, by their names.
+
+    Args:
+        validation: Accuracy on held-out labels in each epoch.
+        averaged: The same with averaged weights.
+        changes: Share of predictions that changed in each epoch.
+    """
     epochs = len(validation)
     return {
         "last": epochs - 1,
         "raw": int(np.argmax(validation)),
         "smoothed": int(chosen(-validation, WINDOW, epochs)),
+        "averaged": int(chosen(-averaged, WINDOW, epochs)),
         "wave": int(chosen(changes, 3, 10)),
     }
 
@@ -43,7 +55,7 @@ def path_of(folder, name, seed, candidate):
 
 
 def save(folder, condition, candidate, kept):
-    """Keep predictions at the epochs of `stops`, for all kinds of noise."""
+    """Keep predictions where smoothed accuracy stops, for all kinds of noise."""
     path = path_of(folder, condition.name, condition.seed, candidate)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
@@ -68,9 +80,8 @@ class Condition:
         folder: Where the predictions are.
 
     Attributes:
-        validation: Accuracy on held-out labels in each epoch, by candidate.
-        right: Which held-out labels a candidate that was stopped predicts.
         stops: Epochs that rules of stopping take, by candidate.
+        noisy: Held-out labels.
         clean: Classes of the test data.
     """
 
@@ -81,69 +92,81 @@ class Condition:
             first[key] for key in ("data", "noise", "seed")
         )
         self.size = first["labelled"]
-        self.validation = {line["candidate"]: line["validation"] for line in lines}
-        self.stops = {line["candidate"]: line["stops"] for line in lines}
-        self._test = np.array([line["test"] for line in lines])
-        self._predictions, self.right = {}, {}
-        for line in lines:
-            name = line["candidate"]
-            with np.load(path_of(folder, self.data, self.seed, name)) as file:
-                number = file["noises"].tolist().index(self.noise)
-                at = file[f"{number}_at"].tolist()
-                found = file[f"{number}_test"].astype("float32")
-                held = file[f"{number}_validation"][at.index(line["stops"]["smoothed"])]
-                self.right[name] = held.argmax(axis=-1) == file["noisy"][number]
-                self._predictions[name] = dict(zip(at, found, strict=True))
-                self.clean = file["clean"]
+        by_name = {line["candidate"]: line for line in lines}
+        self.stops = {name: line["stops"] for name, line in by_name.items()}
+        # Accuracy on held-out labels `(2, epochs)`, and on both halves of the test data
+        # `(2, 2, epochs)`, with weights as they are and averaged.
+        self._validation = {n: line["validation"] for n, line in by_name.items()}
+        self._test = {n: 100 * np.array(x["test"]) for n, x in by_name.items()}
+        self._kept = {name: self._read(folder, name) for name in by_name}
+
+    def _read(self, folder, name):
+        with np.load(path_of(folder, self.data, self.seed, name)) as file:
+            number = file["noises"].tolist().index(self.noise)
+            self.noisy, self.clean = file["noisy"][number], file["clean"]
+            return {
+                key: file[f"{number}_{key}"].astype("float32")
+                for key in ("test", "validation")
+            }
 
     @property
     def kind(self):
         """The kind of noise: none, symmetric, pair flip, instance or real."""
         return self.noise.rpartition(" ")[0]
 
-    def score(self, name):
+    def score(self, name, weights="smoothed"):
         """Return the accuracy on held-out labels that a candidate was stopped at."""
-        end = self.stops[name]["smoothed"] + 1
-        return float(np.mean(self.validation[name][end - WINDOW : end]))
+        curve = self._validation[name][WEIGHTS.index(weights)]
+        return _rule.smoothed(curve, self.stops[name][weights], WINDOW)
+
+    def best_raw(self, names):
+        """Return the candidate with the best held-out accuracy in any epoch."""
+        return max(names, key=lambda name: max(self._validation[name][0]))
 
     def ranked(self, names):
         """Return candidates, the best on smoothed held-out accuracy first."""
         return sorted(names, key=self.score, reverse=True)
 
-    def predictions(self, name, stop="smoothed"):
-        """Return predictions on the test data of a candidate that was stopped."""
-        return self._predictions[name][self.stops[name][stop]]
+    def predictions(self, name, weights="smoothed", key="test"):
+        """Return predictions of a candidate that was stopped, on test or held-out."""
+        return self._kept[name][key][WEIGHTS.index(weights)]
+
+    def tried(self, name, weights="averaged"):
+        """Return a candidate as the package's rule takes it."""
+        held = self.predictions(name, weights, "validation")
+        epoch = self.stops[name][weights] + 1
+        return _rule.Tried(NAMES[name], self.score(name, weights), held, epoch)
 
     def accuracy(self, predictions):
         """Return accuracy in percent on both halves of the test data."""
         right = 100.0 * (predictions.argmax(axis=-1) == self.clean)
         return np.array([right[half::2].mean() for half in (0, 1)])
 
-    def regret(self, predictions, is_stopped=False):
-        """Return how far predictions are behind the best in hindsight, in points.
+    def accuracy_of(self, name, stop="smoothed"):
+        """Return the accuracy of a candidate that was stopped, on both halves."""
+        return self._test[name][int(stop == "averaged")][:, self.stops[name][stop]]
+
+    def regret(self, accuracy, is_stopped=False, is_averaged=False):
+        """Return how far an accuracy is behind the best in hindsight, in points.
 
         The best candidate and epoch on one half of the test data, on the other half.
 
         Args:
-            predictions: `(m, num_classes)`.
+            accuracy: Accuracies on both halves, in percent.
             is_stopped: Whether hindsight may choose the candidate alone, each at its
                 last epoch or where smoothed held-out accuracy stops it.
+            is_averaged: Whether its candidates have averaged weights too.
         """
-        curves = self._test.swapaxes(0, 1)
-        if is_stopped:
-            at = [
-                curves[:, number, [stops["last"], stops["smoothed"]]]
-                for number, stops in enumerate(self.stops.values())
-            ]
-            curves = np.stack(at, axis=1)
-        curves = 100 * curves.reshape(2, -1)
+        curves = []
+        for name in (each for each in self._test if each in HINDSIGHT):
+            stop = self.stops[name]
+            at = [stop["last"], stop["smoothed"]] if is_stopped else slice(None)
+            curves.append(self._test[name][0][:, at])
+            if is_averaged:
+                curves.append(self._test[name][1])
+        curves = np.concatenate(curves, axis=1)
         best = [curves[1 - half, curves[half].argmax()] for half in (0, 1)]
-        return float(np.mean(best - self.accuracy(predictions)[::-1]))
-
-
-def mean_of(condition, names):
-    """Return the mean of candidates' predictions, each stopped on smoothed accuracy."""
-    return np.mean([condition.predictions(name) for name in names], axis=0)
+        return float(np.mean(best - np.asarray(accuracy)[::-1]))
 
 
 def verdicts(folder):
@@ -168,71 +191,87 @@ def read(folder):
     ]
 
 
-# --- rules: predictions on the test data, of a condition
+# --- rules: accuracy on both halves of the test data, of a condition
 
-# As `keras_noisy.RobustClassifier` has them.
-AUTO = ("forward", "SCE", "cross-entropy")
+# Candidates by the names that `keras_noisy.RobustClassifier` has for them.
+NAMES = {
+    "forward": "forward_correction",
+    "SCE": "symmetric_cross_entropy",
+    "forward ELR, mixup": "forward_early_learning_mixup",
+    "ELR, mixup": "early_learning_regularization_mixup",
+    "cross-entropy": "cross_entropy",
+    "GCE": "generalized_cross_entropy",
+    "ELR": "early_learning_regularization",
+}
+# Its own, the default last, in the order in which a budget takes the others.
+AUTO = ("forward", "SCE", "forward ELR, mixup", "ELR, mixup", "ELR")
 DEFAULT = "ELR"
-SURE = 2.0
 
 
-def robust_classifier(condition, others=AUTO, combine=True):
-    """Return what the rule of `RobustClassifier` predicts."""
-    best = condition.ranked(others)[0]
-    error = _rule.standard_error(
-        *(np.asarray(condition.right[name], bool) for name in (best, DEFAULT))
+def robust_classifier(condition, names=AUTO, combine=True, weights="averaged"):
+    """Return how good the rule of `RobustClassifier` is, with some candidates."""
+    tried = [condition.tried(name, weights) for name in names]
+    taken = _rule.take(tried, condition.noisy, condition.verdict, combine)
+    total = sum(
+        taken[NAMES[name]] * condition.predictions(name, weights)
+        for name in names
+        if NAMES[name] in taken
     )
-    gain = condition.score(best) - condition.score(DEFAULT)
-    if condition.verdict == "class-conditional" and gain > SURE * error:
-        return condition.predictions(best)
-    return mean_of(condition, [DEFAULT, best] if combine else [DEFAULT])
+    return condition.accuracy(total)
 
 
-def best_raw(condition):
-    """Return what the candidate and epoch with the best held-out accuracy predict."""
-    best = max(CANDIDATES, key=lambda name: max(condition.validation[name]))
-    return condition.predictions(best, "raw")
+def budget(number):
+    """Return the candidates that a budget takes."""
+    return (*AUTO[: number - 1], DEFAULT)
 
 
-def mean_with_best(condition):
-    """Return the mean of the default and the best of all others, as the prototype."""
-    others = [name for name in CANDIDATES if name != DEFAULT]
-    return mean_of(condition, [DEFAULT, condition.ranked(others)[0]])
+def default_and_best(condition):
+    """Return how good the mean of the default and the best of three others is."""
+    best = condition.ranked(["forward", "SCE", "cross-entropy"])[0]
+    both = [condition.predictions(name) for name in (DEFAULT, best)]
+    return condition.accuracy(np.mean(both, axis=0))
 
 
-def by_verdict(condition):
-    """Return the default alone where noise may depend on the example."""
-    if condition.verdict == "class-conditional":
-        return robust_classifier(condition)
-    return condition.predictions(DEFAULT)
+def mean_of_all(condition):
+    """Return how good the mean of all candidates of `RobustClassifier` is."""
+    every = [condition.predictions(name, "averaged") for name in AUTO]
+    return condition.accuracy(np.mean(every, axis=0))
 
 
 RULES = {
     "**`RobustClassifier`**": robust_classifier,
     "`RobustClassifier(combine=False)`": lambda c: robust_classifier(c, combine=False),
-    "`RobustClassifier(budget=2)`": lambda c: robust_classifier(c, AUTO[:1]),
-    "the same, of all candidates": lambda c: robust_classifier(
-        c, [name for name in CANDIDATES if name != DEFAULT]
+    "`RobustClassifier(budget=3)`": lambda c: robust_classifier(c, budget(3)),
+    "`RobustClassifier(budget=2)`": lambda c: robust_classifier(c, budget(2)),
+    "the same rule, weights not averaged": lambda c: robust_classifier(
+        c, weights="smoothed"
     ),
-    "mean of ELR and the best other": mean_with_best,
-    "ELR alone where noise may depend on the example": by_verdict,
-    "best by noisy validation, smoothed": lambda c: c.predictions(
-        c.ranked(CANDIDATES)[0]
+    "the same rule, with cross-entropy and GCE": lambda c: robust_classifier(
+        c, ("cross-entropy", "GCE", *AUTO)
     ),
-    "best by noisy validation, raw epoch": best_raw,
-    "the page of advice: ELR, last epoch": lambda c: c.predictions(DEFAULT, "last"),
-    "cross-entropy, last epoch": lambda c: c.predictions("cross-entropy", "last"),
-    "cross-entropy, Label Wave": lambda c: c.predictions("cross-entropy", "wave"),
+    "the mean of all its candidates": mean_of_all,
+    "mean of ELR and the best of three others": default_and_best,
+    "best by noisy validation, smoothed": lambda c: c.accuracy_of(
+        c.ranked(HINDSIGHT)[0]
+    ),
+    "best by noisy validation, raw epoch": lambda c: c.accuracy_of(
+        c.best_raw(HINDSIGHT), "raw"
+    ),
+    "the page of advice: ELR, last epoch": lambda c: c.accuracy_of(DEFAULT, "last"),
+    "cross-entropy, last epoch": lambda c: c.accuracy_of("cross-entropy", "last"),
+    "cross-entropy, Label Wave": lambda c: c.accuracy_of("cross-entropy", "wave"),
 }
 ALWAYS = {
-    f"always {name}": lambda c, name=name: c.predictions(name) for name in CANDIDATES
+    f"always {name}": lambda c, name=name: c.accuracy_of(name) for name in CANDIDATES
 }
+ALWAYS["always ELR, averaged"] = lambda c: c.accuracy_of(DEFAULT, "averaged")
 OURS, DEFAULT_RULE = "**`RobustClassifier`**", f"always {DEFAULT}"
 
 
 def scored(condition):
     """Return a line of what each rule costs in a condition."""
-    rules = {**RULES, **ALWAYS}
+    found = {name: rule(condition) for name, rule in {**RULES, **ALWAYS}.items()}
+    ours = found[OURS]
     return {
         "data": condition.data,
         "noise": condition.noise,
@@ -240,11 +279,14 @@ def scored(condition):
         "labelled": condition.size,
         "verdict": condition.verdict,
         "regret": {
-            name: round(condition.regret(rule(condition)), 3)
-            for name, rule in rules.items()
+            name: round(condition.regret(accuracy), 3)
+            for name, accuracy in found.items()
         },
         "regret of a stopped candidate": round(
-            condition.regret(robust_classifier(condition), is_stopped=True), 3
+            condition.regret(ours, is_stopped=True), 3
+        ),
+        "regret of averaged weights": round(
+            condition.regret(ours, is_averaged=True), 3
         ),
     }
 
@@ -311,21 +353,26 @@ def _reaches(lines):
     ):
         if part:
             values = regrets(part, OURS)
-            stopped = np.array([line["regret of a stopped candidate"] for line in part])
-            found.append((f"{title}, mean", values.mean(), mean, stopped.mean()))
+            others = [
+                np.array([line[f"regret of {other}"] for line in part])
+                for other in ("a stopped candidate", "averaged weights")
+            ]
+            means = [each.mean() for each in others]
+            found.append((f"{title}, mean", values.mean(), mean, means))
         if part and tail:
-            tails = [np.quantile(each, 0.95) for each in (values, stopped)]
-            found.append((f"{title}, 95th percentile", tails[0], tail, tails[1]))
+            first, *rest = (np.quantile(each, 0.95) for each in (values, *others))
+            found.append((f"{title}, 95th percentile", first, tail, rest))
     for kind in KINDS:
         part = [line for line in lines if kind_of(line) == kind]
         if part:
             default = regrets(part, DEFAULT_RULE).mean()
             title = f"{kind}, mean, against always ELR"
             found.append((title, regrets(part, OURS).mean(), default, None))
-    yield row("reach", "at most", "found", "", "against the best stopped candidate", "")
+    heads = ("against the best stopped candidate", "against averaged weights too")
+    yield row("reach", "at most", "found", "", *heads)
     yield "|---|---|---|---|---|---|"
-    for title, value, limit, stopped in found:
-        cells = ["", ""] if stopped is None else _judged(stopped, limit)
+    for title, value, limit, others in found:
+        cells = ["", ""] if others is None else [f"{other:.2f}" for other in others]
         yield row(title, f"{limit:.2f}", *_judged(value, limit), *cells)
 
 

@@ -139,9 +139,10 @@ class Condition:
             labels = self.averages
         elif candidate == "clean, then train":
             weights = np.array([self._kept(run) for run in range(runs)], "float32")
-        elif candidate == "forward":
+        elif candidate.startswith("forward"):
             matrices = np.array([self._matrix(run) for run in range(runs)], "float32")
-        initial = _choice.initial_weights(self.x.shape[1], self.num_classes, self.seed)
+        seed = [self.seed, _choice.SEEDS[candidate]]
+        initial = _choice.initial_weights(self.x.shape[1], self.num_classes, seed)
         logs = _choice.train(candidate, self.data, initial, labels, weights, matrices)
         logs = {key: np.asarray(value) for key, value in logs.items()}
         if candidate == "cross-entropy":
@@ -184,12 +185,14 @@ class Condition:
         clean = self.y[test]
         for run, title in enumerate(self.noises):
             watched = logs["watched"][run]
-            validation, tested = np.split(watched, [len(held_out)], axis=1)
+            validation, tested = np.split(watched, [len(held_out)], axis=2)
             right = validation.argmax(axis=-1) == self.labels[run][held_out]
-            good = tested.argmax(axis=-1) == clean
+            # With weights as they are, and with averages of them.
+            right = right.mean(axis=-1).T
+            good = (tested.argmax(axis=-1) == clean).swapaxes(0, 1)
             changes = logs["changes"][run].astype(float)
             changes[0] = np.nan
-            stops = _choice_rules.stops(right.mean(axis=1), changes)
+            stops = _choice_rules.stops(*right, changes)
             line = {
                 "data": self.name,
                 "noise": title,
@@ -200,13 +203,17 @@ class Condition:
                 "wrong": float((self.noisy[run] != self.y[self.rows[0]]).mean()),
                 "seconds": round(seconds / len(self.noises), 3),
                 "stops": stops,
-                "validation": _rounded(right.mean(axis=1)),
+                "validation": [_rounded(values) for values in right],
                 "changes": _rounded(changes[1:]),
                 "loss": _rounded(logs["loss"][run]),
-                "test": [_rounded(good[:, half::2].mean(axis=1)) for half in (0, 1)],
+                "test": [
+                    [_rounded(each[:, half::2].mean(axis=1)) for half in (0, 1)]
+                    for each in good
+                ],
             }
-            at = sorted(set(stops.values()))
-            yield line, {"at": at, "test": tested[at], "validation": validation[at]}
+            at = [stops["smoothed"], stops["averaged"]]
+            kept = {"test": tested, "validation": validation}
+            yield line, {key: value[at, [0, 1]] for key, value in kept.items()}
 
 
 def _rounded(values):

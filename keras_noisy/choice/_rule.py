@@ -12,6 +12,8 @@ from keras_noisy.choice._candidates import CANDIDATES, DEFAULT
 
 # Differences of so many standard errors are told from chance.
 _SURE = 2.0
+# Candidates so many standard errors behind the best one predict beside it.
+_NEAR = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +36,7 @@ class Choice:
             candidate diverged.
         costs: Trainings that each candidate is.
         chosen: Names of those whose mean predicts.
+        weights: Weight of each of these in the mean.
         certainty: `"sure"`, `"cannot tell"` (too few held-out labels to tell the
             candidates apart) or `"cannot know"` (noise may depend on the example, and
             then held-out labels are wrong in the same way).
@@ -51,6 +54,7 @@ class Choice:
     epochs: list[int]
     costs: list[float]
     chosen: list[str]
+    weights: list[float]
     certainty: str
     sentence: str
     notes: list[str]
@@ -61,7 +65,7 @@ class Choice:
         """Return the table as columns by their names, for `pandas.DataFrame`."""
         return {
             "candidate": list(self.names),
-            "chosen": [name in self.chosen for name in self.names],
+            "weight": [self._weight(name) for name in self.names],
             "score": self.scores.tolist(),
             "standard_error": self.standard_errors.tolist(),
             "balanced_accuracy": self.balanced.tolist(),
@@ -73,15 +77,22 @@ class Choice:
             },
         }
 
+    def _weight(self, name: str) -> float:
+        return dict(zip(self.chosen, self.weights, strict=True)).get(name, 0.0)
+
     def __repr__(self) -> str:
         return f"Choice({' + '.join(self.chosen)}, {self.certainty!r})"
 
     def __str__(self) -> str:
-        lines = [f"{'candidate':<30} {'score':>6} {'± s.e.':>7} {'balanced':>8} epochs"]
+        lines = [
+            f"{'candidate':<37} weight {'score':>6} "
+            f"{'± s.e.':>7} {'balanced':>8} epochs"
+        ]
         for index, name in enumerate(self.names):
             mark = "*" if name in self.chosen else " "
             lines.append(
-                f"{mark} {name:<28} {_percent(self.scores[index])} "
+                f"{mark} {name:<35} {self._weight(name):6.2f} "
+                f"{_percent(self.scores[index])} "
                 f"{_percent(self.standard_errors[index]):>7} "
                 f"{_percent(self.balanced[index]):>8} {self.epochs[index]:>6}"
             )
@@ -111,38 +122,54 @@ def smoothed(curve, epoch, window):
 
 
 def take(tried, labels, verdict, combine):
-    """Return the names of the candidates whose mean predicts.
+    """Return which candidates predict, and their weights in the mean, a dict.
 
-    The default, early-learning regularisation, and the best of the others. That one
-    alone where held-out labels can be relied on, because wrong ones depend on the
-    class, and where it is ahead of the default by more than chance. Otherwise the
-    default alone, if one network is asked for.
+    Where held-out labels can be relied on, because wrong ones depend on the class
+    alone, all candidates that are at most a standard error behind the best one, with
+    equal weights. Otherwise the default, early-learning regularisation, has half of the
+    weight, and the others that are near to the best of them share the rest: held-out
+    labels may reward fitting wrong ones.
 
     Args:
         tried: `Tried`s.
         labels: Held-out class ids `(m,)`.
         verdict: That of `analysis.noise_rate`.
-        combine: Whether two may be taken.
+        combine: Whether several may be taken. Of one network that is the default, or
+            the best one where labels can be relied on and it is ahead by more than a
+            standard error.
     """
     alive = [each for each in tried if np.isfinite(each.score)]
-    others = [each for each in alive if each.name != DEFAULT]
-    default = [each for each in alive if each.name == DEFAULT]
-    if not others:
-        return [DEFAULT]
-    # The first of equal ones.
-    best = max(others, key=lambda each: each.score)
-    if not default:
-        return [best.name]
+    if not alive:
+        return {DEFAULT: 1.0}
+    names = [each.name for each in alive]
+    near = _near(alive, labels)
+    # Of equal scores the first.
+    best = max(alive, key=lambda each: each.score)
     is_reliable = verdict == "class-conditional"
-    if is_reliable and _is_ahead(best, default[0], labels):
-        return [best.name]
-    return [DEFAULT, best.name] if combine else [DEFAULT]
+    takes_default = DEFAULT in (near if is_reliable else names)
+    if not combine:
+        return {DEFAULT if takes_default else best.name: 1.0}
+    others = [each for each in alive if each.name != DEFAULT]
+    if is_reliable or not takes_default or not others:
+        return _evenly(near, 1.0)
+    return {DEFAULT: 0.5, **_evenly(_near(others, labels), 0.5)}
 
 
-def _is_ahead(one, other, labels):
-    """Whether a candidate is better than another by more than chance."""
-    right = [t.held.argmax(axis=-1) == labels for t in (one, other)]
-    return one.score - other.score > _SURE * standard_error(*right)
+def _near(alive, labels):
+    """Return the names of the best candidate and of those that are near to it."""
+    best = max(alive, key=lambda each: each.score)
+    right = [each.held.argmax(axis=-1) == labels for each in alive]
+    of_best = best.held.argmax(axis=-1) == labels
+    return [
+        each.name
+        for each, row in zip(alive, right, strict=True)
+        if each is best
+        or best.score - each.score <= _NEAR * standard_error(row, of_best)
+    ]
+
+
+def _evenly(names, total):
+    return dict.fromkeys(names, total / len(names))
 
 
 def choice_of(tried, chosen, labels, class_names, verdict, notes):
@@ -150,7 +177,7 @@ def choice_of(tried, chosen, labels, class_names, verdict, notes):
 
     Args:
         tried: `Tried`s.
-        chosen: Names of those that are taken.
+        chosen: Weights of those that are taken, by name.
         labels: Held-out class ids `(m,)`.
         class_names: What each id stands for.
         verdict: That of `analysis.noise_rate`.
@@ -176,7 +203,8 @@ def choice_of(tried, chosen, labels, class_names, verdict, notes):
         recalls=recalls,
         epochs=[each.epoch for each in tried],
         costs=[1.0] * len(tried),
-        chosen=chosen,
+        chosen=[*chosen],
+        weights=[*chosen.values()],
         certainty=certainty,
         sentence=sentence,
         notes=[*notes, *_diverged(tried), *given_up],
@@ -210,7 +238,8 @@ def standard_error(right, other):
 
 def _judge(tried, chosen, scores, errors, size, verdict):
     """Return how sure the choice is, in one word and in a sentence."""
-    taken = " and ".join(CANDIDATES[name].title for name in chosen)
+    *names, last = (CANDIDATES[name].title for name in chosen)
+    taken = " and ".join([", ".join(names), last] if names else [last])
     taken = f"The mean of {taken}" if len(chosen) > 1 else taken.capitalize()
     if len(tried) == 1:
         return "cannot tell", f"{taken} was the only candidate: nothing was compared."

@@ -1,48 +1,88 @@
 """The trainings of the candidates, each stopped on smoothed held-out accuracy."""
 
 import contextlib
-import warnings
+import math
 
 import keras
 import numpy as np
 
-from keras_noisy import _keras, callbacks
-from keras_noisy._checks.distributions import by_class, is_one_output
+from keras_noisy import _keras
+from keras_noisy._checks.distributions import by_class
 from keras_noisy._checks.errors import Described, message
 from keras_noisy._data import arrays, outputs, predictions
+from keras_noisy.choice import _rule
 from keras_noisy.choice._candidates import CANDIDATES
+from keras_noisy.choice._side_by_side import SideBySide
 from keras_noisy.training import _checkpoint, _random
 
 # Epochs that accuracies are averaged over.
 WINDOW = 5
 NO_EPOCH = -1
 _ROWS = 64
+_AT_ONCE = 256
+_ORDER = 1000
+# A network of more weights is trained alone: there compilation and the start of a step
+# are nothing beside the step, and a kill costs one training.
+_SMALL = 1_000_000
 
 
-class Diverged(Exception):
-    """A network predicts NaN or infinity."""
+class Watch(keras.callbacks.Callback):
+    """Keeps of each network the weights where held-out labels are predicted best.
 
+    Networks predict with moving averages of their weights, and are compared by the mean
+    of their accuracies in the last epochs.
 
-class Validation(keras.callbacks.Callback):
-    """Logs the accuracy on held-out labels.
+    Args:
+        owner: Name of the public class, for errors.
+        names: The candidates.
+        x: Held-out inputs.
+        labels: Held-out class ids `(m,)`.
+        window: Number of epochs in a mean.
 
-    Raises:
-        Diverged: If a prediction is not finite.
+    Attributes:
+        curves: Of each candidate the accuracies.
+        kept: Of each one dicts of `epoch`, `held` and `weights` of the best mean; None
+            where it diverged.
     """
 
-    def __init__(self, owner, x, labels, from_logits):
+    def __init__(self, owner, names, x, labels, window):
         super().__init__()
-        self._owner, self._x, self._labels = owner, x, labels
-        self._from_logits = from_logits
+        self._owner, self._names, self._x = owner, names, x
+        self._labels, self._window = labels, window
+        self.curves = {name: [] for name in names}
+        self.kept = {name: {"score": -1.0} for name in names}
 
     def on_epoch_end(self, epoch, logs=None):
-        """Predict in inference mode."""
-        found = _raw(self._owner, self.model, self._x)
-        found = by_class(found, self._from_logits)
-        if not np.isfinite(found).all():
-            raise Diverged
-        right = found.argmax(axis=-1) == self._labels
-        logs["val_accuracy"] = float(right.mean())
+        """Predict in inference mode, with averaged weights."""
+        model = self.model
+        now = [_as_arrays(network) for network in model.networks]
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        means = [_as_arrays(network) for network in model.networks]
+        # On JAX they are the optimizer's own buffers, which predictions give away.
+        _set(model.networks, means)
+        # Infinite logits of one that diverges are looked for below.
+        with np.errstate(invalid="ignore", over="ignore"):
+            found = predict(self._owner, model, self._x, model.from_logits)
+        _set(model.networks, now)
+        for number, name in enumerate(self._names):
+            self._look(name, epoch, found[:, number], means[number])
+            logs[f"val_accuracy of {name}"] = self.curves[name][-1]
+        if not any(self.kept.values()):
+            self.model.stop_training = True
+
+    def _look(self, name, epoch, held, weights):
+        """Take note of a candidate's predictions, and of its weights if it is ahead."""
+        curve = self.curves[name]
+        curve.append(float((held.argmax(axis=-1) == self._labels).mean()))
+        if not np.isfinite(held).all():
+            self.kept[name] = None
+        if self.kept[name] is None or len(curve) < self._window:
+            return
+        score = _rule.smoothed(curve, epoch, self._window)
+        if score > self.kept[name]["score"]:
+            self.kept[name] = {
+                "score": score, "epoch": epoch, "held": held, "weights": weights
+            }  # fmt: skip
 
 
 class Trainings:
@@ -71,18 +111,17 @@ class Trainings:
         self.x, self.labels = x, labels
         self.num_classes, self.epochs, self.batch_size = num_classes, epochs, batch_size
         self._seed, self._verbose = seed, verbose
+        self._model = self.fresh(0)
         self.from_logits = self._check()
 
     def _check(self):
         """Return whether the outputs are logits, or raise if the model is no use."""
-        model = self.fresh(0)
-        if self._build() is model:
+        if self._build() is self._model:
             expected = "a function that returns a new model whenever it is called"
             received = Described("one that returned the same model twice")
             raise ValueError(message(self._owner, "build_model", expected, received))
-        told = outputs.takes_logits(getattr(model, "loss", None))
-        found = self._outputs(model, np.sort(self.trained[:_ROWS]))
-        self._has_one_output = is_one_output(found.shape)
+        told = outputs.takes_logits(getattr(self._model, "loss", None))
+        found = self._outputs(self._model, np.sort(self.trained[:_ROWS]))
         # Those of a sigmoid are distributions then.
         found = by_class(found, False)
         # A softmax gives distributions, and logits of so many rows are none.
@@ -94,20 +133,28 @@ class Trainings:
     def description(self):
         """Return a digest of the model that is trained."""
         model = self.fresh(0)
-        self._outputs(model, self.trained[:1])
-        return _checkpoint.describe(compiled(model, self._loss("cross_entropy")))
+        self._see(model)
+        model.compile(_optimizer_of(model), "mse")
+        return _checkpoint.describe(model)
 
-    def _loss(self, name, matrix=None):
-        """Return the loss of a candidate; Keras has another one for one output."""
-        if name == "cross_entropy" and self._has_one_output:
-            return keras.losses.BinaryCrossentropy(self.from_logits)
-        return CANDIDATES[name].loss(self.from_logits, matrix)
+    def groups(self, names):
+        """Return the candidates that are trained as one program, lists of names.
+
+        All of them, where networks are small and the optimizer looks at one variable at
+        a time; otherwise each alone.
+        """
+        optimizer = getattr(self._model, "optimizer", None)
+        is_joint = getattr(optimizer, "global_clipnorm", None) is not None
+        is_joint |= isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if is_joint or self._model.count_params() > _SMALL:
+            return [[name] for name in names]
+        return [names]
 
     def _outputs(self, model, rows):
-        inputs = arrays.batch_of(self.x, rows)
+        inputs = arrays.of_backend(arrays.batch_of(self.x, rows))
         shape = "no single output"
         with contextlib.suppress(ValueError):
-            found = predictions.on_batch(self._owner, model, inputs)
+            found = outputs.check_single(self._owner, model(inputs, training=False))
             shape = tuple(found.shape)
         shapes = [(len(rows), self.num_classes)]
         if self.num_classes == 2:
@@ -118,7 +165,12 @@ class Trainings:
             )
             received = Described(f"a model with outputs of shape {shape}")
             raise ValueError(message(self._owner, "build_model", expected, received))
-        return np.asarray(found, "float32")
+        return np.asarray(keras.ops.convert_to_numpy(found), "float32")
+
+    def _see(self, model):
+        """Build a model that is not, by an example."""
+        if not model.built:
+            self._outputs(model, self.held[:1])
 
     def fresh(self, number):
         """Return an untrained model, the same whenever it is built for a number."""
@@ -143,92 +195,156 @@ class Trainings:
     def with_weights(self, weights):
         """Return a new model with the weights of a training."""
         model = self.fresh(0)
-        self._outputs(model, self.held[:1])
+        self._see(model)
         model.set_weights(weights)
         if getattr(model, "optimizer", None) is not None:
             # Without variables it could be saved, but not loaded again.
             model.optimizer.build(model.trainable_variables)
         return model
 
-    def run(self, name, number, matrix):
-        """Train a candidate, and return a dict of arrays.
+    def run(self, names, matrix):
+        """Train candidates as one program, and return arrays for `of_candidate`.
 
-        `curve`, its accuracy on held-out labels in each epoch; `epoch`, the one whose
-        weights it ended with, -1 where it diverged; `held`, predictions on held-out
-        examples; `averages`, those of early-learning regularisation on the others,
-        none of another candidate; and its weights.
+        Args:
+            names: The candidates.
+            matrix: The transition matrix, or None where none of them takes one.
         """
-        candidate = CANDIDATES[name]
-        model = self.fresh(number)
-        self._outputs(model, self.held[:1])
-        # Callbacks give the model more of them.
-        weights = [*model.weights]
-        compiled(model, self._loss(name, matrix))
+        # The seed of a candidate is its own, whatever is trained beside it.
+        places = [_place(name) for name in names]
+        networks = [self.fresh(place) for place in places]
+        for network in networks:
+            self._see(network)
         size = len(self.trained)
-        companion = candidate.callback(size) if candidate.callback else None
-        held = arrays.take(self.x, self.held)
-        stopping = callbacks.SmoothedEarlyStopping(
-            window=min(WINDOW, self.epochs), patience=self.epochs, mode="max"
+        batch_size = min(self.batch_size, size)
+        steps = -(-size // batch_size)
+        model = SideBySide(
+            self._owner,
+            networks,
+            [CANDIDATES[name] for name in names],
+            matrix,
+            from_logits=self.from_logits,
+            num_examples=size,
+            num_classes=self.num_classes,
+            num_steps=self.epochs * steps,
+            # Keras holds seeds in 32 bits, on torch with a sign.
+            seeds=[
+                _random.derive_seed(self._seed, place, 1) % 2**31 for place in places
+            ],
         )
-        watch = [
-            Validation(self._owner, held, self.labels[self.held], self.from_logits),
-            *([] if companion is None else [companion]),
-            stopping,
-        ]
-        try:
-            history = self._fit(model, companion, watch, number)
-        except Diverged:
-            return _nothing(len(self.held), self.num_classes)
-        averages = getattr(companion, "targets", np.zeros((0, self.num_classes)))
+        model.compile(_averaging(_optimizer_of(networks[0]), steps))
+        held = arrays.take(self.x, self.held)
+        watch = Watch(
+            self._owner,
+            names,
+            held,
+            self.labels[self.held],
+            min(WINDOW, self.epochs),
+        )
+        # All candidates see the examples in one order.
+        order = _random.derive_seed(self._seed, _ORDER)
+        keras.utils.set_random_seed(order)
+        # Some examples twice, where the last batch would be smaller: another shape is
+        # another program.
+        ids = np.random.default_rng(order).permutation(size)
+        ids = np.resize(ids, size + -size % batch_size)
+        rows = self.trained[ids]
+        model.fit(
+            arrays.take(self.x, rows),
+            np.stack([self.labels[rows], ids], axis=1).astype("int32"),
+            batch_size=batch_size,
+            epochs=self.epochs,
+            verbose=0 if self._verbose == "auto" else self._verbose,
+            callbacks=[watch],
+        )
         return {
-            "curve": np.array(history["val_accuracy"], "float64"),
-            "epoch": np.array(stopping.best_epoch),
-            "held": predict(self._owner, model, held, self.from_logits),
-            "averages": np.array(averages, "float32"),
-            **_as_arrays(weights),
+            f"{_place(name)}_{key}": value
+            for name, table in zip(names, model.averages, strict=True)
+            for key, value in self._kept(watch, name, table).items()
         }
 
-    def _fit(self, model, companion, watch, number):
-        """Train on the labels that are not held out, and return the logs."""
-        x, y = arrays.take(self.x, self.trained), self.labels[self.trained]
-        settings = {"batch_size": self.batch_size}
-        data = {"x": x, "y": y, **settings}
-        if hasattr(companion, "pipeline"):
-            # The loss needs sample ids.
-            seed = _random.derive_seed(self._seed, number, 1)
-            batches = companion.pipeline(model, x, y, seed=seed, **settings)
-            data = {"x": batches, "shuffle": False}
-        with warnings.catch_warnings():
-            # All epochs are trained: that is the plan.
-            warnings.filterwarnings("ignore", ".*training will not be stopped")
-            return model.fit(
-                **data,
-                epochs=self.epochs,
-                verbose=0 if self._verbose == "auto" else self._verbose,
-                callbacks=watch,
-            ).history
+    def _kept(self, watch, name, table):
+        """Return what a candidate's training has left."""
+        best = watch.kept[name]
+        if best is None:
+            return {
+                "curve": np.zeros(0),
+                "epoch": np.array(NO_EPOCH),
+                "held": np.full((len(self.held), self.num_classes), np.nan, "float32"),
+                "averages": np.zeros((0, self.num_classes), "float32"),
+            }
+        averages = np.zeros((0, self.num_classes), "float32")
+        if table is not None:
+            averages = table.read(table.averages)[:-1]
+        weights = {
+            f"weight_{number:05d}": value
+            for number, value in enumerate(best["weights"])
+        }
+        return {
+            "curve": np.array(watch.curves[name], "float64"),
+            "epoch": np.array(best["epoch"]),
+            "held": best["held"],
+            "averages": averages,
+            **weights,
+        }
 
 
-def _nothing(num_held, num_classes):
-    """Return what a training leaves that has diverged."""
+def file_of(names):
+    """Return the name of the file of candidates that are one program."""
+    return "_".join(["candidates", *(str(_place(name)) for name in names)])
+
+
+def of_candidate(found, name):
+    """Return what `Trainings.run` has left of a candidate, a dict of arrays.
+
+    `curve`, its accuracy on held-out labels in each epoch; `epoch`, the one whose
+    weights it ended with, -1 where it diverged; `held`, predictions on held-out
+    examples; `averages`, those of early-learning regularisation on the others, none of
+    another candidate; and its weights.
+    """
+    start = f"{_place(name)}_"
     return {
-        "curve": np.zeros(0),
-        "epoch": np.array(NO_EPOCH),
-        "held": np.full((num_held, num_classes), np.nan, "float32"),
-        "averages": np.zeros((0, num_classes), "float32"),
+        key.removeprefix(start): value
+        for key, value in found.items()
+        if key.startswith(start)
     }
 
 
-def _as_arrays(weights):
-    """Return variables as arrays by their numbers."""
-    found = {}
-    for number, variable in enumerate(weights):
-        value = np.array(keras.ops.convert_to_numpy(variable))
-        # NumPy's files do not know bfloat16, and float32 holds all of it.
-        is_known = value.dtype.kind != "V" and value.dtype.name != "bfloat16"
-        value = value if is_known else value.astype("float32")
-        found[f"weight_{number:05d}"] = value
-    return found
+def _place(name):
+    return [*CANDIDATES].index(name)
+
+
+def _optimizer_of(model):
+    """Return a new optimizer like that of a model, Adam by default."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return keras.optimizers.Adam(1e-3)
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+def _averaging(optimizer, steps):
+    """Return an optimizer that keeps moving averages of the weights, over an epoch."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for each in getattr(inner, "optimizers", [inner]):
+        each.use_ema, each.ema_overwrite_frequency = True, None
+        each.ema_momentum = math.exp(-1 / steps)
+    return optimizer
+
+
+def _as_arrays(network):
+    """Return the weights of a network as arrays that are the caller's own."""
+    values = [np.array(keras.ops.convert_to_numpy(each)) for each in network.weights]
+    # NumPy's files do not know bfloat16, and float32 holds all of it.
+    return [
+        value.astype("float32")
+        if value.dtype.kind == "V" or value.dtype.name == "bfloat16"
+        else value
+        for value in values
+    ]
+
+
+def _set(networks, weights):
+    for network, values in zip(networks, weights, strict=True):
+        network.set_weights(values)
 
 
 def weights_of(kept):
@@ -238,23 +354,25 @@ def weights_of(kept):
 
 
 def predict(owner, model, x, from_logits=False):
-    """Return predictions of a model, float32 `(n, num_classes)`."""
-    return outputs.probabilities(_raw(owner, model, x), from_logits)
+    """Return predictions of a model, float32 `(n, num_classes)`.
 
-
-def _raw(owner, model, x):
-    """Return outputs of a model, float32."""
+    All batches have one size, so that one program is compiled.
+    """
+    size = int(keras.tree.flatten(x)[0].shape[0])
+    at_once = -(-size // -(-size // _AT_ONCE))
+    whole = size - size % at_once
+    parts = [slice(0, whole)]
+    if whole < size:
+        # The last batch begins with examples of the one before.
+        parts.append(slice(size - at_once, size))
     with _keras.fresh_models():
-        found = np.concatenate([*predictions.in_pieces(owner, model, x)])
-    return np.array(found, "float32")
+        first, *last = (
+            np.concatenate([*_pieces(owner, model, x, part, at_once)]) for part in parts
+        )
+    found = np.concatenate([first, *(each[whole - size :] for each in last)])
+    return outputs.probabilities(np.array(found, "float32"), from_logits)
 
 
-def compiled(model, loss):
-    """Return a model, compiled with a loss and a new optimizer like its own."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        optimizer = keras.optimizers.Adam(1e-3)
-    else:
-        optimizer = type(optimizer).from_config(optimizer.get_config())
-    model.compile(optimizer, loss)
-    return model
+def _pieces(owner, model, x, part, at_once):
+    x = arrays.take(x, part)
+    return predictions.in_pieces(owner, model, x, batch_size=at_once)

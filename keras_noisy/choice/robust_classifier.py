@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -27,17 +27,18 @@ from keras_noisy._checks.labels import UNVERIFIED
 from keras_noisy._checks.numbers import Interval, optional
 from keras_noisy._data import arrays
 from keras_noisy._typing import ArrayLike, BuildModel, Data, FilePath, FloatArray, Self
-from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate
+from keras_noisy.analysis._sources import read
+from keras_noisy.analysis.noise_rate import NoiseRate, noise_rate, rate_of
 from keras_noisy.analysis.suspects import find_suspects
 from keras_noisy.choice import _hold_out, _rule, _trainings
 from keras_noisy.choice._candidates import AUTO, CANDIDATES, DEFAULT
 from keras_noisy.choice._mean_of_models import MeanOfModels
 from keras_noisy.diagnosis import _images, _inputs, _networks, _sources, _tables
 from keras_noisy.diagnosis._steps import Steps
-from keras_noisy.noise.estimation import estimate_from_neighbors
+from keras_noisy.training import _mixup
 
 _OWNER = "RobustClassifier"
-_FORM = "keras_noisy.RobustClassifier/1"
+_FORM = "keras_noisy.RobustClassifier/2"
 _EPOCHS = 40
 _VERBOSE = ("auto", 0, 1, 2)
 _SHARE = Interval(0, 1, "neither", "0.1 holds a tenth of the labels out.")
@@ -53,11 +54,17 @@ class RobustClassifier:
 
     A part of the labels is held out. Each candidate is trained on the others, and gets
     the weights of the epoch with the best accuracy on held-out labels, averaged over
-    five epochs (`callbacks.SmoothedEarlyStopping`). Predictions are the mean of two
-    networks: the one with early-learning regularisation, and the best of the others
-    on held-out labels. That one predicts alone where it is ahead by more than two
-    standard errors, and `noise_rate_` finds that wrong labels depend on the class.
-    Held-out labels have no part in the training, or in what is estimated for it.
+    five epochs; weights are moving averages over an epoch. Predictions are the mean of
+    several networks: of all that are at most a standard error behind the best one on
+    held-out labels, where these can be relied on, because `noise_rate_` finds that
+    wrong labels depend on the class. Otherwise the one with early-learning
+    regularisation has half of the weight, and the others that are near to the best of
+    them share the rest. Held-out labels have no part in the training, or in what is
+    estimated for it.
+
+    Small networks are trained as one program, side by side; networks of more than a
+    million weights one after the other. Keras's own step trains them: a `train_step` of
+    the model itself is not called.
 
     Held-out labels are as noisy as the others. If wrong labels depend on the class
     alone, they still order candidates correctly where there are enough of them. If
@@ -77,7 +84,10 @@ class RobustClassifier:
             (`keras_noisy.choice` in the docs). Known are `"cross_entropy"`,
             `"generalized_cross_entropy"`, `"symmetric_cross_entropy"`, `"equal_loss"`,
             `"label_smoothing"`, `"bootstrap_hard"`, `"proselflc"`,
-            `"forward_correction"` and `"early_learning_regularization"`.
+            `"forward_correction"`, `"early_learning_regularization"`,
+            `"early_learning_regularization_mixup"` and
+            `"forward_early_learning_mixup"`. The last two mix examples in pairs, and
+            are left out where inputs are ids of words.
         validation: Share of the labels of each class that is held out, in (0, 1).
         epochs: Epochs of each training, 40 by default.
         batch_size: Batch size of the trainings; by default it grows with the data.
@@ -88,8 +98,9 @@ class RobustClassifier:
             from.
         verbose: `"auto"` prints the plan and a line for each training, 0 nothing, and 1
             and 2 are those of `fit`.
-        combine: Whether two networks may predict. With False the one with
-            early-learning regularisation takes the place of their mean.
+        combine: Whether several networks may predict. With False it is the one with
+            early-learning regularisation, or the best one where held-out labels can be
+            relied on and it is ahead by more than a standard error.
 
     Attributes:
         classes_: The sorted labels, `(C,)`.
@@ -98,8 +109,8 @@ class RobustClassifier:
             logits.
         choice_: The table of candidates, and how sure the choice is. Its attributes are
             `names`, `scores`, `standard_errors`, `balanced`, `recalls`, `epochs`,
-            `costs`, `chosen`, `certainty`, `sentence` and `notes`; `columns()` is for
-            `pandas.DataFrame`, and `print` shows all.
+            `costs`, `chosen`, `weights`, `certainty`, `sentence` and `notes`;
+            `columns()` is for `pandas.DataFrame`, and `print` shows all.
         suspects_: Labels from the most to the least suspicious,
             `analysis.Suspects`: a by-product of the trainings. `find_wrong_labels`
             looks more closely.
@@ -124,8 +135,8 @@ class RobustClassifier:
         >>> classifier = keras_noisy.RobustClassifier(epochs=10, budget=2, verbose=0)
         >>> classifier.fit(x, labels).score(x, truth) > 0.95
         True
-        >>> classifier.choice_.chosen
-        ['early_learning_regularization', 'forward_correction']
+        >>> classifier.choice_.names
+        ['forward_correction', 'early_learning_regularization']
 
     Reference:
         Early-learning regularisation is that of Liu et al., NeurIPS 2020. That noisy
@@ -267,14 +278,17 @@ class RobustClassifier:
             verbose=self.verbose,
         )
         names = _plan(settings, examples)
-        kept = self._train(names, trainings, examples, group, settings)
+        sources = _look(names, examples, group, held, settings["seed"])
+        matrix = None if sources is None else sources.core().matrix
+        identity = functools.partial(_identity, trainings, examples, group, settings)
+        kept = self._train(names, trainings, matrix, settings["storage"], identity)
         tried = _tried(names, kept)
         self._input = _Input.of(examples)
         self._from_logits = trainings.from_logits
         self.classes_ = examples.class_names
         if self._input.width is not None:
             self.n_features_in_ = self._input.width
-        self.noise_rate_ = _rate(examples, group, tried, trainings.held)
+        self.noise_rate_ = _rate(examples, group, tried, trainings.held, sources)
         labels, verdict = examples.labels[trainings.held], self.noise_rate_.verdict
         chosen = _rule.take(tried, labels, verdict, self.combine)
         self._combine(chosen, dict(zip(names, kept, strict=True)), trainings)
@@ -309,41 +323,27 @@ class RobustClassifier:
             "candidates": AUTO if _is_auto(self.candidates) else self.candidates,
         }
 
-    def _train(self, names, trainings, examples, group, settings):
+    def _train(self, names, trainings, matrix, storage, identity):
         """Return what each candidate's training left, dicts of arrays."""
-        steps = Steps(
-            _OWNER,
-            settings["storage"],
-            lambda: _identity(trainings, examples, group, settings),
-            _FORM,
-        )
+        steps = Steps(_OWNER, storage, identity, _FORM)
         if self.verbose:
             print(
                 f"{_OWNER}: {len(names)} trainings of {trainings.epochs} epochs on "
                 f"{len(trainings.trained)} labels; {len(trainings.held)} are held out.",
                 flush=True,
             )
-        kept = []
+        kept = {}
         with steps.opened():
-            for number, name in enumerate(names):
-                matrix = _matrix(name, trainings, examples, group, settings["seed"])
-                # The seed of a candidate is its own, whatever was trained before it.
-                place = [*CANDIDATES].index(name)
-                kept.append(
-                    steps.get_all(
-                        name,
-                        lambda n=name, p=place, m=matrix: trainings.run(n, p, m),
-                    )
+            for group in trainings.groups(names):
+                found = steps.get_all(
+                    _trainings.file_of(group),
+                    lambda g=group: trainings.run(g, matrix),
                 )
-                if self.verbose:
-                    (tried,) = _tried([name], kept[-1:], check=False)
-                    print(
-                        f"Training {number + 1} of {len(names)}, {name}: "
-                        f"{100 * tried.score:.1f} % of the held-out labels after "
-                        f"{tried.epoch} epochs",
-                        flush=True,
-                    )
-        return kept
+                for name in group:
+                    kept[name] = _trainings.of_candidate(found, name)
+                    if self.verbose:
+                        _print_trained(name, kept[name], names)
+        return [kept[name] for name in names]
 
     def _combine(self, chosen, kept, trainings):
         """Make the model that predicts."""
@@ -353,7 +353,7 @@ class RobustClassifier:
         self._is_mean = len(models) > 1
         self.model_ = models[0]
         if self._is_mean:
-            self.model_ = MeanOfModels(models, self._from_logits)
+            self.model_ = MeanOfModels(models, chosen.values(), self._from_logits)
 
     # --- prediction
 
@@ -437,37 +437,51 @@ def _check_candidates(candidates):
 def _plan(settings, examples):
     """Return the names of the candidates that are trained, in their order."""
     names = list(settings["candidates"])
-    without = [name for name in names if not CANDIDATES[name].takes_matrix]
-    if examples.features is None and len(without) < len(names):
-        examples.notes.append(
-            "Forward correction was left out: there are no features to estimate its "
-            "matrix from."
-        )
-        names = without
+    if examples.features is None:
+        names = _without(names, "takes_matrix", examples, "no features for its matrix")
+    if not _mixup.are_mixable(examples.x):
+        names = _without(names, "is_mixed", examples, "ids of words cannot be mixed")
     if not names:
-        expected = "one that needs no features, where there are none"
+        expected = "one that these inputs allow"
         received = settings["candidates"]
-        raise ValueError(message(_OWNER, "candidates", expected, received))
+        mend = " ".join(examples.notes)
+        raise ValueError(message(_OWNER, "candidates", expected, received, mend))
     most = len(names) if settings["budget"] is None else int(settings["budget"])
     # The default is trained in any case, and the others as far as the budget goes.
     order = sorted(names, key=lambda name: name != DEFAULT)[:most]
     return [name for name in names if name in order]
 
 
-def _matrix(name, trainings, examples, group, seed):
-    """Return the transition matrix that a candidate needs, or None."""
-    if not CANDIDATES[name].takes_matrix:
+def _without(names, attribute, examples, reason):
+    """Return the candidates without those that have an attribute, and take a note."""
+    gone = [name for name in names if getattr(CANDIDATES[name], attribute)]
+    if gone:
+        titles = " and ".join(CANDIDATES[name].title for name in gone).capitalize()
+        examples.notes.append(f"Left out: {titles}: {reason}.")
+    return [name for name in names if name not in gone]
+
+
+def _look(names, examples, group, held, seed):
+    """Return what features say of the labels that are trained on, or None.
+
+    Held-out labels have no part in it: they choose.
+    """
+    takes_matrix = any(CANDIDATES[name].takes_matrix for name in names)
+    if _features(examples) is None and not takes_matrix:
         return None
-    rows = trainings.trained
-    with warnings.catch_warnings():
-        # That noise depends on the example is what `choice_` says.
-        warnings.filterwarnings("ignore", ".*does not look class-conditional")
-        return estimate_from_neighbors(
-            examples.labels[rows],
-            examples.features[rows],
-            groups=group[rows],
-            seed=seed,
-        )
+    labels = examples.labels.copy()
+    labels[held] = UNVERIFIED
+    return read(_OWNER, labels, features=examples.features, groups=group, seed=seed)
+
+
+def _print_trained(name, found, names):
+    """Say how good a candidate is."""
+    (tried,) = _tried([name], [found], check=False)
+    print(
+        f"Training {names.index(name) + 1} of {len(names)}, {name}: "
+        f"{100 * tried.score:.1f} % of the held-out labels after {tried.epoch} epochs",
+        flush=True,
+    )
 
 
 def _identity(trainings, examples, group, settings):
@@ -519,16 +533,10 @@ def _features(examples):
     return examples.features if is_small else None
 
 
-def _rate(examples, group, tried, held):
-    """Return the noise rate: from features, or from predictions on held-out labels.
-
-    In the first case held-out labels have no vote, as in the study: they choose.
-    """
-    features = _features(examples)
-    if features is not None:
-        labels = examples.labels.copy()
-        labels[held] = UNVERIFIED
-        return noise_rate(labels, features=features, groups=group)
+def _rate(examples, group, tried, held, sources):
+    """Return the noise rate: from features, or from predictions on held-out labels."""
+    if sources is not None:
+        return rate_of(sources)
     if len(np.unique(examples.labels[held])) < 2:
         explanation = "Held-out labels of two classes would be needed."
         return NoiseRate(None, 0.0, 1.0, None, {}, "cannot tell", None, explanation)

@@ -38,18 +38,18 @@ def condition(tmp_path):
     """Return a condition of two candidates with three epochs and four test examples."""
     (tmp_path / "predictions").mkdir()
     clean = np.array([0, 0, 1, 1])
-    # Classes on the test data in each epoch, and right ones of the held-out labels.
+    # Classes on the test data in each epoch, and right ones of the held-out labels;
+    # averaged weights predict all right.
     tested = {"ELR": [[0, 0, 1, 0]] * 3, "SCE": [[0, 1, 1, 1], [0, 0, 0, 0], [0] * 4]}
     held = {"ELR": [[0, 1]] * 3, "SCE": [[0, 0]] * 3}
     lines = []
     for name in tested:
         right = np.array(tested[name]) == clean
         accuracy = np.mean(np.array(held[name]) == [0, 1], axis=1).tolist()
-        stops = {"last": 2, "raw": 0, "smoothed": 2, "wave": 1}
+        stops = {"last": 2, "raw": 0, "smoothed": 2, "averaged": 1, "wave": 1}
         arrays = {
-            "0_at": [0, 1, 2],
-            "0_test": one_hot(tested[name]),
-            "0_validation": one_hot(held[name]),
+            "0_test": np.stack([one_hot(tested[name][2]), one_hot(clean)]),
+            "0_validation": np.stack([one_hot(held[name][2]), one_hot([0, 1])]),
             "noisy": [[0, 1]],
             "clean": clean,
             "noises": ["none 0%"],
@@ -57,7 +57,8 @@ def condition(tmp_path):
         np.savez(rules.path_of(tmp_path, "car", 0, name), **arrays)
         line = {"data": "car", "noise": "none 0%", "seed": 0, "labelled": 20}
         test = [right[:, half::2].mean(axis=1).tolist() for half in (0, 1)]
-        line.update(candidate=name, stops=stops, validation=accuracy, test=test)
+        validation, test = [accuracy, [1.0] * 3], [test, [[1.0] * 3] * 2]
+        line.update(candidate=name, stops=stops, validation=validation, test=test)
         lines.append(line)
     return rules.Condition(lines, {"verdict": "cannot tell"}, tmp_path)
 
@@ -69,49 +70,51 @@ def test_regret_by_hand(condition):
     half of the second half. On the second half ELR and SCE's first two epochs have
     half, ELR is the first, and has all of the first half.
     """
-    p = condition.predictions("SCE")
-    np.testing.assert_allclose(condition.accuracy(p), [50, 50])
-    assert condition.regret(p) == pytest.approx(((50 - 50) + (100 - 50)) / 2)
-    assert condition.regret(condition.predictions("ELR")) == pytest.approx(0)
-    assert condition.regret(p, is_stopped=True) == pytest.approx(25)
+    accuracy = condition.accuracy(condition.predictions("SCE"))
+    np.testing.assert_allclose(accuracy, [50, 50])
+    np.testing.assert_allclose(condition.accuracy_of("SCE"), [50, 50])
+    np.testing.assert_allclose(condition.accuracy_of("SCE", "raw"), [100, 50])
+    np.testing.assert_allclose(condition.accuracy_of("SCE", "averaged"), [100, 100])
+    assert condition.regret(accuracy) == pytest.approx(((50 - 50) + (100 - 50)) / 2)
+    assert condition.regret(condition.accuracy_of("ELR")) == pytest.approx(0)
+    assert condition.regret(accuracy, is_stopped=True) == pytest.approx(25)
+    assert condition.regret(accuracy, is_averaged=True) == pytest.approx(25)
     assert condition.score("ELR") == 1 and condition.score("SCE") == 0.5
+    assert condition.score("SCE", "averaged") == 1
     assert condition.ranked(["SCE", "ELR"]) == ["ELR", "SCE"]
+    assert condition.best_raw(["SCE", "ELR"]) == "ELR"
     assert condition.kind == "none"
 
 
 def test_the_rule_is_that_of_the_package(condition):
-    """The same candidates, and the same decision on them."""
-    from keras_noisy.choice import _candidates, _rule
+    """The same candidates, in the same order, and weights that it gives."""
+    from keras_noisy.choice import _candidates
 
-    names = {"forward": "forward_correction", "SCE": "symmetric_cross_entropy"}
-    names |= {"cross-entropy": "cross_entropy", "ELR": _candidates.DEFAULT}
-    assert tuple(names[each] for each in (*rules.AUTO, "ELR")) == _candidates.AUTO
-    tried = [
-        _rule.Tried(
-            names[name], condition.score(name), one_hot(classes), condition.stops
-        )
-        for name, classes in (("SCE", [0, 0]), ("ELR", [0, 1]))
-    ]
-    labels = np.array([0, 1])
-    taken = _rule.take(tried, labels, condition.verdict, True)
-    assert taken == [names["ELR"], names["SCE"]]
-    mean = (condition.predictions("ELR") + condition.predictions("SCE")) / 2
-    found = rules.robust_classifier(condition, ["SCE"])
-    np.testing.assert_allclose(found, mean)
+    assert tuple(rules.NAMES[each] for each in rules.AUTO) == _candidates.AUTO
+    assert rules.budget(2) == ("forward", "ELR")
+    tried = condition.tried("SCE", "smoothed")
+    assert tried.name == "symmetric_cross_entropy" and tried.score == 0.5
+    np.testing.assert_allclose(tried.held, one_hot([0, 0]))
+    names = ("SCE", "ELR")
+    # Both have half of the weight; of equal probabilities the first class is taken.
+    found = rules.robust_classifier(condition, names, weights="smoothed")
+    np.testing.assert_allclose(found, [50, 50])
+    # All held-out labels are predicted by ELR, and half by SCE: 0.5 +- 0.41.
     condition.verdict = "class-conditional"
-    condition.right["SCE"] = np.ones(40, bool)
-    condition.right["ELR"] = np.zeros(40, bool)
-    condition.validation["ELR"] = [0.0, 0.0, 0.0]
-    alone = rules.robust_classifier(condition, ["SCE"])
-    np.testing.assert_allclose(alone, condition.predictions("SCE"))
+    found = rules.robust_classifier(condition, names, weights="smoothed")
+    np.testing.assert_allclose(found, condition.accuracy_of("ELR"))
+    found = rules.robust_classifier(condition, names)
+    np.testing.assert_allclose(found, [100, 100])
 
 
 def test_stops_by_hand():
     validation = np.array([0.1, 0.9, 0.2, 0.5, 0.6, 0.6, 0.7])
     changes = np.array([np.nan, 0.5, 0.2, 0.1, 0.3, 0.4, 0.5])
-    found = rules.stops(validation, changes)
-    # Means of five: 0.46, 0.56, 0.52; of three changes: 0.27, 0.2, 0.27, 0.4.
-    assert found == {"last": 6, "raw": 1, "smoothed": 5, "wave": 4}
+    found = rules.stops(validation, validation[::-1], changes)
+    # Means of five: 0.46, 0.56, 0.52, and backwards 0.52, 0.56, 0.46; of three changes:
+    # 0.27, 0.2, 0.27, 0.4.
+    expected = {"last": 6, "raw": 1, "smoothed": 5, "averaged": 5, "wave": 4}
+    assert found == expected
 
 
 ON_JAX = pytest.mark.skipif(keras.backend.backend() != "jax", reason="a JAX program")
@@ -149,13 +152,24 @@ def test_the_loop_is_that_of_keras(name):
         model = keras.Sequential([keras.Input((3,)), *layers])
         model.set_weights([*weights.values()])
         model.compile(keras.optimizers.Adam(_choice.LEARNING_RATE), loss)
+        mean, count = model.get_weights(), 0
         for epoch, order in enumerate(orders):
             for rows in order:
                 model.train_on_batch((x[rows] - shift) / scale, labels[rows])
-            z = model.predict_on_batch((x - shift) / scale)
-            p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-            watched = np.asarray(logs["watched"])[run, epoch]
-            np.testing.assert_allclose(watched, p[:5], atol=2e-3)
+                momentum = min(np.exp(-1 / 3), count / (count + 1))
+                count += 1
+                mean = [
+                    momentum * old + (1 - momentum) * new
+                    for old, new in zip(mean, model.get_weights(), strict=True)
+                ]
+            own = model.get_weights()
+            for number, values in enumerate((mean, own)[::-1]):
+                model.set_weights(values)
+                z = model.predict_on_batch((x - shift) / scale)
+                p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+                watched = np.asarray(logs["watched"])[run, epoch, number]
+                np.testing.assert_allclose(watched, p[:5], atol=2e-3)
+            model.set_weights(own)
     # After two epochs: the share of classes that are others than after the first.
     changes = np.asarray(logs["changes"])
     assert changes.shape == (2, 2) and (changes[:, 0] == 1).all()

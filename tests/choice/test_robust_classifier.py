@@ -11,6 +11,7 @@ from keras_noisy import choice as room
 from keras_noisy.choice import _trainings
 from keras_noisy.choice._candidates import CANDIDATES
 from keras_noisy.choice._mean_of_models import MeanOfModels
+from keras_noisy.choice._side_by_side import SideBySide
 
 CLASSES = np.array(["ant", "bee", "cat"])
 ELR = "early_learning_regularization"
@@ -66,7 +67,8 @@ def test_it_predicts_the_true_labels(two):
     classifier, _ = two
     x, labels, truth = data()
     assert room.RobustClassifier is keras_noisy.RobustClassifier
-    assert classifier.choice_.chosen == [ELR, "cross_entropy"]
+    assert set(classifier.choice_.chosen) == {"cross_entropy", ELR}
+    assert classifier.choice_.weights == [0.5, 0.5]
     assert classifier.score(x, truth) > 0.97 > classifier.score(x, labels)
     assert classifier.classes_.tolist() == CLASSES.tolist()
     p = classifier.predict_proba(x)
@@ -105,7 +107,7 @@ def test_a_run_continues_and_gives_the_same(two, monkeypatch):
     x, _, _ = data()
     arguments = {"candidates": ["cross_entropy", ELR], "epochs": 6}
     names = sorted(path.name for path in folder.iterdir() if path.suffix == ".npz")
-    assert names == ["cross_entropy.npz", f"{ELR}.npz"]
+    assert names == ["candidates_0_8.npz"]
 
     def refuse(*_):
         raise AssertionError("a finished training was begun again")
@@ -120,21 +122,30 @@ def test_a_run_continues_and_gives_the_same(two, monkeypatch):
 
 @pytest.mark.every_backend
 def test_a_killed_run_gives_the_same(two, tmp_path, monkeypatch):
+    """Networks that are not small are trained one by one, and each is kept."""
     classifier, _ = two
     arguments = {"candidates": ["cross_entropy", ELR], "epochs": 6}
     run = _trainings.Trainings.run
 
-    def die(self, name, *rest):
-        if name == ELR:
+    def die(self, names, *rest):
+        if ELR in names:
             raise KeyboardInterrupt
-        return run(self, name, *rest)
+        return run(self, names, *rest)
 
+    monkeypatch.setattr(_trainings, "_SMALL", 0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(_trainings.Trainings, "run", die)
         fit(fast_network, storage=tmp_path, **arguments)
+    names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".npz")
+    assert names == ["candidates_0.npz"]
     again = fit(fast_network, storage=tmp_path, **arguments)
+    alone = fit(fast_network, **arguments)
     x, _, _ = data()
-    np.testing.assert_array_equal(again.predict_proba(x), classifier.predict_proba(x))
+    np.testing.assert_array_equal(again.predict_proba(x), alone.predict_proba(x))
+    # As one program, the same up to rounding.
+    np.testing.assert_allclose(
+        again.predict_proba(x), classifier.predict_proba(x), atol=1e-4
+    )
 
 
 def test_one_model_alone(two, tmp_path):
@@ -194,7 +205,7 @@ def test_a_budget_keeps_the_default(monkeypatch):
     monkeypatch.setattr(
         _trainings.Trainings,
         "run",
-        lambda self, name, *rest: (trained.append(name), run(self, name, *rest))[1],
+        lambda self, names, *rest: (trained.extend(names), run(self, names, *rest))[1],
     )
     fit(network, candidates="auto", budget=1)
     assert trained == [ELR]
@@ -202,17 +213,17 @@ def test_a_budget_keeps_the_default(monkeypatch):
 
 def test_held_out_labels_have_no_part_in_the_training(monkeypatch):
     seen = {}
-    matrix = room.robust_classifier.estimate_from_neighbors
+    read = room.robust_classifier.read
 
-    def estimate(labels, features, **rest):
-        seen["matrix"] = len(labels)
-        return matrix(labels, features, **rest)
+    def look(owner, labels, **rest):
+        seen["looked at"] = int((labels >= 0).sum())
+        return read(owner, labels, **rest)
 
-    monkeypatch.setattr(room.robust_classifier, "estimate_from_neighbors", estimate)
+    monkeypatch.setattr(room.robust_classifier, "read", look)
     monkeypatch.setattr(_trainings.Trainings, "run", lambda self, *_: _made(self, seen))
     x, _, truth = data()
     fit(network, x, truth, candidates=["forward_correction"], validation=0.25)
-    assert seen == {"matrix": 90, "trained": 90, "both": 0}
+    assert seen == {"looked at": 90, "trained": 90, "both": 0}
 
 
 def _made(trainings, seen):
@@ -220,7 +231,7 @@ def _made(trainings, seen):
     seen["trained"] = len(trainings.trained)
     seen["both"] = len(np.intersect1d(trainings.trained, trainings.held))
     rows, classes = len(trainings.held), trainings.num_classes
-    return {
+    kept = {
         "curve": np.ones(1),
         "epoch": np.array(0),
         "held": np.full((rows, classes), 1 / classes, "float32"),
@@ -228,25 +239,72 @@ def _made(trainings, seen):
         "weight_0": np.zeros((4, 3), "float32"),
         "weight_1": np.zeros(3, "float32"),
     }
+    place = [*CANDIDATES].index("forward_correction")
+    return {f"{place}_{key}": value for key, value in kept.items()}
 
 
 @pytest.mark.every_backend
 def test_the_weights_are_those_of_the_best_mean(monkeypatch):
     """Held-out accuracy is made up; the second mean of two is the best."""
-    curve = iter([0.1, 0.2, 0.9, 0.8, 0.1, 0.1, 0.1])
-    kept = []
+    seen = []
+    look = _trainings.Watch._look
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs["val_accuracy"] = next(curve)
-        kept.append([np.array(w) for w in self.model.get_weights()[:2]])
+    def made_up(self, name, epoch, held, weights):
+        self._labels = np.zeros(12, int)
+        seen.append(weights)
+        is_wrong = np.arange(12) >= round(12 * next(curve))
+        held = np.eye(3, dtype="float32")[is_wrong.astype(int)]
+        look(self, name, epoch, held, weights)
 
-    monkeypatch.setattr(_trainings.Validation, "on_epoch_end", on_epoch_end)
+    curve = iter(np.array([1, 2, 11, 10, 1, 1]) / 12)
+    monkeypatch.setattr(_trainings.Watch, "_look", made_up)
     monkeypatch.setattr(_trainings, "WINDOW", 2)
     classifier = fit(network, epochs=6)
     assert classifier.choice_.epochs == [4]
-    assert classifier.choice_.scores[0] == pytest.approx(0.85)
-    for found, expected in zip(classifier.model_.get_weights(), kept[3], strict=True):
+    assert classifier.choice_.scores[0] == pytest.approx(10.5 / 12)
+    for found, expected in zip(classifier.model_.get_weights(), seen[3], strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_are_averaged_over_an_epoch(monkeypatch):
+    """By the optimizer, with exp(-1 / steps); the training goes on with its own."""
+    x, labels, _ = data()
+    means = []
+    look = _trainings.Watch._look
+    monkeypatch.setattr(
+        _trainings.Watch,
+        "_look",
+        lambda self, name, epoch, held, weights: (
+            means.append(weights),
+            look(self, name, epoch, held, weights),
+        ),
+    )
+
+    def build_model():
+        return network(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+
+    # One step in an epoch.
+    fit(build_model, x, labels, epochs=3, batch_size=200)
+    keras.utils.set_random_seed(0)
+    steps = []
+    monkeypatch.setattr(_trainings, "_averaging", lambda optimizer, _: optimizer)
+    monkeypatch.setattr(
+        _trainings.Watch,
+        "_look",
+        lambda self, name, epoch, held, weights: (
+            steps.append(weights),
+            look(self, name, epoch, held, weights),
+        ),
+    )
+    fit(build_model, x, labels, epochs=3, batch_size=200)
+    share, expected = np.exp(-1), steps[0]
+    for mean, step in zip(means, steps, strict=True):
+        expected = [
+            share * old + (1 - share) * new
+            for old, new in zip(expected, step, strict=True)
+        ]
+        for found, value in zip(mean, expected, strict=True):
+            np.testing.assert_allclose(found, value, atol=1e-5)
 
 
 def test_probabilities_and_logits_are_told_apart():
@@ -302,7 +360,48 @@ def test_several_inputs_and_no_features():
     classifier = fit(build_model, inputs, labels, candidates=names)
     assert classifier.predict(inputs).shape == (60,)
     assert classifier.choice_.names == ["cross_entropy"]
-    assert "Forward correction was left out" in str(classifier.choice_)
+    assert "Left out: Forward correction: no features" in str(classifier.choice_)
+
+
+def test_words_are_not_mixed():
+    texts = [f"{word} runs on number {i % 7}" for i in range(20) for word in CLASSES]
+    names = ["early_learning_regularization_mixup", "cross_entropy"]
+    classifier = fit(x=texts, labels=np.tile(CLASSES, 20), candidates=names)
+    assert classifier.choice_.names == ["cross_entropy"]
+    (note,) = classifier.choice_.notes
+    assert note.endswith("on mixed inputs: ids of words cannot be mixed.")
+    with pytest.raises(ValueError, match="one that these inputs allow"):
+        fit(x=texts, labels=np.tile(CLASSES, 20), candidates=names[:1])
+
+
+def test_a_folder_of_images(tmp_path):
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(CLASSES):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            image = generator.integers(0, 80, (8, 8, 3)) + 80 * number
+            keras.utils.save_img(tmp_path / name / f"{index}.png", image, scale=False)
+    names = ["early_learning_regularization_mixup", "cross_entropy"]
+    classifier = fit(x=tmp_path, epochs=4, candidates=names)
+    assert classifier.classes_.tolist() == CLASSES.tolist()
+    p = classifier.predict_proba(tmp_path)
+    assert p.shape == (36, 3)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="needs TensorFlow's data sets"
+)
+def test_a_data_set_of_tensorflow():
+    import tensorflow as tf
+
+    x, labels, _ = data()
+    classes = np.searchsorted(CLASSES, labels)
+    batches = tf.data.Dataset.from_tensor_slices((x, classes)).batch(16)
+    found, arrays = fit(x=batches), fit(x=x, labels=classes)
+    np.testing.assert_allclose(
+        found.predict_proba(x), arrays.predict_proba(x), atol=1e-5
+    )
 
 
 def test_labels_that_are_missing_are_not_trained_on():
@@ -347,7 +446,7 @@ def test_bad_arguments(arguments, text):
         fit(**arguments)
 
 
-def test_a_compiled_model_has_its_optimizer_and_another_loss():
+def test_a_compiled_model_has_its_optimizer_and_another_loss(monkeypatch):
     built = []
 
     def build_model():
@@ -355,13 +454,19 @@ def test_a_compiled_model_has_its_optimizer_and_another_loss():
         built.append(network(optimizer=optimizer, loss="mse"))
         return built[-1]
 
+    used = []
+    compiled = SideBySide.compile
+    monkeypatch.setattr(
+        SideBySide,
+        "compile",
+        lambda self, optimizer: (used.append(optimizer), compiled(self, optimizer))[1],
+    )
     fit(build_model)
-    trained = [m for m in built if int(m.optimizer.iterations) > 0]
-    (model,) = trained
-    assert isinstance(model.optimizer, keras.optimizers.SGD)
-    assert float(model.optimizer.learning_rate) == 0.125
-    assert isinstance(model.loss, keras.losses.SparseCategoricalCrossentropy)
-    assert model.loss.get_config()["from_logits"]
+    (optimizer,) = used
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert float(optimizer.learning_rate) == 0.125
+    assert int(optimizer.iterations) > 0
+    assert all(int(model.optimizer.iterations) == 0 for model in built)
 
 
 def test_another_number_of_outputs():

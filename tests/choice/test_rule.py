@@ -35,33 +35,53 @@ def take(*found, verdict="class-conditional", combine=True):
     return _rule.take(found, LABELS, verdict, combine)
 
 
-def test_the_default_and_the_best_other_are_taken():
-    assert take(POOR, RIGHT, NO_CAT) == [ELR, "cross_entropy"]
-    assert take(POOR, RIGHT, NO_CAT, combine=False) == [ELR]
-    assert take(POOR, RIGHT) == ["cross_entropy"]
-    assert take(POOR, GONE, NO_CAT) == [ELR, "equal_loss"]
-    assert take(POOR, tried(ELR, LABELS, np.nan), combine=False) == ["equal_loss"]
-    assert take(NO_CAT) == take(NO_CAT, GONE) == [ELR]
+# Eight, seven and six of ten right, one after the other.
+EIGHT, SEVEN, SIX = ([*LABELS[:n], *(LABELS[n:] + 1) % 3] for n in (8, 7, 6))
+UNKNOWN = {"verdict": "cannot tell"}
 
 
-def test_the_best_alone_where_that_is_sure_and_held_out_labels_are_reliable():
+def test_all_that_are_near_to_the_best_where_labels_can_be_relied_on():
+    # One of ten differs, 0.1 +- 0.14, then three, 0.3 +- 0.18.
+    assert take(RIGHT, NO_CAT, POOR) == {"cross_entropy": 0.5, ELR: 0.5}
+    seven = tried("equal_loss", SEVEN)
+    assert take(RIGHT, seven, NO_CAT) == {"cross_entropy": 0.5, ELR: 0.5}
+    assert take(GONE, RIGHT, POOR) == {"cross_entropy": 1}
+    assert take(NO_CAT) == take(NO_CAT, GONE) == take(GONE) == {ELR: 1}
+
+
+def test_the_default_has_half_where_they_cannot():
     poor_default = tried(ELR, [1] * 10)
-    assert take(RIGHT, poor_default) == ["cross_entropy"]
-    assert take(RIGHT, poor_default, verdict="cannot tell") == [ELR, "cross_entropy"]
-    assert take(RIGHT, poor_default, verdict="cannot tell", combine=False) == [ELR]
-    # One of ten differs, 0.1 +- 0.1.
-    assert take(RIGHT, NO_CAT) == [ELR, "cross_entropy"]
+    eight, seven = tried("cross_entropy", EIGHT), tried("equal_loss", SEVEN)
+    found = take(POOR, eight, seven, poor_default, **UNKNOWN)
+    assert found.pop(ELR) == 0.5
+    # The first of `POOR`'s name is far behind.
+    assert found == {"cross_entropy": 0.25, "equal_loss": 0.25}
+    assert take(eight, poor_default, **UNKNOWN) == {ELR: 0.5, "cross_entropy": 0.5}
+    assert take(eight, seven, **UNKNOWN) == {"cross_entropy": 0.5, "equal_loss": 0.5}
+    assert take(poor_default, **UNKNOWN) == {ELR: 1}
+
+
+def test_one_network():
+    eight, six = tried("cross_entropy", EIGHT), tried(ELR, SIX)
+    poor_default = tried(ELR, [1] * 10)
+    assert take(RIGHT, NO_CAT, combine=False) == {ELR: 1}
+    assert take(RIGHT, poor_default, combine=False) == {"cross_entropy": 1}
+    assert take(eight, six, combine=False, **UNKNOWN) == {ELR: 1}
+    gone = tried(ELR, LABELS, np.nan)
+    assert take(POOR, eight, gone, combine=False) == {"cross_entropy": 1}
 
 
 def test_of_equal_ones_the_first_is_taken():
     twin = tried("symmetric_cross_entropy", LABELS)
-    assert take(RIGHT, twin, NO_CAT)[1] == "cross_entropy"
-    assert take(twin, RIGHT, NO_CAT)[1] == twin.name
+    poor = tried(ELR, [1] * 10)
+    for order in ((RIGHT, twin, poor), (twin, RIGHT, poor)):
+        assert [*take(*order)] == [each.name for each in order[:2]]
+        assert [*take(*order[:2], combine=False)] == [order[0].name]
 
 
 def test_candidates_that_agree_on_all_held_out_labels_are_not_told_apart():
     twin = dataclasses.replace(tried(ELR, LABELS), score=0.999)
-    assert take(RIGHT, twin) == [ELR, "cross_entropy"]
+    assert take(RIGHT, twin) == {ELR: 0.5, "cross_entropy": 0.5}
     found = choice(RIGHT, twin)
     assert found.certainty == "cannot tell"
     np.testing.assert_allclose(found.standard_errors, [0, np.sqrt(2) / 12])
@@ -78,7 +98,8 @@ def test_values_by_hand():
     np.testing.assert_allclose(found.standard_errors, errors)
     assert found.epochs == [7, 7, 7, 7] and found.num_held_out == 10
     columns = found.columns()
-    assert columns["chosen"] == [True, True, False, False]
+    assert columns["weight"] == [0.5, 0.5, 0.0, 0.0]
+    assert found.chosen == ["cross_entropy", ELR] and found.weights == [0.5, 0.5]
     assert {len(column) for column in columns.values()} == {4}
     assert columns["recall of cat"][:2] == [1.0, 0.0]
 
@@ -115,7 +136,8 @@ def test_divergence_is_named():
 
 def test_it_prints():
     text = str(choice(RIGHT, NO_CAT, GONE))
-    assert "* cross_entropy                 100.0" in text and "nan" in text
+    start = "* cross_entropy".ljust(38)
+    assert f"{start}  0.50  100.0" in text and "nan" in text
     assert repr(choice(RIGHT)) == "Choice(cross_entropy, 'cannot tell')"
 
 
