@@ -376,7 +376,7 @@ def cost():
     for method, ratio in [*column.items()][1:]:
         yield row(f"{method}, an epoch", ratio, link("divide_mix"))
     text = (RESULTS / "choice_cost.md").read_text(encoding="utf-8")
-    column = "wall time, multiple of plain"
+    column = "clock time, multiple of plain"
     found = [column_of(text, name, column) for name in ("TensorFlow", "JAX")]
     for call in [*found[0]][1:]:
         times = "; ".join(
