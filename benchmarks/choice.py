@@ -1,6 +1,6 @@
 """Which method, and which rule that chooses one without clean labels.
 
-    KERAS_BACKEND=jax python benchmarks/choice.py --data DATA
+    KERAS_BACKEND=jax python -m benchmarks.choice --data DATA
 
 trains every candidate on every data set and kind of noise, seed after seed, and adds a
 line to `runs.jsonl` for each run: the same command continues there. `--score` writes
