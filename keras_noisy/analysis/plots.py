@@ -656,7 +656,7 @@ def _joined(rounds):
     """Return one history of several rounds; what a round did not log is NaN there."""
     if len(rounds) == 1:
         return rounds[0]
-    lengths = [max(map(len, each.values()), default=0) for each in rounds]
+    lengths = _lengths(rounds)
     return {
         name: np.concatenate(
             [
@@ -670,5 +670,9 @@ def _joined(rounds):
 
 def _starts(rounds):
     """Return the number of epochs before each round but the first."""
-    lengths = [max(map(len, each.values()), default=0) for each in rounds[:-1]]
-    return list(itertools.accumulate(lengths))
+    return list(itertools.accumulate(_lengths(rounds[:-1])))
+
+
+def _lengths(rounds):
+    """Return the number of epochs of each round."""
+    return [max(map(len, each.values()), default=0) for each in rounds]

@@ -338,7 +338,7 @@ class DivideMix(_around.AroundNetworks):
             outputs.probabilities(each, from_logits) for each in y_pred["outputs"]
         ]
         num_classes = predicted[0].shape[-1]
-        is_binary = y_pred["outputs"][0].shape[-1] == 1
+        is_binary = is_one_output(y_pred["outputs"][0].shape)
         shape = (None, num_classes)
         q = _labels.read(_OWNER, y, shape, "float32", is_binary=is_binary).q
         of_rows = keras.tree.map_structure(_by_group, {"q": q, **plan})

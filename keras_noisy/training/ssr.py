@@ -194,10 +194,8 @@ class SSR(_around.AroundNetworks):
         one = arrays.batch_of(examples.x, slice(0, 1))
         found = predictions.on_batch(_OWNER, self.network, one)
         shape = tuple(getattr(found, "shape", ()))
-        num_classes, is_binary = (
-            outputs.num_classes(_OWNER, shape),
-            is_one_output(shape),
-        )
+        num_classes = outputs.num_classes(_OWNER, shape)
+        is_binary = is_one_output(shape)
         _around.check_loss_of_outputs(_OWNER, self.loss, is_binary)
         _planned.check_outputs(_OWNER, examples, num_classes)
         examples = _planned.of_one_output(examples) if is_binary else examples

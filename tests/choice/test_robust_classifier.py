@@ -269,34 +269,31 @@ def test_the_weights_are_those_of_the_best_mean(monkeypatch):
 def test_weights_are_averaged_over_an_epoch(monkeypatch):
     """By the optimizer, with exp(-1 / steps); the training goes on with its own."""
     x, labels, _ = data()
-    means = []
     look = _trainings.Watch._look
-    monkeypatch.setattr(
-        _trainings.Watch,
-        "_look",
-        lambda self, name, epoch, held, weights: (
-            means.append(weights),
-            look(self, name, epoch, held, weights),
-        ),
-    )
+    seen = []
 
-    def build_model():
-        return network(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    def noted(self, name, epoch, held, weights):
+        seen.append(weights)
+        look(self, name, epoch, held, weights)
 
-    # One step in an epoch.
-    fit(build_model, x, labels, epochs=3, batch_size=200)
+    monkeypatch.setattr(_trainings.Watch, "_look", noted)
+
+    def weights_of_each_epoch():
+        """Train with one step in an epoch."""
+        seen.clear()
+        fit(
+            lambda: network(optimizer=keras.optimizers.SGD(0.1), loss="mse"),
+            x,
+            labels,
+            epochs=3,
+            batch_size=200,
+        )
+        return list(seen)
+
+    means = weights_of_each_epoch()
     keras.utils.set_random_seed(0)
-    steps = []
     monkeypatch.setattr(_trainings, "_averaging", lambda optimizer, _: optimizer)
-    monkeypatch.setattr(
-        _trainings.Watch,
-        "_look",
-        lambda self, name, epoch, held, weights: (
-            steps.append(weights),
-            look(self, name, epoch, held, weights),
-        ),
-    )
-    fit(build_model, x, labels, epochs=3, batch_size=200)
+    steps = weights_of_each_epoch()
     share, expected = np.exp(-1), steps[0]
     for mean, step in zip(means, steps, strict=True):
         expected = [

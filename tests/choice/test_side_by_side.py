@@ -26,19 +26,28 @@ def network(seed, rate=0.0):
     return keras.Sequential([keras.Input((4,)), *inner, keras.layers.Dense(CLASSES)])
 
 
-def train(networks, names, matrix=None, seed=7):
-    """Return a trained `SideBySide`."""
-    x, labels = data()
-    model = SideBySide(
+def side_by_side(networks, names, matrix=None, *, size, num_steps, seeds):
+    """Return a `SideBySide` that is not compiled."""
+    return SideBySide(
         "RobustClassifier",
         networks,
         [CANDIDATES[name] for name in names],
         matrix,
         from_logits=True,
-        num_examples=SIZE,
+        num_examples=size,
         num_classes=CLASSES,
-        num_steps=EPOCHS * 3,
-        seeds=[seed + len(name) for name in names],
+        num_steps=num_steps,
+        seeds=seeds,
+    )
+
+
+def train(networks, names, matrix=None, seed=7):
+    """Return a trained `SideBySide`."""
+    x, labels = data()
+    seeds = [seed + len(name) for name in names]
+    steps = EPOCHS * 3
+    model = side_by_side(
+        networks, names, matrix, size=SIZE, num_steps=steps, seeds=seeds
     )
     model.compile(keras.optimizers.Adam(0.05))
     numbered = np.stack([labels, np.arange(SIZE)], axis=1).astype("int32")
@@ -107,17 +116,7 @@ def test_mixed_inputs_by_hand():
     x, labels = data()
     x, labels = x[:8], labels[:8]
     name = "early_learning_regularization_mixup"
-    model = SideBySide(
-        "RobustClassifier",
-        [network(3)],
-        [CANDIDATES[name]],
-        None,
-        from_logits=True,
-        num_examples=8,
-        num_classes=CLASSES,
-        num_steps=1,
-        seeds=[5],
-    )
+    model = side_by_side([network(3)], [name], size=8, num_steps=1, seeds=[5])
     model.compile(keras.optimizers.SGD(0.1))
     plain = network(3)
     p = keras.ops.convert_to_numpy(keras.ops.softmax(plain(x)))
@@ -163,17 +162,7 @@ def test_what_layers_add_to_the_loss_counts():
     z = keras.ops.convert_to_numpy(net(x[:8])).astype("float64")
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     expected = -log_p[np.arange(8), labels[:8]].mean() + 0.5 * (kernel**2).sum()
-    model = SideBySide(
-        "RobustClassifier",
-        [net],
-        [CANDIDATES["cross_entropy"]],
-        None,
-        from_logits=True,
-        num_examples=8,
-        num_classes=CLASSES,
-        num_steps=1,
-        seeds=[0],
-    )
+    model = side_by_side([net], ["cross_entropy"], size=8, num_steps=1, seeds=[0])
     model.compile(keras.optimizers.SGD(0.1))
     numbered = np.stack([labels[:8], np.arange(8)], axis=1).astype("int32")
     history = model.fit(x[:8], numbered, batch_size=8, verbose=0).history
