@@ -24,7 +24,7 @@ from keras_noisy import analysis, callbacks, datasets, losses, noise
 logging.getLogger("tensorflow").setLevel("ERROR")  # It warns of many small programs.
 COLOURS = ["#000000", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#56B4E9"]
 NOTES = """Accuracy on clean test data, mean ± deviation over the seeds. Two layers of
-256, Adam 0.002, batch 32; the automatic choice tries four methods with batch 64."""
+256, Adam 0.002, batch 32; the automatic choice tries five methods with batch 64."""
 PLAIN = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 METHODS = {  # Values of papers and guides; none is told the noise.
     "cross-entropy": PLAIN,
